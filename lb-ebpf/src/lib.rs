@@ -1,0 +1,17 @@
+//! How the XDP program is compiled.
+//!
+//! The package has two halves. The binary half (`main.rs`, `maps.rs`, `context.rs`) is the program itself and is only
+//! ever compiled for a BPF target. This library half runs on the host: the build script of `evenkeel` and `cargo xtask`
+//! use it to find a compiler and to run it.
+#![cfg_attr(target_arch = "bpf", no_std)]
+
+#[cfg(not(target_arch = "bpf"))]
+mod compile;
+#[cfg(not(target_arch = "bpf"))]
+mod toolchain;
+
+#[cfg(not(target_arch = "bpf"))]
+pub use {
+    compile::{CompileError, OBJECT_NAME, compile},
+    toolchain::{MissingTool, Toolchain, cargo_bin_directory},
+};

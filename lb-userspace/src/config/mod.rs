@@ -1,0 +1,3 @@
+//! Configuration: what the user wrote, what was checked.
+
+pub mod model;

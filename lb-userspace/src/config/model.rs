@@ -1,0 +1,261 @@
+//! The checked configuration: every value is in range and every reference resolves.
+//!
+//! `super::raw` is what the user wrote; `super::check` is the only way from there to here.
+
+use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What concerns the machine.
+    pub node: Node,
+    /// What is served, in the order of the file.
+    pub services: Vec<Service>,
+}
+
+/// The machine: interfaces, table sizes, paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Where the XDP program is attached; at least one, names unique.
+    pub interfaces: Vec<Interface>,
+    /// Entries of the flow table, 16 bytes each: a power of two from 1 024 to 268 435 456.
+    pub flow_entries: u32,
+    /// Secret of the flow hash, shared by all nodes of a cluster. `None`: the node makes one and keeps it in the state directory.
+    pub hash_secret: Option<String>,
+    /// Path of the API's Unix socket.
+    pub api_socket: PathBuf,
+    /// Group that may use the socket (mode 0660); `None`: only the daemon's user.
+    pub api_group: Option<String>,
+    /// Directory on a bpffs that holds the pins.
+    pub pin_directory: PathBuf,
+    /// Directory for what must survive a restart.
+    pub state_directory: PathBuf,
+    /// Sizes of the tables.
+    pub limits: Limits,
+}
+
+/// Sizes of the tables; changing one needs `evenkeel detach` first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most services at a time, 1 to 65 536.
+    pub services: u32,
+    /// Most backends at a time over all services, 1 to 1 048 576.
+    pub backends: u32,
+    /// Slots of all services' tables together, 4 bytes each, 1 024 to 268 435 456. A table that is replaced needs its size twice for a moment.
+    pub slots: u32,
+}
+
+/// An interface that receives traffic for VIPs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name, 1 to 15 bytes.
+    pub name: String,
+    /// How the program is attached.
+    pub mode: AttachMode,
+}
+
+/// How an XDP program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// In the driver where it can, else generic with a warning.
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the kernel's generic path, after an skb was made.
+    Generic,
+}
+
+/// What a service listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name: unique, letters, digits, `-`, `_`, `.`, at most 63 bytes.
+    pub name: String,
+    /// The virtual IP: one address (`/32`, `/128`) or a prefix, without host bits.
+    pub vip: IpNet,
+    /// The ports it takes.
+    pub ports: Ports,
+    /// Its transport protocol.
+    pub protocol: Protocol,
+    /// How packets get to the backends.
+    pub mode: ForwardingMode,
+    /// How a new flow gets its backend.
+    pub scheduler: Scheduler,
+    /// How the backends are probed; `None`: they count as up.
+    pub probe: Option<Probe>,
+    /// What happens to new flows when no backend can take them.
+    pub on_no_backend: OnNoBackend,
+    /// What happens to the present flows of a backend that went down.
+    pub on_backend_down: OnBackendDown,
+    /// How long a drain lasts at most.
+    pub drain_timeout: Duration,
+    /// When idle flows are forgotten.
+    pub timeouts: Timeouts,
+    /// The servers, at least one, addresses unique.
+    pub backends: Vec<Backend>,
+}
+
+/// Transport protocols of services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP, RFC 9293.
+    Tcp,
+    /// UDP, RFC 768.
+    Udp,
+}
+
+/// Ports of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ports {
+    /// Every port.
+    Any,
+    /// From the first to the last, both included; equal for a single port. Never 0.
+    Range(u16, u16),
+}
+
+/// How packets get to the backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardingMode {
+    /// Only the MAC addresses change; the backend answers the client directly.
+    DsrL2,
+}
+
+/// How a new flow gets its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduler {
+    /// Weighted Maglev hashing (Eisenbud et al., NSDI 2016, section 3.4).
+    Maglev {
+        /// Slots of the table, one of `lb_common::schedule::maglev::TABLE_SIZES`; `None`: chosen from the number of backends.
+        table_size: Option<u32>,
+    },
+}
+
+/// How backends are probed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Probe {
+    /// What is tried.
+    pub kind: ProbeKind,
+    /// Time between the starts of two probes, 100 ms to 1 h.
+    pub interval: Duration,
+    /// When a probe without an answer has failed, 10 ms to the interval.
+    pub timeout: Duration,
+    /// Successes in a row that bring a backend up, 1 to 100.
+    pub rise: u32,
+    /// Failures in a row that take it down, 1 to 100.
+    pub fall: u32,
+    /// The port that is probed; `None`: the backend's.
+    pub port: Option<u16>,
+    /// What a backend counts as before it was probed.
+    pub initial: Initial,
+}
+
+/// What a probe tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ProbeKind {
+    /// A TCP connection is opened and closed.
+    Tcp,
+}
+
+/// What a backend counts as before it was probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Initial {
+    /// Traffic from the start.
+    Up,
+    /// Traffic after `rise` successes.
+    Down,
+}
+
+/// What happens to new flows when no backend can take them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnNoBackend {
+    /// Spread over all backends as if they were healthy.
+    FailOpen,
+    /// Dropped and counted as `no-backend`.
+    Drop,
+    /// TCP: a reset; UDP: ICMP port unreachable.
+    Reject,
+}
+
+/// What happens to the present flows of a backend that went down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBackendDown {
+    /// Their next packet gets a new backend.
+    Move,
+    /// They stay, in case it comes back.
+    Keep,
+}
+
+/// When idle flows are forgotten; each 1 s to 24 h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP before the client's first ACK.
+    pub tcp_setup: Duration,
+    /// TCP after it.
+    pub tcp_established: Duration,
+    /// TCP after FIN or RST.
+    pub tcp_closing: Duration,
+    /// UDP after a second packet.
+    pub udp: Duration,
+    /// UDP after a single packet.
+    pub udp_single: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tcp_setup: Duration::from_secs(60),
+            tcp_established: Duration::from_secs(900),
+            tcp_closing: Duration::from_secs(10),
+            udp: Duration::from_secs(120),
+            udp_single: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A server of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Its name, unique in the service; the address where none was given.
+    pub name: String,
+    /// Its own address, of the VIP's family.
+    pub address: IpAddr,
+    /// Where it listens; in `dsr-l2` the service's (first) port. Probes go here.
+    pub port: u16,
+    /// Its share of new flows, 0 to 65 535; 0 takes none.
+    pub weight: u16,
+    /// Takes flows only while no other backend of the service can.
+    pub backup: bool,
+    /// What the operator wants of it.
+    pub admin_state: AdminState,
+}
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminState {
+    /// Takes flows while it is healthy.
+    Enabled,
+    /// No new flows; present ones go on.
+    Draining,
+    /// No flows at all.
+    Disabled,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Range(first, last) if first == last => write!(f, "{first}"),
+            Self::Range(first, last) => write!(f, "{first}-{last}"),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Health: what consecutive probe results make of a backend.

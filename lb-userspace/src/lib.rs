@@ -1,0 +1,14 @@
+//! Evenkeel: the daemon and the command line.
+//!
+//! The way of a change is one direction: *source* ([`config`], [`api`], [`state`]) → desired state → [`plan`] (a pure
+//! function) → [`dataplane`] (publish). Health ([`health`], [`probe`]) and next hops ([`neighbour`]) are inputs to the plan.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod dataplane;
+pub mod health;
+pub mod neighbour;
+pub mod plan;
+pub mod probe;
+pub mod state;

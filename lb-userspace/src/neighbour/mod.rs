@@ -1,0 +1,1 @@
+//! Next hops of the backends, through netlink.

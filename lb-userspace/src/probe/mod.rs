@@ -1,0 +1,1 @@
+//! Probes: one kind a file.

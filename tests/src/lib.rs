@@ -1,0 +1,1 @@
+//! The harness of Evenkeel's tests.
