@@ -1,4 +1,32 @@
 //! Evenkeel's packet logic and the layout of its tables.
+//!
+//! The crate is the one source of what happens to a packet. It never touches memory itself: bytes are reached through
+//! [`frame::Frame`], tables through [`environment::Environment`]. `lb-ebpf` implements both over the XDP context and BPF
+//! maps; tests, fuzzers and `evenkeel explain` over slices ([`memory`]).
+//!
+//! Where to find what:
+//!
+//! - [`packet`]: the way of a packet, on one screen.
+//! - [`wire`]: one protocol header a file; [`parse`] walks them to a [`parse::Parsed`] packet.
+//! - [`service`]: whose packet is it. [`flow`]: the flow table. [`schedule`]: how a new flow gets its destination.
+//! - [`forward`]: one forwarding mode a file. [`reply`]: packets that the node makes itself.
+//! - [`abi`]: records shared between the XDP program and user space. [`verdict`]: every reason, by name.
 #![cfg_attr(not(feature = "std"), no_std)]
+#![deny(unsafe_code)]
 
+pub mod abi;
+pub mod account;
+pub mod environment;
+pub mod flow;
+pub mod forward;
+pub mod frame;
+pub mod hash;
+#[cfg(feature = "std")]
+pub mod memory;
+pub mod packet;
+pub mod parse;
+pub mod reply;
 pub mod schedule;
+pub mod service;
+pub mod verdict;
+pub mod wire;

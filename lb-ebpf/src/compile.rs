@@ -11,10 +11,8 @@ use crate::toolchain::Toolchain;
 /// The name of the binary half, and of the object made from it.
 pub const OBJECT_NAME: &str = "evenkeel-xdp";
 
-/// Kernels from 5.1 on know BPF cpu v3 (32-bit sub-registers and jumps, atomics); our floor is 5.15. Packets are read at
-/// unaligned offsets, which every architecture with XDP drivers can do.
-const RUSTFLAGS: &[&str] =
-    &["-Ctarget-cpu=v3", "-Ctarget-feature=+allows-misaligned-mem-access", "-Cdebuginfo=2", "-Clink-arg=--btf"];
+/// Kernels from 5.1 on know BPF cpu v3 (32-bit sub-registers and jumps), and from 5.12 its atomics; our floor is 5.15.
+const RUSTFLAGS: &[&str] = &["-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"];
 
 /// Why no object came out.
 #[derive(Debug)]

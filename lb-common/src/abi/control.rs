@@ -1,0 +1,164 @@
+//! The control record: which service table is in force, and what concerns all services.
+
+use super::{Word32, Word64};
+
+use crate::{flow::FlowState, parse::Family};
+
+/// Different (prefix length, port bits) combinations for each family, besides a single address with a single port.
+/// This bounds the look-ups of a packet that is for no VIP.
+pub const MAX_SHAPES: usize = 32;
+
+/// The one record of the map `CONTROL`.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C, align(64))]
+pub struct Control {
+    layout_version: Word32,
+    active: Word32,
+    /// Identifies the hash key without telling it; 0: not set.
+    key_fingerprint: Word64,
+    /// The longest time-out of any service for each state, in ticks.
+    longest_timeouts: [Word32; 8],
+    pad: [Word64; 2],
+    headers: [TableHeader; 2],
+}
+
+/// Where a service table lies and what it holds.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C, align(64))]
+pub struct TableHeader {
+    /// First bucket.
+    pub offset: Word32,
+    /// Number of buckets less one; a power of two less one.
+    pub mask: Word32,
+    /// Chosen by the builder so that no bucket overflows.
+    pub salt: Word64,
+    /// Used shapes for IPv4 and IPv6.
+    pub counts: [Word32; 2],
+    pad: [Word64; 5],
+    /// [`Shape`]s for IPv4 and IPv6, most specific first.
+    pub shapes: [[Word32; MAX_SHAPES]; 2],
+}
+
+/// What an entry of the service table is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shape {
+    /// Bits of the address that count.
+    pub address_bits: u8,
+    /// Bits of the port that count: 16 for one port, 0 for any; a range is cut into aligned blocks.
+    pub port_bits: u8,
+    /// Whether the entry stands for a service or for the address alone.
+    pub kind: AddressKind,
+}
+
+/// What an entry stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum AddressKind {
+    /// A service.
+    Service = 0,
+    /// An address that some service has as its VIP.
+    Address = 1,
+}
+
+impl Shape {
+    /// As a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pack(self) -> u32 {
+        self.address_bits as u32 | (self.port_bits as u32) << 8 | (self.kind as u32) << 16
+    }
+
+    /// From a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpack(word: u32) -> Self {
+        Self {
+            address_bits: word as u8,
+            port_bits: (word >> 8) as u8,
+            kind: if word >> 16 == 0 { AddressKind::Service } else { AddressKind::Address },
+        }
+    }
+}
+
+impl TableHeader {
+    /// Salt, first bucket and mask.
+    #[inline(always)]
+    #[must_use]
+    pub fn place(&self) -> (u64, u32, u32) {
+        (self.salt.load(), self.offset.load(), self.mask.load())
+    }
+
+    /// Whether anything but single addresses with single ports is served.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_shapes(&self) -> bool {
+        self.counts[0].load() | self.counts[1].load() != 0
+    }
+
+    /// Number of shapes in use, and the shapes.
+    #[inline(always)]
+    #[must_use]
+    pub fn shapes_of(&self, family: Family) -> (u32, &[Word32; MAX_SHAPES]) {
+        // The compiler knows that a family is 0 or 1 and drops a plain mask; the verifier does not know and needs it.
+        let index = core::hint::black_box(family as usize) & 1;
+        (self.counts[index].load(), &self.shapes[index])
+    }
+}
+
+impl Control {
+    /// The table in force.
+    #[inline(always)]
+    #[must_use]
+    pub fn active(&self) -> &TableHeader {
+        // `& 1` rather than a bounds check: the verifier needs the bound, and there are two.
+        &self.headers[(self.active.load() & 1) as usize]
+    }
+
+    /// The table that is not in force.
+    #[must_use]
+    pub fn inactive(&self) -> &TableHeader {
+        &self.headers[((self.active.load() + 1) & 1) as usize]
+    }
+
+    /// Puts the other table in force: one aligned store.
+    pub fn switch(&self) {
+        let other = (self.active.load() + 1) & 1;
+        self.active.publish(other);
+    }
+
+    /// The layout of the tables, [`super::LAYOUT_VERSION`].
+    #[must_use]
+    pub fn layout_version(&self) -> u32 {
+        self.layout_version.load()
+    }
+
+    /// Fingerprint of the hash key.
+    #[must_use]
+    pub fn key_fingerprint(&self) -> u64 {
+        self.key_fingerprint.load()
+    }
+
+    /// Marks fresh tables as ours.
+    pub fn set_layout(&self, version: u32, key_fingerprint: u64) {
+        self.key_fingerprint.store(key_fingerprint);
+        self.layout_version.publish(version);
+    }
+
+    /// The longest time-out of any service for a state, in ticks, by [`FlowWord::state_index`](crate::flow::FlowWord::state_index); 0 for an entry
+    /// that is not used.
+    #[inline(always)]
+    #[must_use]
+    pub fn longest_timeout(&self, state_index: usize) -> u32 {
+        self.longest_timeouts[state_index].load()
+    }
+
+    /// Sets it.
+    pub fn set_longest_timeout(&self, state: FlowState, ticks: u32) {
+        self.longest_timeouts[state.index()].store(ticks);
+    }
+}
+
+const _: () = {
+    assert!(size_of::<TableHeader>() == 64 + 2 * 4 * MAX_SHAPES);
+    assert!(size_of::<Control>() == 64 + 2 * size_of::<TableHeader>());
+};

@@ -1,0 +1,127 @@
+//! Counters: per CPU, so plain additions.
+
+use super::Word64;
+use crate::verdict::{DropReason, PassReason};
+
+/// A counter of one CPU. Only the program running on that CPU writes it, and a program is not interrupted by itself.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(transparent)]
+pub struct Counter(Word64);
+
+impl Counter {
+    /// Adds without a locked instruction.
+    #[inline(always)]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load().wrapping_add(n));
+    }
+
+    /// Present value.
+    #[inline(always)]
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load()
+    }
+}
+
+/// Packets and bytes; bytes are those of the frame, from the Ethernet header to the end, as it arrived.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C)]
+pub struct PacketCounter {
+    /// Packets.
+    pub packets: Counter,
+    /// Bytes.
+    pub bytes: Counter,
+}
+
+impl PacketCounter {
+    /// Counts one packet.
+    #[inline(always)]
+    pub fn add(&self, bytes: u64) {
+        self.packets.add(1);
+        self.bytes.add(bytes);
+    }
+}
+
+/// Room for reasons: more than there are today, so that a new one does not change the layout.
+const PASS_REASONS: usize = 8;
+const DROP_REASONS: usize = 32;
+
+/// What one CPU did. `received` = `transmitted` + `redirected` + sum of `passed` + sum of `dropped`.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C)]
+pub struct NodeCounters {
+    /// Every packet the program saw.
+    pub received: PacketCounter,
+    /// Sent out on the interface it came from.
+    pub transmitted: PacketCounter,
+    /// Sent out on another interface.
+    pub redirected: PacketCounter,
+    /// Replies made by the node itself; they are part of `transmitted`.
+    pub replies: Counter,
+    /// Flow entries written for new flows.
+    pub flows_created: Counter,
+    /// Entries of flows that had ended or timed out, overwritten while the table was full around them.
+    pub flows_evicted: Counter,
+    /// Entries that made room by moving to their other bucket.
+    pub flows_displaced: Counter,
+    /// Flows without an entry because the table was full around them; they go where their hash says.
+    pub flows_untracked: Counter,
+    spare: [Counter; 5],
+    passed: [Counter; PASS_REASONS],
+    dropped: [Counter; DROP_REASONS],
+}
+
+impl NodeCounters {
+    /// The counter of a pass reason.
+    #[inline(always)]
+    #[must_use]
+    pub fn passed(&self, reason: PassReason) -> &Counter {
+        &self.passed[(reason as usize) % PASS_REASONS]
+    }
+
+    /// The counter of a drop reason.
+    #[inline(always)]
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> &Counter {
+        &self.dropped[(reason as usize) % DROP_REASONS]
+    }
+}
+
+/// What one CPU sent to one destination: a cache line.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C)]
+pub struct DestinationCounters {
+    /// Packets and bytes forwarded.
+    pub forwarded: PacketCounter,
+    /// Flows that were given to it, tracked or not.
+    pub flows_new: Counter,
+    /// Tracked flows that ended with FIN or RST.
+    pub flows_closed: Counter,
+    spare: [Counter; 4],
+}
+
+/// A token bucket for packets that the node makes itself, one for each CPU.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C)]
+pub struct ReplyBudget {
+    /// Replies still allowed.
+    pub tokens: Counter,
+    /// Tick of the last refill.
+    pub refilled: Counter,
+}
+
+impl ReplyBudget {
+    /// Sets both words; the writer is the CPU's own program.
+    #[inline(always)]
+    pub fn set(&self, tokens: u64, refilled: u64) {
+        self.tokens.0.store(tokens);
+        self.refilled.0.store(refilled);
+    }
+}
+
+const _: () = {
+    assert!(size_of::<NodeCounters>() == 448);
+    assert!(size_of::<DestinationCounters>() == 64);
+    assert!(size_of::<ReplyBudget>() == 16);
+    assert!(PassReason::ALL.len() <= PASS_REASONS && DropReason::ALL.len() <= DROP_REASONS);
+};

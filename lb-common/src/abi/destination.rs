@@ -1,0 +1,161 @@
+//! Destinations: backends as the data path knows them, and the interfaces that lead to them.
+
+use super::{Word32, Word64};
+
+/// Bits of a generation: what fits beside the id in a flow entry.
+pub const GENERATION_BITS: u32 = 12;
+
+/// One destination: a cache line. Its address is fixed for a generation; state and next hop change by one aligned store.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C, align(64))]
+pub struct Destination {
+    state: Word64,
+    next_hop: Word64,
+    address: [Word32; 4],
+    port: Word64,
+    spare: [Word64; 3],
+}
+
+/// The state word of a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DestinationState {
+    /// Changes each time the id is given to another backend; 0: never used.
+    pub generation: u16,
+    /// Known flows go here.
+    pub keeps_flows: bool,
+    /// New flows may come here.
+    pub takes_flows: bool,
+    /// The service it belongs to.
+    pub service: u32,
+}
+
+impl DestinationState {
+    const KEEPS: u64 = 1 << 16;
+    const TAKES: u64 = 1 << 17;
+
+    /// As a word.
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        self.generation as u64
+            | if self.keeps_flows { Self::KEEPS } else { 0 }
+            | if self.takes_flows { Self::TAKES } else { 0 }
+            | (self.service as u64) << 32
+    }
+
+    /// From a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpack(word: u64) -> Self {
+        Self {
+            generation: word as u16,
+            keeps_flows: word & Self::KEEPS != 0,
+            takes_flows: word & Self::TAKES != 0,
+            service: (word >> 32) as u32,
+        }
+    }
+}
+
+/// The next hop of a destination: a MAC address and an egress index in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextHop {
+    /// MAC address, the first byte lowest.
+    pub mac: u64,
+    /// Index into the egress interfaces; 0: not resolved.
+    pub egress: u32,
+}
+
+impl NextHop {
+    /// A MAC address as a word, the first byte lowest.
+    #[must_use]
+    pub const fn mac_word(mac: [u8; 6]) -> u64 {
+        u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0])
+    }
+}
+
+impl Destination {
+    /// The state word.
+    #[inline(always)]
+    #[must_use]
+    pub fn state(&self) -> DestinationState {
+        DestinationState::unpack(self.state.load())
+    }
+
+    /// Publishes a state.
+    pub fn set_state(&self, state: DestinationState) {
+        self.state.publish(state.pack());
+    }
+
+    /// The next hop.
+    #[inline(always)]
+    #[must_use]
+    pub fn next_hop(&self) -> NextHop {
+        let word = self.next_hop.load();
+        NextHop { mac: word & 0xffff_ffff_ffff, egress: (word >> 48) as u32 }
+    }
+
+    /// Changes the next hop.
+    pub fn set_next_hop(&self, next_hop: NextHop) {
+        self.next_hop.publish(next_hop.mac | u64::from(next_hop.egress) << 48);
+    }
+
+    /// The backend's own address (IPv4 in the first word) and port, for whoever reads the table.
+    #[must_use]
+    pub fn address(&self) -> ([u32; 4], u16) {
+        let mut address = [0; 4];
+        for (value, word) in address.iter_mut().zip(&self.address) {
+            *value = word.load();
+        }
+        (address, self.port.load() as u16)
+    }
+
+    /// Writes address and port; before the state that publishes them.
+    pub fn set_address(&self, address: &[u32; 4], port: u16) {
+        for (word, value) in self.address.iter().zip(address) {
+            word.store(*value);
+        }
+        self.port.store(u64::from(port));
+    }
+}
+
+/// An interface that leads to backends.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C, align(16))]
+pub struct Egress {
+    source_mac: Word64,
+    ifindex: Word32,
+    mtu: Word32,
+}
+
+impl Egress {
+    /// Its MAC address, the first byte lowest.
+    #[inline(always)]
+    #[must_use]
+    pub fn source_mac(&self) -> u64 {
+        self.source_mac.load()
+    }
+
+    /// The kernel's index of the interface.
+    #[inline(always)]
+    #[must_use]
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex.load()
+    }
+
+    /// Its MTU in bytes, without the Ethernet header.
+    #[must_use]
+    pub fn mtu(&self) -> u32 {
+        self.mtu.load()
+    }
+
+    /// Writes the record.
+    pub fn set(&self, source_mac: [u8; 6], ifindex: u32, mtu: u32) {
+        self.source_mac.store(NextHop::mac_word(source_mac));
+        self.mtu.store(mtu);
+        self.ifindex.publish(ifindex);
+    }
+}
+
+const _: () = {
+    assert!(size_of::<Destination>() == 64);
+    assert!(size_of::<Egress>() == 16);
+};

@@ -1,0 +1,53 @@
+//! Records shared between the XDP program and user space.
+//!
+//! Every field is an atomic of its natural width: user space maps the tables into its memory and publishes with aligned
+//! stores; the program reads with plain loads. A record is written in full while nothing points to it, then one store
+//! of a pointing word (a service's slots, a destination's state, the control record's active table) makes it visible.
+//! The program follows pointing words by address, so it cannot see a record older than the word that led to it.
+
+mod control;
+mod counters;
+mod destination;
+mod service;
+mod word;
+
+pub use control::{AddressKind, Control, MAX_SHAPES, Shape, TableHeader};
+pub use counters::{Counter, DestinationCounters, NodeCounters, PacketCounter, ReplyBudget};
+pub use destination::{Destination, DestinationState, Egress, GENERATION_BITS, NextHop};
+pub use service::{
+    Entry, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, SERVICE_BUCKET_ENTRIES, Service, ServiceBucket, ServiceIdentity,
+    SlotRange,
+};
+pub use word::{Word32, Word64};
+
+/// Changes with every incompatible change of a record or of a table's meaning. User space refuses pins of another version.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Names of the maps, the same in the object, in the pin directory and in messages.
+pub mod map {
+    /// One [`super::Control`].
+    pub const CONTROL: &str = "CONTROL";
+    /// Buckets of the service tables.
+    pub const SERVICE_BUCKETS: &str = "SERVICE_BUCKETS";
+    /// [`super::Service`] by service index.
+    pub const SERVICES: &str = "SERVICES";
+    /// Destination ids of the schedulers' tables.
+    pub const SLOTS: &str = "SLOTS";
+    /// [`super::Destination`] by id.
+    pub const DESTINATIONS: &str = "DESTINATIONS";
+    /// [`super::Egress`] by egress index.
+    pub const EGRESS: &str = "EGRESS";
+    /// The kernel's device of each egress index.
+    pub const EGRESS_DEVICES: &str = "EGRESS_DEVICES";
+    /// [`crate::flow::FlowBucket`] by bucket index.
+    pub const FLOWS: &str = "FLOWS";
+    /// [`super::NodeCounters`] per CPU.
+    pub const NODE_COUNTERS: &str = "NODE_COUNTERS";
+    /// [`super::DestinationCounters`] per destination and CPU.
+    pub const DESTINATION_COUNTERS: &str = "DESTINATION_COUNTERS";
+    /// [`super::ReplyBudget`] per CPU.
+    pub const REPLY_BUDGET: &str = "REPLY_BUDGET";
+}
+
+/// Egress interfaces at a time, index 0 (none) included.
+pub const MAX_EGRESS: u32 = 64;

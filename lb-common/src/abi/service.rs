@@ -1,0 +1,177 @@
+//! Services as the data path knows them.
+
+use super::{Word32, Word64};
+
+use crate::{flow::FlowState, parse::Family, wire::ip::Protocol};
+
+/// A service without a backend drops.
+pub const ON_NO_BACKEND_DROP: u8 = 0;
+/// A service without a backend answers with a reset or port unreachable.
+pub const ON_NO_BACKEND_REJECT: u8 = 1;
+
+/// One service: a cache line.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C, align(64))]
+pub struct Service {
+    slots: Word64,
+    prefix: [Word32; 4],
+    identity: Word64,
+    /// In ticks, by [`FlowState`]; the first is unused.
+    timeouts: [Word32; 8],
+}
+
+/// What a service answers to; fixed for the life of its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceIdentity {
+    /// First port, host byte order.
+    pub first_port: u16,
+    /// Last port, host byte order.
+    pub last_port: u16,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Bits of the address that count.
+    pub prefix_length: u8,
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// [`ON_NO_BACKEND_DROP`] or [`ON_NO_BACKEND_REJECT`].
+    pub on_no_backend: u8,
+}
+
+/// A range of the slot array.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotRange {
+    /// First slot.
+    pub offset: u32,
+    /// Number of slots; 0: no backend takes flows.
+    pub size: u32,
+}
+
+impl ServiceIdentity {
+    const fn pack(self) -> u64 {
+        self.first_port as u64
+            | (self.last_port as u64) << 16
+            | (self.protocol as u64) << 32
+            | (self.prefix_length as u64) << 40
+            | (self.family as u64) << 48
+            | (self.on_no_backend as u64) << 56
+    }
+}
+
+impl Service {
+    /// Where its slots are.
+    #[inline(always)]
+    #[must_use]
+    pub fn slots(&self) -> SlotRange {
+        let word = self.slots.load();
+        SlotRange { offset: word as u32, size: (word >> 32) as u32 }
+    }
+
+    /// Switches to another range of slots: one aligned store.
+    pub fn set_slots(&self, range: SlotRange) {
+        self.slots.publish(u64::from(range.offset) | u64::from(range.size) << 32);
+    }
+
+    /// Writes everything but the slots.
+    pub fn set_identity(&self, prefix: &[u32; 4], identity: ServiceIdentity) {
+        for (word, value) in self.prefix.iter().zip(prefix) {
+            word.store(*value);
+        }
+        self.identity.store(identity.pack());
+    }
+
+    /// What happens to new flows without a backend.
+    #[inline(always)]
+    #[must_use]
+    pub fn on_no_backend(&self) -> u8 {
+        (self.identity.load() >> 56) as u8
+    }
+
+    /// Bits of the address that count.
+    #[inline(always)]
+    #[must_use]
+    pub fn prefix_length(&self) -> u8 {
+        (self.identity.load() >> 40) as u8
+    }
+
+    /// Whether protocol, family and port are this service's.
+    #[inline(always)]
+    #[must_use]
+    pub fn takes(&self, family: Family, protocol: u8, port: u16) -> bool {
+        let word = self.identity.load();
+        (word >> 48) as u8 == family as u8
+            && (word >> 32) as u8 == protocol
+            && port >= word as u16
+            && port <= (word >> 16) as u16
+    }
+
+    /// Whether a masked address is its VIP.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_prefix(&self, family: Family, masked: &[u32; 4]) -> bool {
+        let is = |i: usize| self.prefix[i].load() == masked[i];
+        (self.identity.load() >> 48) as u8 == family as u8
+            && is(0)
+            && (matches!(family, Family::V4) || is(1) && is(2) && is(3))
+    }
+
+    /// Ticks after which a flow in this state is forgotten.
+    #[inline(always)]
+    #[must_use]
+    pub fn timeout(&self, state: FlowState) -> u32 {
+        self.timeouts[state.index()].load()
+    }
+
+    /// Sets the time-out of a state, in ticks.
+    pub fn set_timeout(&self, state: FlowState, ticks: u32) {
+        self.timeouts[state.index()].store(ticks);
+    }
+}
+
+/// Entries in a bucket of the service table.
+pub const SERVICE_BUCKET_ENTRIES: usize = 4;
+
+/// A bucket of the service table: a cache line.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C, align(64))]
+pub struct ServiceBucket {
+    /// Entries; the unused ones have index [`Entry::NONE`].
+    pub entries: [Entry; SERVICE_BUCKET_ENTRIES],
+}
+
+/// An entry of the service table. The tag finds it; the service's record proves it.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C)]
+pub struct Entry {
+    tag: Word64,
+    value: Word64,
+}
+
+impl Entry {
+    /// An entry that is not used.
+    pub const NONE: u32 = 0;
+
+    /// The keyed hash of what it stands for.
+    #[inline(always)]
+    #[must_use]
+    pub fn tag(&self) -> u64 {
+        self.tag.load()
+    }
+
+    /// Index of the service, from 1; [`Entry::NONE`] if unused.
+    #[inline(always)]
+    #[must_use]
+    pub fn service(&self) -> u32 {
+        self.value.load() as u32
+    }
+
+    /// Writes both words.
+    pub fn set(&self, tag: u64, service: u32) {
+        self.tag.store(tag);
+        self.value.store(u64::from(service));
+    }
+}
+
+const _: () = {
+    assert!(size_of::<Service>() == 64);
+    assert!(size_of::<ServiceBucket>() == 64);
+};

@@ -1,0 +1,74 @@
+//! The fields of records: aligned words that one side changes while the other reads them.
+//!
+//! On the host they are atomics. For BPF, whose compiler has no atomic loads and stores before cpu v4, they are volatile
+//! accesses: one aligned load or store each, never split, repeated or left out, which is what the flow table's check
+//! needs ([`crate::flow::entry`]).
+
+macro_rules! word {
+    ($(#[$doc:meta])* $name:ident, $atomic:ident, $value:ty) => {
+        $(#[$doc])*
+        #[cfg(not(target_arch = "bpf"))]
+        #[derive(Debug, Default)]
+        #[repr(transparent)]
+        pub struct $name(core::sync::atomic::$atomic);
+
+        #[cfg(not(target_arch = "bpf"))]
+        impl $name {
+            /// Its value.
+            #[must_use]
+            pub fn load(&self) -> $value {
+                self.0.load(core::sync::atomic::Ordering::Relaxed)
+            }
+
+            /// Sets it.
+            pub fn store(&self, value: $value) {
+                self.0.store(value, core::sync::atomic::Ordering::Relaxed);
+            }
+
+            /// Sets it after everything that was written before.
+            pub fn publish(&self, value: $value) {
+                self.0.store(value, core::sync::atomic::Ordering::Release);
+            }
+        }
+
+        $(#[$doc])*
+        #[cfg(target_arch = "bpf")]
+        #[repr(transparent)]
+        pub struct $name(core::cell::UnsafeCell<$value>);
+
+        #[cfg(target_arch = "bpf")]
+        #[expect(unsafe_code, reason = "volatile access needs a raw pointer")]
+        impl $name {
+            /// Its value.
+            #[inline(always)]
+            #[must_use]
+            pub fn load(&self) -> $value {
+                // SAFETY: the pointer comes from a live, aligned cell.
+                unsafe { self.0.get().read_volatile() }
+            }
+
+            /// Sets it.
+            #[inline(always)]
+            pub fn store(&self, value: $value) {
+                // SAFETY: as for `load`; the cell allows writing through a shared reference.
+                unsafe { self.0.get().write_volatile(value) }
+            }
+
+            /// Sets it after everything that was written before. Programs publish nothing by order.
+            #[inline(always)]
+            pub fn publish(&self, value: $value) {
+                self.store(value);
+            }
+        }
+    };
+}
+
+word! {
+    /// An aligned 32-bit word.
+    Word32, AtomicU32, u32
+}
+
+word! {
+    /// An aligned 64-bit word.
+    Word64, AtomicU64, u64
+}

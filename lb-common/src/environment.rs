@@ -1,0 +1,61 @@
+//! Where tables live: the trait that BPF maps and slices implement.
+
+use crate::{
+    abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
+    flow::{FlowBucket, FlowWord, Placement, room},
+    service::{self, Key},
+};
+
+/// Tables, constants and the clock. An index outside of a table gives `None`; nothing panics.
+pub trait Environment {
+    /// The control record.
+    fn control(&self) -> Option<&Control>;
+    /// A bucket of the service tables.
+    fn service_bucket(&self, index: u32) -> Option<&ServiceBucket>;
+    /// A service, by index from 1.
+    fn service(&self, index: u32) -> Option<&Service>;
+    /// The destination id in a slot.
+    fn slot(&self, index: u32) -> Option<u32>;
+    /// A destination.
+    fn destination(&self, id: u32) -> Option<&Destination>;
+    /// An interface that leads to backends, by index from 1.
+    fn egress(&self, index: u32) -> Option<&Egress>;
+    /// A bucket of the flow table.
+    fn flow_bucket(&self, index: u32) -> Option<&FlowBucket>;
+    /// Number of flow buckets less one; a power of two less one.
+    fn flow_mask(&self) -> u32;
+    /// A word of the hash key, below [`crate::hash::KEY_WORDS`].
+    fn hash_word(&self, index: usize) -> u32;
+    /// The clock in ticks, modulo 2^24 ([`crate::flow::TICK_MASK`]).
+    fn now(&self) -> u32;
+    /// Ticks in a second.
+    fn ticks_per_second(&self) -> u32;
+    /// The kernel's index of the interface that the packet came from.
+    fn ingress(&self) -> u32;
+    /// This CPU's counters.
+    fn node_counters(&self) -> Option<&NodeCounters>;
+    /// This CPU's counters of a destination.
+    fn destination_counters(&self, id: u32) -> Option<&DestinationCounters>;
+    /// This CPU's budget for packets that the node makes.
+    fn reply_budget(&self) -> Option<&ReplyBudget>;
+
+    // Rare work. In BPF these are functions that the verifier checks once each, apart from their callers.
+
+    /// See [`room::make`].
+    #[inline(always)]
+    fn make_room(&self, tag: u64, first: u32, second: u32, word: FlowWord) -> Placement
+    where
+        Self: Sized,
+    {
+        room::make(self, tag, first, second, word)
+    }
+
+    /// See [`service::by_shape`].
+    #[inline(always)]
+    fn find_by_shape(&self, key: &Key) -> u32
+    where
+        Self: Sized,
+    {
+        service::by_shape(self, key)
+    }
+}

@@ -1,0 +1,161 @@
+//! An entry of the flow table.
+//!
+//! ```text
+//! check  64  the flow's tag, exclusive-or a hash of the word's identity bits
+//! word   64  | destination 24 | generation 12 | spare 1 | state 3 | last seen 24 |
+//!              `------ identity ------------'
+//! ```
+//!
+//! Inserts are atomic with respect to readers on other CPUs although an entry is two words: each word is one aligned
+//! store, and a reader accepts the entry only if `check ^ hash(identity of word)` gives its own flow's tag. A reader
+//! (or a later writer) that meets the check of one flow beside the word of another computes a value that matches no
+//! flow but by a chance of 2^-64, and takes the entry for somebody else's. No order of the two stores is needed, and
+//! no lock. Refreshing state and time changes only bits outside of the identity, so it is one store of the word; if it
+//! races with a replacement, the entry matches nobody and the flow that lost it is inserted again by its next packet.
+//! The trick is known from lockless hash tables of chess programs (Hyatt and Mann, ICGA Journal 25(1), 2002).
+
+use crate::abi::Word64;
+
+use super::{BUCKET_ENTRIES, ENTRY_BYTES, FlowState};
+
+/// Mask of the clock in an entry.
+pub const TICK_MASK: u32 = (1 << TICK_BITS) - 1;
+const TICK_BITS: u32 = 24;
+const STATE_SHIFT: u32 = TICK_BITS;
+const GENERATION_SHIFT: u32 = STATE_SHIFT + 4;
+const DESTINATION_SHIFT: u32 = GENERATION_SHIFT + crate::abi::GENERATION_BITS;
+const GENERATION_MASK: u64 = (1 << crate::abi::GENERATION_BITS) - 1;
+
+/// One entry.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C)]
+pub struct FlowEntry {
+    check: Word64,
+    word: Word64,
+}
+
+/// One bucket: a cache line.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C, align(64))]
+pub struct FlowBucket {
+    /// Its entries.
+    pub entries: [FlowEntry; BUCKET_ENTRIES],
+}
+
+/// What an entry says of its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowWord(u64);
+
+impl FlowWord {
+    /// An entry that is not used.
+    pub const EMPTY: Self = Self(0);
+
+    /// Packs a word. `generation` is never 0 for a live destination, so a packed word is never [`Self::EMPTY`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(destination: u32, generation: u16, state: FlowState, seen: u32) -> Self {
+        Self(
+            (destination as u64) << DESTINATION_SHIFT
+                | (generation as u64 & GENERATION_MASK) << GENERATION_SHIFT
+                | (state as u64) << STATE_SHIFT
+                | (seen & TICK_MASK) as u64,
+        )
+    }
+
+    /// As a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// From [`Self::to_bits`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The destination's id.
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination(self) -> u32 {
+        (self.0 >> DESTINATION_SHIFT) as u32
+    }
+
+    /// The generation that the id had.
+    #[inline(always)]
+    #[must_use]
+    pub const fn generation(self) -> u16 {
+        (self.0 >> GENERATION_SHIFT & GENERATION_MASK) as u16
+    }
+
+    /// The state; `None` if the entry is not used.
+    #[inline(always)]
+    #[must_use]
+    pub const fn state(self) -> Option<FlowState> {
+        FlowState::from_bits(self.0 >> STATE_SHIFT)
+    }
+
+    /// The bits of the state, as an index into a table of eight.
+    #[inline(always)]
+    #[must_use]
+    pub const fn state_index(self) -> usize {
+        (self.0 >> STATE_SHIFT & 7) as usize
+    }
+
+    /// Ticks since the last packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn idle(self, now: u32) -> u32 {
+        now.wrapping_sub(self.0 as u32) & TICK_MASK
+    }
+
+    /// The same flow in another state at another time.
+    #[inline(always)]
+    #[must_use]
+    pub const fn refreshed(self, state: FlowState, seen: u32) -> Self {
+        Self(self.0 >> GENERATION_SHIFT << GENERATION_SHIFT | (state as u64) << STATE_SHIFT | (seen & TICK_MASK) as u64)
+    }
+
+    /// A hash of destination and generation that shares no structure with the tags.
+    #[inline(always)]
+    const fn identity(self) -> u64 {
+        (self.0 >> GENERATION_SHIFT).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl FlowEntry {
+    /// The word alone.
+    #[inline(always)]
+    #[must_use]
+    pub fn word(&self) -> FlowWord {
+        FlowWord(self.word.load())
+    }
+
+    /// The tag of the flow, and its word.
+    #[inline(always)]
+    #[must_use]
+    pub fn load(&self) -> (u64, FlowWord) {
+        let word = self.word();
+        (self.check.load() ^ word.identity(), word)
+    }
+
+    /// Writes a flow.
+    #[inline(always)]
+    pub fn store(&self, tag: u64, word: FlowWord) {
+        self.check.store(tag ^ word.identity());
+        self.word.store(word.0);
+    }
+
+    /// Writes a word with the same identity.
+    #[inline(always)]
+    pub fn refresh(&self, word: FlowWord) {
+        self.word.store(word.0);
+    }
+}
+
+const _: () = {
+    assert!(size_of::<FlowEntry>() == ENTRY_BYTES);
+    assert!(size_of::<FlowBucket>() == 64);
+};

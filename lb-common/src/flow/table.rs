@@ -1,0 +1,127 @@
+//! Find and insert.
+
+use super::{BUCKET_ENTRIES, FlowBucket, FlowEntry, FlowWord};
+use crate::{environment::Environment, hash::FlowHash};
+
+/// What an insert came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Placement {
+    /// In a free place.
+    Free,
+    /// In the place of a flow that moved to its other bucket.
+    Displaced,
+    /// In the place of a flow that was closing or had been idle for long.
+    Evicted,
+    /// Nowhere: every candidate is live.
+    Untracked,
+}
+
+impl Placement {
+    /// From the number of a variant.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        match bits {
+            0 => Self::Free,
+            1 => Self::Displaced,
+            2 => Self::Evicted,
+            _ => Self::Untracked,
+        }
+    }
+}
+
+/// The first candidate bucket of a flow.
+#[inline(always)]
+#[must_use]
+pub const fn first_bucket(hash: FlowHash, mask: u32) -> u32 {
+    hash.index as u32 & mask
+}
+
+/// The other candidate bucket. It follows from one bucket and the tag alone, so that an entry can move without the
+/// flow's addresses (partial-key cuckoo hashing; Fan et al., CoNEXT 2014, section 3.1).
+#[inline(always)]
+#[must_use]
+pub const fn other_bucket(bucket: u32, tag: u64, mask: u32) -> u32 {
+    // Odd, so never the same bucket. The multiplication is for the low entropy of NH's single bits.
+    (bucket ^ ((tag.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32 | 1)) & mask
+}
+
+/// The entry of a flow, and its word.
+#[inline(always)]
+pub fn find<E: Environment>(env: &E, hash: FlowHash) -> Option<(&FlowEntry, FlowWord)> {
+    let mask = env.flow_mask();
+    let first = first_bucket(hash, mask);
+    find_in(env.flow_bucket(first)?, hash.tag)
+        .or_else(|| find_in(env.flow_bucket(other_bucket(first, hash.tag, mask))?, hash.tag))
+}
+
+#[inline(always)]
+fn find_in(bucket: &FlowBucket, tag: u64) -> Option<(&FlowEntry, FlowWord)> {
+    for entry in &bucket.entries {
+        let (found, word) = entry.load();
+        if found == tag && word.state().is_some() {
+            return Some((entry, word));
+        }
+    }
+    None
+}
+
+/// Writes an entry for a flow that has none, into the emptier of its two buckets.
+#[inline(always)]
+pub fn insert<E: Environment>(env: &E, hash: FlowHash, word: FlowWord) -> Placement {
+    let mask = env.flow_mask();
+    let first = first_bucket(hash, mask);
+    let second = other_bucket(first, hash.tag, mask);
+    let (Some(a), Some(b)) = (env.flow_bucket(first), env.flow_bucket(second)) else {
+        return Placement::Untracked;
+    };
+    let (free_a, free_b) = (Free::of(env, a), Free::of(env, b));
+    let (bucket, free) = if free_a.count() >= free_b.count() { (a, free_a) } else { (b, free_b) };
+    if free.take(bucket, hash.tag, word) { Placement::Free } else { env.make_room(hash.tag, first, second, word) }
+}
+
+/// Which entries of a bucket are free: not used, or idle for longer than any service allows. Each is 0 or 1, computed without
+/// a branch: the verifier would follow every combination.
+#[derive(Clone, Copy)]
+pub(super) struct Free([u32; BUCKET_ENTRIES]);
+
+impl Free {
+    #[inline(always)]
+    pub(super) fn of<E: Environment>(env: &E, bucket: &FlowBucket) -> Self {
+        let mut free = [0; BUCKET_ENTRIES];
+        let Some(control) = env.control() else { return Self(free) };
+        let now = env.now();
+        for i in 0..BUCKET_ENTRIES {
+            let word = bucket.entries[i].word();
+            // Both are far below 2^31, so the difference is negative if and only if the entry is within its time.
+            let left = word.idle(now).wrapping_sub(control.longest_timeout(word.state_index()));
+            free[i] = left >> 31 ^ 1;
+        }
+        Self(free)
+    }
+
+    #[inline(always)]
+    fn count(self) -> u32 {
+        self.0[0] + self.0[1] + self.0[2] + self.0[3]
+    }
+
+    /// Writes a flow into the first free entry.
+    #[inline(always)]
+    pub(super) fn take(self, bucket: &FlowBucket, tag: u64, word: FlowWord) -> bool {
+        for i in 0..BUCKET_ENTRIES {
+            if self.0[i] != 0 {
+                bucket.entries[i].store(tag, word);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Whether a flow has been idle for as long as its service allows.
+#[inline(always)]
+#[must_use]
+pub const fn is_expired(word: FlowWord, now: u32, timeout: u32) -> bool {
+    word.idle(now) >= timeout
+}

@@ -1,0 +1,3 @@
+//! Forwarding modes: how a packet gets to its destination. One mode a file.
+
+pub mod dsr_l2;

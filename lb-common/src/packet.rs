@@ -1,0 +1,211 @@
+//! The way of a packet: parse → service → flow (hit) or schedule (miss) → destination → rewrite → verdict.
+
+use crate::{
+    abi::{Destination, ON_NO_BACKEND_REJECT, Service},
+    environment::Environment,
+    flow::{self, FlowEntry, FlowState, FlowWord, Placement, table::is_expired},
+    forward::dsr_l2,
+    frame::Frame,
+    hash::FlowHash,
+    parse::{Family, Fault, Parsed, parse},
+    reply,
+    schedule::slot,
+    service,
+    verdict::{DropReason, PassReason, Stop, Verdict},
+    wire::{
+        ip::{Fragment, is_martian_v4, is_martian_v6},
+        tcp::{ACK, RST, SYN},
+    },
+};
+
+/// Decides over a packet and rewrites it.
+#[inline(always)]
+pub fn process<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Verdict {
+    match decide(env, frame) {
+        Ok(verdict) => verdict,
+        Err(stop) => stop.into(),
+    }
+}
+
+#[inline(always)]
+fn decide<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Result<Verdict, Stop> {
+    let mut packet = Parsed::new();
+    parse(frame, &mut packet).map_err(|fault| judge(env, fault, &packet))?;
+    let (index, service) = service::find(env, &packet).ok_or(PassReason::NotServed)?;
+    accept(&packet)?;
+    let hash = FlowHash::of(env, &packet);
+    let chosen = match known(env, index, service, &packet, hash) {
+        Known::Flow(id, destination) => Some((id, destination)),
+        Known::Not(stale) => admit(env, service, &packet, hash, stale)?,
+    };
+    let Some((id, destination)) = chosen else {
+        return no_backend(env, service, frame);
+    };
+    let verdict = dsr_l2::forward(env, destination, frame)?;
+    let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
+    counters.forwarded.add(frame.len() as u64);
+    Ok(verdict)
+}
+
+/// What cannot be balanced is the host's, unless it is for a VIP.
+#[inline(always)]
+fn judge<E: Environment>(env: &E, fault: Fault, packet: &Parsed) -> Stop {
+    match fault {
+        Fault::Pass(reason) => reason.into(),
+        Fault::ForVip(reason) => {
+            // A later part of a datagram is the host's if the VIP has no service of its protocol.
+            let protocol = matches!(packet.fragment, Fragment::Later).then_some(packet.protocol);
+            if service::is_vip(env, packet.family, &packet.destination, protocol) {
+                reason.into()
+            } else {
+                PassReason::NotParsed.into()
+            }
+        }
+    }
+}
+
+/// What no packet for a service may be, whether its flow is known or not.
+#[inline(always)]
+fn accept(packet: &Parsed) -> Result<(), DropReason> {
+    if !matches!(packet.fragment, Fragment::Whole) {
+        return Err(DropReason::Fragment);
+    }
+    if packet.hop_limit == 0 {
+        return Err(DropReason::Ttl);
+    }
+    if packet.to_group { Err(DropReason::Martian) } else { Ok(()) }
+}
+
+/// What the flow table says.
+enum Known<'a> {
+    /// The flow goes on to this destination.
+    Flow(u32, &'a Destination),
+    /// It is new, and this entry (of its own that no longer counts) is its to overwrite.
+    Not(Option<&'a FlowEntry>),
+}
+
+/// Looks the flow up and refreshes its entry.
+#[inline(always)]
+fn known<'a, E: Environment>(
+    env: &'a E,
+    service_index: u32,
+    service: &Service,
+    packet: &Parsed,
+    hash: FlowHash,
+) -> Known<'a> {
+    let Some((entry, word)) = flow::find(env, hash) else { return Known::Not(None) };
+    let stale = Known::Not(Some(entry));
+    let (Some(state), Some(destination)) = (word.state(), env.destination(word.destination())) else {
+        return stale;
+    };
+    let at = destination.state();
+    let now = env.now();
+    // The service is compared as well: two flows with one tag are possible, if only once in 2^64.
+    if at.generation != word.generation() || at.service != service_index || !at.keeps_flows {
+        return stale;
+    }
+    if is_expired(word, now, service.timeout(state)) {
+        return stale;
+    }
+    if is_opening(packet) && !trusts(state, at.takes_flows) {
+        return stale;
+    }
+    let next = state.after(packet.tcp_flags);
+    let refreshed = word.refreshed(next, now);
+    // At most one store for each tick keeps the line clean in other CPUs' caches.
+    if refreshed != word {
+        entry.refresh(refreshed);
+        if state.is_active() && !next.is_active() {
+            closed(env, word.destination());
+        }
+    }
+    Known::Flow(word.destination(), destination)
+}
+
+/// A client opens a connection with this packet.
+#[inline(always)]
+const fn is_opening(packet: &Parsed) -> bool {
+    packet.tcp_flags & (SYN | ACK | RST) == SYN
+}
+
+/// Whether a SYN may follow an entry. A repeated SYN of a flow in setup does. In an established flow it is an old
+/// duplicate, a forgery or a client that lost its state; the backend tells which (RFC 5961, section 4), unless it takes no
+/// new flows. After FIN or RST it is a new connection.
+#[inline(always)]
+const fn trusts(state: FlowState, takes_flows: bool) -> bool {
+    match state {
+        FlowState::Setup => true,
+        FlowState::Closing => false,
+        _ => takes_flows,
+    }
+}
+
+#[inline(always)]
+fn closed<E: Environment>(env: &E, id: u32) {
+    if let Some(counters) = env.destination_counters(id) {
+        counters.flows_closed.add(1);
+    }
+}
+
+/// Gives a new flow its destination and an entry; `None` if the service has no backend.
+#[inline(always)]
+fn admit<'a, E: Environment>(
+    env: &'a E,
+    service: &Service,
+    packet: &Parsed,
+    hash: FlowHash,
+    stale: Option<&FlowEntry>,
+) -> Result<Option<(u32, &'a Destination)>, Stop> {
+    if is_martian(env, packet) {
+        return Err(DropReason::Martian.into());
+    }
+    let Some(id) = slot::pick(env, service, hash)? else { return Ok(None) };
+    let destination = env.destination(id).ok_or(DropReason::Tables)?;
+    if let Some(state) = FlowState::of_first(packet.protocol, packet.tcp_flags) {
+        let word = FlowWord::new(id, destination.state().generation, state, env.now());
+        remember(env, hash, stale, word);
+        let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
+        counters.flows_new.add(1);
+    }
+    Ok(Some((id, destination)))
+}
+
+#[inline(always)]
+fn remember<E: Environment>(env: &E, hash: FlowHash, stale: Option<&FlowEntry>, word: FlowWord) {
+    let placement = match stale {
+        Some(entry) => {
+            entry.store(hash.tag, word);
+            Placement::Free
+        }
+        None => flow::insert(env, hash, word),
+    };
+    let Some(counters) = env.node_counters() else { return };
+    match placement {
+        Placement::Free => {}
+        Placement::Displaced => counters.flows_displaced.add(1),
+        Placement::Evicted => counters.flows_evicted.add(1),
+        Placement::Untracked => return counters.flows_untracked.add(1),
+    }
+    counters.flows_created.add(1);
+}
+
+/// Sources that must not be (RFC 1812, section 5.3.7), and our own VIPs. Asked for new flows only: the entry of a known flow proves
+/// that it was asked before.
+#[inline(always)]
+fn is_martian<E: Environment>(env: &E, packet: &Parsed) -> bool {
+    let by_itself = match packet.family {
+        Family::V4 => is_martian_v4(packet.source[0]),
+        Family::V6 => is_martian_v6(&packet.source),
+    };
+    by_itself || service::is_vip(env, packet.family, &packet.source, None)
+}
+
+/// What the service says about new flows that nobody can take.
+#[inline(always)]
+fn no_backend<E: Environment, F: Frame>(env: &E, service: &Service, frame: &mut F) -> Result<Verdict, Stop> {
+    if service.on_no_backend() != ON_NO_BACKEND_REJECT {
+        return Err(DropReason::NoBackend.into());
+    }
+    reply::reject(env, frame).map_err(Stop::from)?;
+    Ok(Verdict::Transmit)
+}

@@ -1,0 +1,103 @@
+//! What becomes of a packet, and every reason by name.
+//!
+//! Names are the vocabulary of counters, of the CLI and of metrics: they derive from the lists here.
+
+/// What the program does with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Out on the interface it came from (`XDP_TX`).
+    Transmit,
+    /// Out on another interface: an index into the table of egress interfaces (`XDP_REDIRECT`).
+    Redirect(u32),
+    /// To the host's own stack (`XDP_PASS`), unmodified to the byte.
+    Pass(PassReason),
+    /// Discarded (`XDP_DROP`).
+    Drop(DropReason),
+}
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal: $help:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name {
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl $name {
+            /// Every reason, in the order of its counter.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name in counters, output and metrics.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// What it means, in one line for people.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet is left to the host.
+    PassReason {
+        NotIp = "not-ip": "neither IPv4 nor IPv6",
+        NotServed = "not-served": "no service for this address, protocol and port",
+        OtherProtocol = "other-protocol": "neither TCP nor UDP: ICMP, AH, ESP, tunnels and the like",
+        NotParsed = "not-parsed": "headers that do not hold together, and for no VIP",
+    }
+}
+
+reasons! {
+    /// Why a packet is discarded.
+    DropReason {
+        Malformed = "malformed": "headers of a packet for a VIP do not hold together",
+        ExtensionHeaders = "ext-headers": "more IPv6 extension headers than are followed",
+        Ttl = "ttl": "TTL or hop limit 0",
+        Martian = "martian": "source is a VIP, multicast, broadcast or loopback, or the frame was sent to a group",
+        Fragment = "fragment": "a fragment for a VIP",
+        NoBackend = "no-backend": "the service has no backend that takes flows",
+        Neighbour = "neighbour": "the next hop of the backend is not resolved",
+        Egress = "egress": "the outgoing interface of the backend is gone",
+        ReplyLimit = "reply-limit": "a reset or port unreachable above the rate for replies",
+        Tables = "tables": "an index that no table holds: a defect, please report it",
+    }
+}
+
+/// A packet's way ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It is the host's.
+    Pass(PassReason),
+    /// It is discarded.
+    Drop(DropReason),
+}
+
+impl From<PassReason> for Stop {
+    #[inline(always)]
+    fn from(reason: PassReason) -> Self {
+        Self::Pass(reason)
+    }
+}
+
+impl From<DropReason> for Stop {
+    #[inline(always)]
+    fn from(reason: DropReason) -> Self {
+        Self::Drop(reason)
+    }
+}
+
+impl From<Stop> for Verdict {
+    #[inline(always)]
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Pass(reason) => Self::Pass(reason),
+            Stop::Drop(reason) => Self::Drop(reason),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443): the error messages that the node sends.
+//!
+//! ```text
+//!  0 type   1 code   2 checksum   4 unused or MTU   8 quoted packet
+//! ```
+
+/// Length of an error message in front of the quoted packet.
+pub const HEADER: usize = 8;
+/// IP protocol number of ICMP.
+pub const PROTOCOL_V4: u8 = 1;
+/// IP protocol number of ICMPv6.
+pub const PROTOCOL_V6: u8 = 58;
+/// Type 3, code 3 (RFC 792).
+pub const PORT_UNREACHABLE_V4: u16 = 0x0303;
+/// Type 1, code 4 (RFC 4443, section 3.1).
+pub const PORT_UNREACHABLE_V6: u16 = 0x0104;

@@ -1,0 +1,24 @@
+//! Rare work as global functions: the verifier checks each once, for any argument, instead of once for every state that
+//! a caller can be in. They take and return nothing but numbers.
+
+use lb_common::{
+    flow::{FlowWord, room},
+    service::{self, Key},
+};
+
+use crate::context::Maps;
+
+/// Which interface a packet came from does not matter here.
+const MAPS: Maps = Maps { ingress: 0 };
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn make_room(tag: u64, first: u32, second: u32, word: u64) -> u32 {
+    room::make(&MAPS, tag, first, second, FlowWord::from_bits(word)) as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn find_by_shape(ab: u64, cd: u64, rest: u64) -> u32 {
+    service::by_shape(&MAPS, &Key::unpack([ab, cd, rest]))
+}

@@ -1,0 +1,39 @@
+//! The maps. Sizes given here are the least that works; the daemon sets the real ones before it loads the object.
+
+use aya_ebpf::{
+    btf_maps::{Array, DevMap, PerCpuArray},
+    macros::btf_map,
+};
+use lb_common::{
+    abi::{
+        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Service,
+        ServiceBucket,
+    },
+    flow::FlowBucket,
+};
+
+/// User space reads and writes these through its own mapping of the memory (`BPF_F_MMAPABLE`).
+const MAPPED: usize = 1 << 10;
+
+#[btf_map]
+pub(crate) static CONTROL: Array<Control, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static SERVICE_BUCKETS: Array<ServiceBucket, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static SERVICES: Array<Service, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static SLOTS: Array<u32, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static DESTINATIONS: Array<Destination, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static EGRESS: Array<Egress, { MAX_EGRESS as usize }, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static EGRESS_DEVICES: DevMap<{ MAX_EGRESS as usize }> = DevMap::new();
+#[btf_map]
+pub(crate) static FLOWS: Array<FlowBucket, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static NODE_COUNTERS: PerCpuArray<NodeCounters, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static DESTINATION_COUNTERS: PerCpuArray<DestinationCounters, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static REPLY_BUDGET: PerCpuArray<ReplyBudget, 1> = PerCpuArray::new();
