@@ -1,0 +1,11 @@
+//! Clients: real programs, and load generators inside the test that count exactly.
+
+mod connections;
+mod download;
+mod tools;
+mod udp;
+
+pub use connections::{Attempt, Load, Tally, connections};
+pub use download::{Download, DownloadReport};
+pub use tools::{Iperf3Run, WrkRun, curl, dig, iperf3, wrk};
+pub use udp::{Sent, StreamReport, UdpSink, UdpStream, collect};
