@@ -15,13 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::{
-    bpffs::Bpffs,
-    names,
-    namespace::Namespace,
-    process::Process,
-    wait::{PATIENCE, wait_ok},
-};
+use crate::{bpffs::Bpffs, names, namespace::Namespace, process::Process, wait::PATIENCE};
 
 /// Where a daemon under test keeps its things; the configuration must name them.
 #[derive(Clone, Debug)]
@@ -187,10 +181,7 @@ impl<'a> Daemon<'a> {
         command.arg("run").arg("--config").arg(&self.paths.config);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut process = self.namespace.spawn(command)?;
-        let ready = wait_ok("the daemon's API answers", PATIENCE, || {
-            process.check_running()?;
-            speaks_http(&self.paths.socket)
-        });
+        let ready = process.wait_ready("the daemon's API answers", PATIENCE, || speaks_http(&self.paths.socket));
         ready.with_context(|| format!("the daemon said:\n{}", self.log()))?;
         self.process = Some(process);
         Ok(())

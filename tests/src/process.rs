@@ -1,7 +1,7 @@
 //! Child processes with a guard.
 
 use std::{
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus},
     sync::{LazyLock, mpsc},
     thread,
@@ -94,9 +94,7 @@ impl Process {
     /// When the process has ended.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         // While it is not reaped the id cannot belong to another process.
-        if let Some(status) = self.child.try_wait()? {
-            bail!("`{}` has ended already: {status}", self.what);
-        }
+        self.check_running()?;
         let id = Pid::from_raw(i32::try_from(self.id()).context("process ids fit an i32")?);
         signal::kill(id, signal).with_context(|| format!("cannot send {signal} to `{}`", self.what))
     }
@@ -116,17 +114,27 @@ impl Process {
         wait_ok(&format!("`{what}` ends"), deadline, || child.try_wait()?.context("it still runs"))
     }
 
-    /// Fails with how it ended unless it still runs: for loops that wait until it is ready.
+    /// Polls until `attempt` succeeds, as [`wait_ok`] does, but gives up at once when the process ends.
     ///
     /// # Errors
-    /// When it has ended; the message says with which code or signal.
-    pub fn check_running(&mut self) -> Result<()> {
+    /// When it has ended (the message says with which code or signal), or after `deadline`.
+    pub fn wait_ready<T>(
+        &mut self,
+        what: &str,
+        deadline: Duration,
+        mut attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        let running_or_ended = wait_ok(what, deadline, || match self.check_running() {
+            Ok(()) => attempt().map(Ok),
+            Err(ended) => Ok(Err(ended)),
+        });
+        running_or_ended?
+    }
+
+    fn check_running(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => match status.signal() {
-                Some(signal) => bail!("`{}` was ended by signal {signal}", self.what),
-                None => bail!("`{}` ended with {status}", self.what),
-            },
+            Some(status) => bail!("`{}` has ended: {status}", self.what),
         }
     }
 }

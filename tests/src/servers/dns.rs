@@ -10,13 +10,7 @@ use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
 use super::{LOOPBACK, log_file, with_log};
-use crate::{
-    clients::dig,
-    names,
-    namespace::Namespace,
-    process::Process,
-    wait::{PATIENCE, wait_ok},
-};
+use crate::{clients::dig, names, namespace::Namespace, process::Process, wait::PATIENCE};
 
 /// The port of DNS (RFC 1035, section 4.2).
 pub const DNS_PORT: u16 = 53;
@@ -43,8 +37,7 @@ pub fn dns(namespace: &Namespace, name: &str) -> Result<Dns> {
     command.arg("--no-daemon").arg(format!("--conf-file={}", configuration.display()));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log_file(&log)?);
     let mut process = namespace.spawn(command)?;
-    let ready = wait_ok(&format!("the DNS server {name} answers"), PATIENCE, || {
-        process.check_running()?;
+    let ready = process.wait_ready(&format!("the DNS server {name} answers"), PATIENCE, || {
         let said = dig(namespace, LOOPBACK, DNS_PORT, TXT_NAME, "TXT", Duration::from_secs(1))?;
         ensure!(said == [name], "{said:?} answers instead");
         Ok(())

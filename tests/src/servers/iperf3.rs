@@ -9,12 +9,7 @@ use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
 use super::{log_file, with_log};
-use crate::{
-    names,
-    namespace::Namespace,
-    process::Process,
-    wait::{PATIENCE, wait_ok},
-};
+use crate::{names, namespace::Namespace, process::Process, wait::PATIENCE};
 
 /// iperf3's own port.
 pub const IPERF3_PORT: u16 = 5201;
@@ -40,8 +35,7 @@ pub fn iperf3(namespace: &Namespace) -> Result<Iperf3> {
     command.args(["--server", "--port", &IPERF3_PORT.to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log_file(&log)?);
     let mut process = namespace.spawn(command)?;
-    let ready = wait_ok("iperf3 listens", PATIENCE, || {
-        process.check_running()?;
+    let ready = process.wait_ready("iperf3 listens", PATIENCE, || {
         // Not tried with a connection: iperf3 would take it for a client.
         ensure!(namespace.enter(|| listens(IPERF3_PORT))??, "nobody listens on port {IPERF3_PORT}");
         Ok(())

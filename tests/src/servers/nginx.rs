@@ -18,7 +18,7 @@ use crate::{
     names,
     namespace::Namespace,
     process::Process,
-    wait::{PATIENCE, wait_ok},
+    wait::PATIENCE,
 };
 
 /// Where the content lies; `/file?rate=N` sends N bytes per second, without `rate` as fast as it goes.
@@ -43,8 +43,7 @@ pub fn nginx(namespace: &Namespace, name: &str, ports: &[u16], content: Option<&
     command.arg("-p").arg(directory.path()).arg("-c").arg(configuration).arg("-e").arg(&log);
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).stderr(log_file(&log)?);
     let mut process = namespace.spawn(command)?;
-    let ready = wait_ok(&format!("nginx {name} answers"), PATIENCE, || {
-        process.check_running()?;
+    let ready = process.wait_ready(&format!("nginx {name} answers"), PATIENCE, || {
         let said = namespace.enter(|| get_text(SocketAddr::new(LOOPBACK, first), "/who", Duration::from_secs(5)))??;
         ensure!(said == name, "{said} answers instead");
         Ok(())
