@@ -1,3 +1,104 @@
 //! Configuration: what the user wrote, what was checked.
+//!
+//! Text → tree with places (`yaml`) → raw types (`reader`, [`raw`]) → checks (`check`) → [`model`]. Each step notes all
+//! that is wrong and goes on, so one reading shows all problems.
 
+mod check;
+mod field;
 pub mod model;
+mod problem;
+pub mod raw;
+mod reader;
+mod suggest;
+mod yaml;
+
+use std::{cell::RefCell, fs::File, io::Read, path::Path};
+
+use serde::Deserialize;
+
+use self::{
+    check::ReadSecret,
+    model::Config,
+    problem::{Findings, Position},
+};
+pub use self::{
+    check::{check_all, check_backend},
+    problem::{ConfigError, Problem},
+};
+
+/// Largest configuration that is read, in bytes.
+const MAX_FILE: u64 = 256 << 20;
+/// Largest file of a secret, in bytes.
+const MAX_SECRET: u64 = 8 << 10;
+
+/// Reads and checks a configuration file, and the file of its secret if it names one.
+///
+/// # Errors
+///
+/// All problems of the file; a file that cannot be read is a problem without a place.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let file = path.display().to_string();
+    match read_text(path, MAX_FILE) {
+        Ok(text) => read(&text, &file, Some(&|path| read_text(path, MAX_SECRET))),
+        Err(reason) => {
+            let remedy = "name a readable YAML file".to_owned();
+            let problem = Problem { line: 0, column: 0, reason: format!("cannot be read: {reason}"), remedy };
+            Err(ConfigError { file, problems: vec![problem] })
+        }
+    }
+}
+
+/// Checks a configuration, named `file` in errors. Reads no files: `hash_secret_file` is checked but leaves
+/// `hash_secret` at `None`.
+///
+/// # Errors
+///
+/// All problems of the text.
+pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
+    read(text, file, None)
+}
+
+/// The JSON schema (draft 2020-12) of the file, pretty-printed, with a line end.
+///
+/// It describes keys, types and ranges; what holds between values only the checks know.
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(raw::Document);
+    format!("{:#}\n", schema.as_value())
+}
+
+fn read(text: &str, file: &str, read_secret: Option<ReadSecret<'_>>) -> Result<Config, ConfigError> {
+    let mut findings = Findings::default();
+    let config = yaml::read(text, &mut findings).and_then(|tree| {
+        let noted = RefCell::new(std::mem::take(&mut findings));
+        // A document is read as a field so that whatever is wrong with it is noted like everything else.
+        let document = field::Field::<raw::Document>::deserialize(reader::Reader::new(&tree, &noted));
+        findings = noted.into_inner();
+        let document = document.ok()?;
+        check::document(&mut findings, document.get()?, document.at(), read_secret)
+    });
+    let mut problems = findings.into_problems();
+    match config {
+        Some(config) if problems.is_empty() => return Ok(config),
+        _ if problems.is_empty() => problems.push(unreadable()),
+        _ => {}
+    }
+    Err(ConfigError { file: file.to_owned(), problems })
+}
+
+/// A refusal never goes without a reason, even if a check forgot to give one.
+fn unreadable() -> Problem {
+    let Position { line, column } = Position::default();
+    let reason = "the configuration cannot be read".to_owned();
+    Problem { line, column, reason, remedy: "start from configs/minimal.yaml".to_owned() }
+}
+
+/// Reads at most so many bytes of text, so that a device or a log given by mistake does not fill the memory.
+fn read_text(path: &Path, most: u64) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > most {
+        return Err(format!("larger than {most} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+}

@@ -1,10 +1,13 @@
 //! The checked configuration: every value is in range and every reference resolves.
 //!
-//! `super::raw` is what the user wrote; `super::check` is the only way from there to here.
+//! `super::raw` is what the user wrote; `super::check` is the only way from there to here. The vocabularies (enums
+//! without values) are the same in the file, so they can be read and written as they are.
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +60,8 @@ pub struct Interface {
 }
 
 /// How an XDP program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum AttachMode {
     /// In the driver where it can, else generic with a warning.
     Auto,
@@ -97,7 +101,8 @@ pub struct Service {
 }
 
 /// Transport protocols of services.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// TCP, RFC 9293.
     Tcp,
@@ -115,7 +120,8 @@ pub enum Ports {
 }
 
 /// How packets get to the backends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum ForwardingMode {
     /// Only the MAC addresses change; the backend answers the client directly.
     DsrL2,
@@ -158,7 +164,8 @@ pub enum ProbeKind {
 }
 
 /// What a backend counts as before it was probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Initial {
     /// Traffic from the start.
     Up,
@@ -167,7 +174,8 @@ pub enum Initial {
 }
 
 /// What happens to new flows when no backend can take them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnNoBackend {
     /// Spread over all backends as if they were healthy.
     FailOpen,
@@ -178,7 +186,8 @@ pub enum OnNoBackend {
 }
 
 /// What happens to the present flows of a backend that went down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnBackendDown {
     /// Their next packet gets a new backend.
     Move,
@@ -220,7 +229,8 @@ pub struct Backend {
     pub name: String,
     /// Its own address, of the VIP's family.
     pub address: IpAddr,
-    /// Where it listens; in `dsr-l2` the service's (first) port. Probes go here.
+    /// Where it listens; in `dsr-l2` the service's (first) port, 0 for a service on any port. Probes go here unless they
+    /// have a port of their own.
     pub port: u16,
     /// Its share of new flows, 0 to 65 535; 0 takes none.
     pub weight: u16,
@@ -231,7 +241,8 @@ pub struct Backend {
 }
 
 /// What the operator wants of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum AdminState {
     /// Takes flows while it is healthy.
     Enabled,

@@ -1,0 +1,132 @@
+//! Backends, of a file or of a request.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::{
+    super::{
+        field::{Field, Whole},
+        model::{AdminState, Backend, ForwardingMode, Ports, Service},
+        problem::{Findings, Position, Problem},
+        raw,
+    },
+    address, values,
+};
+
+/// What a backend is checked against; unknown parts of its service are not checked.
+pub(super) struct Surroundings {
+    pub(super) vip: Option<IpNet>,
+    pub(super) ports: Option<Ports>,
+    pub(super) mode: ForwardingMode,
+    names: HashSet<String>,
+    addresses: HashSet<IpAddr>,
+}
+
+impl Surroundings {
+    pub(super) fn new(vip: Option<IpNet>, ports: Option<Ports>, mode: ForwardingMode) -> Self {
+        Self { vip, ports, mode, names: HashSet::new(), addresses: HashSet::new() }
+    }
+
+    /// Notes a backend that the next ones must differ from.
+    pub(super) fn add(&mut self, backend: &Backend) {
+        self.names.insert(backend.name.clone());
+        self.addresses.insert(backend.address);
+    }
+}
+
+/// Checks a backend that is to be added to a service, by the rules of the file.
+///
+/// Rules across services, such as limits and probes of the same address, are [`super::check_all`]'s.
+///
+/// # Errors
+///
+/// All that is wrong with it; the problems have no place.
+pub fn check_backend(service: &Service, backend: &raw::Backend) -> Result<Backend, Vec<Problem>> {
+    let mut around = Surroundings::new(Some(service.vip), Some(service.ports), service.mode);
+    service.backends.iter().for_each(|present| around.add(present));
+    let mut findings = Findings::default();
+    let checked = check(&mut findings, &around, backend, Position::default());
+    let problems = findings.into_problems();
+    checked.filter(|_| problems.is_empty()).ok_or(problems)
+}
+
+/// Checks a backend that stands at `at`.
+pub(super) fn check(
+    findings: &mut Findings,
+    around: &Surroundings,
+    raw: &raw::Backend,
+    at: Position,
+) -> Option<Backend> {
+    let weight = values::whole(findings, &raw.weight, "weight", 0..=65_535).unwrap_or(1);
+    let port = port(findings, around, &raw.port);
+    let address = own_address(findings, around, &raw.address, at)?;
+    let name = match raw.name.get() {
+        Some(given) => values::name(findings, given, raw.name.at().or(at), "name")?,
+        None => address.to_string(),
+    };
+    if around.names.contains(&name) {
+        let remedy = "give one of them another `name`";
+        findings.add(raw.name.at().or(at), format!("two backends of the service are named `{name}`"), remedy);
+    }
+    Some(Backend {
+        name,
+        address,
+        port: port.unwrap_or(0),
+        weight,
+        backup: raw.backup.get().copied().unwrap_or(false),
+        admin_state: raw.admin_state.get().copied().unwrap_or(AdminState::Enabled),
+    })
+}
+
+fn own_address(
+    findings: &mut Findings,
+    around: &Surroundings,
+    field: &Field<String>,
+    parent: Position,
+) -> Option<IpAddr> {
+    let text = values::required(findings, field, parent, "address")?;
+    let at = field.at().or(parent);
+    let address = address::backend(findings, text, at)?;
+    if around.addresses.contains(&address) {
+        findings.add(at, format!("backend {address} is given twice in the service"), "remove one of the two");
+        return None;
+    }
+    let Some(vip) = around.vip else { return Some(address) };
+    let (reason, remedy) = if vip.addr().is_ipv4() != address.is_ipv4() {
+        (
+            format!("backend {address} is of another family than VIP {}", show(vip)),
+            "give VIP and backend both IPv4 or both IPv6",
+        )
+    } else if vip.contains(&address) {
+        (format!("backend {address} is in the service's own VIP {}", show(vip)), "give the server's own address")
+    } else {
+        return Some(address);
+    };
+    findings.add(at, reason, remedy);
+    None
+}
+
+/// In `dsr-l2` the packet's port does not change, so that of the backend is that of the service.
+fn port(findings: &mut Findings, around: &Surroundings, field: &Field<Whole>) -> Option<u16> {
+    let given: Option<u16> = values::whole(findings, field, "port", 1..=65_535);
+    let ForwardingMode::DsrL2 = around.mode;
+    let ports = around.ports?;
+    let allowed = match ports {
+        Ports::Any => None,
+        Ports::Range(first, last) => (first == last).then_some(first),
+    };
+    if given.is_some() && given != allowed {
+        let reason = format!("`port` differs from the service's ({ports}), and `dsr-l2` does not translate ports");
+        findings.add(field.at(), reason, "remove it");
+    }
+    match ports {
+        Ports::Any => None,
+        Ports::Range(first, _) => Some(first),
+    }
+}
+
+/// A VIP as users write it: without the length where it is one address.
+pub(super) fn show(vip: IpNet) -> String {
+    if vip.prefix_len() == vip.max_prefix_len() { vip.addr().to_string() } else { vip.to_string() }
+}

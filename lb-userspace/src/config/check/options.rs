@@ -1,0 +1,102 @@
+//! Options of services: the service's own, else the default, else the built-in value.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::{
+    super::{
+        field::{Field, ShortOrMap, Time, Whole},
+        model::{ForwardingMode, OnBackendDown, OnNoBackend, Ports, Probe, Protocol, Scheduler, Timeouts},
+        problem::{Findings, Position},
+        raw,
+    },
+    probe,
+    tables::TABLE_SIZES,
+    values,
+};
+
+/// The options of one service, checked.
+pub(super) struct Options {
+    pub(super) mode: ForwardingMode,
+    pub(super) scheduler: Scheduler,
+    pub(super) probe: Option<Probe>,
+    pub(super) on_no_backend: OnNoBackend,
+    pub(super) on_backend_down: OnBackendDown,
+    pub(super) drain_timeout: Duration,
+    pub(super) timeouts: Timeouts,
+}
+
+/// What the options are for; unknown parts are not checked.
+#[derive(Clone, Copy)]
+pub(super) struct Use {
+    pub(super) at: Position,
+    pub(super) protocol: Option<Protocol>,
+    pub(super) ports: Option<Ports>,
+}
+
+const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+
+/// Checks and merges the options of a service.
+pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: raw::Options<'_>, used: Use) -> Options {
+    let drain = values::pick(own.drain_timeout, defaults.drain_timeout);
+    Options {
+        mode: mode(findings, values::pick(own.mode, defaults.mode)),
+        scheduler: scheduler(findings, values::pick(own.scheduler, defaults.scheduler)),
+        probe: probe::check(findings, own.probe, defaults.probe, used),
+        on_no_backend: plain(own.on_no_backend, defaults.on_no_backend, OnNoBackend::Drop),
+        on_backend_down: plain(own.on_backend_down, defaults.on_backend_down, OnBackendDown::Move),
+        drain_timeout: values::time(findings, drain, "drain_timeout", DRAIN).unwrap_or(Duration::from_secs(300)),
+        timeouts: timeouts(findings, own.timeouts, defaults.timeouts),
+    }
+}
+
+fn plain<T: Copy>(own: &Field<T>, default: &Field<T>, built_in: T) -> T {
+    values::pick(own, default).get().copied().unwrap_or(built_in)
+}
+
+fn mode(findings: &mut Findings, field: &Field<ShortOrMap<raw::Mode>>) -> ForwardingMode {
+    field
+        .get()
+        .and_then(|mode| values::required(findings, &mode.0.r#type, field.at(), "type"))
+        .copied()
+        .unwrap_or(ForwardingMode::DsrL2)
+}
+
+fn scheduler(findings: &mut Findings, field: &Field<ShortOrMap<raw::Scheduler>>) -> Scheduler {
+    let Some(ShortOrMap(raw)) = field.get() else { return Scheduler::Maglev { table_size: None } };
+    match values::required(findings, &raw.r#type, field.at(), "type") {
+        Some(raw::SchedulerType::Maglev) | None => Scheduler::Maglev { table_size: table_size(findings, raw) },
+    }
+}
+
+fn table_size(findings: &mut Findings, raw: &raw::Scheduler) -> Option<u32> {
+    let Whole(size) = *raw.table_size.get()?;
+    let known = TABLE_SIZES.into_iter().find(|&known| i64::from(known) == size);
+    if known.is_none() {
+        let sizes = TABLE_SIZES.map(|size| size.to_string()).join(", ");
+        let reason = format!("`table_size` {size} is none of the sizes of Maglev tables");
+        findings.add(raw.table_size.at(), reason, format!("use one of {sizes}"));
+    }
+    known
+}
+
+fn timeouts(findings: &mut Findings, own: &Field<raw::Timeouts>, default: &Field<raw::Timeouts>) -> Timeouts {
+    let none = raw::Timeouts::default();
+    let (own, default) = (own.get().unwrap_or(&none), default.get().unwrap_or(&none));
+    let built_in = Timeouts::default();
+    let mut one = |own: &Field<Time>, default: &Field<Time>, key: &str, built_in| {
+        values::time(findings, values::pick(own, default), key, IDLE).unwrap_or(built_in)
+    };
+    Timeouts {
+        tcp_setup: one(&own.tcp_setup, &default.tcp_setup, "tcp_setup", built_in.tcp_setup),
+        tcp_established: one(
+            &own.tcp_established,
+            &default.tcp_established,
+            "tcp_established",
+            built_in.tcp_established,
+        ),
+        tcp_closing: one(&own.tcp_closing, &default.tcp_closing, "tcp_closing", built_in.tcp_closing),
+        udp: one(&own.udp, &default.udp, "udp", built_in.udp),
+        udp_single: one(&own.udp_single, &default.udp_single, "udp_single", built_in.udp_single),
+    }
+}

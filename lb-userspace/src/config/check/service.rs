@@ -1,0 +1,99 @@
+//! Services.
+
+use super::{
+    super::{
+        field::{Field, ShortOrMap},
+        model::{Backend, Service},
+        problem::{Findings, Position},
+        raw,
+    },
+    across::Place,
+    address,
+    backend::{self, Surroundings},
+    options::{self, Use},
+    values,
+};
+
+/// Where the parts of a service stand, for problems that show only between services.
+pub(super) struct Places {
+    name: Position,
+    ports: Position,
+    scheduler: Position,
+    probe: Position,
+}
+
+impl Places {
+    fn of(raw: &raw::Service, at: Position) -> Self {
+        Self {
+            name: raw.name.at().or(at),
+            ports: raw.port.at().or(at),
+            scheduler: raw.scheduler.at().or(at),
+            probe: raw.probe.at().or(at),
+        }
+    }
+
+    /// Where a problem with a service stands.
+    pub(super) fn find(all: &[Self], place: Place, services: Position) -> Position {
+        let at = |index: usize, part: fn(&Self) -> Position| all.get(index).map_or(services, part);
+        match place {
+            Place::Services => services,
+            Place::Name(index) => at(index, |places| places.name),
+            Place::Ports(index) => at(index, |places| places.ports),
+            Place::Scheduler(index) => at(index, |places| places.scheduler),
+            Place::Probe(index) => at(index, |places| places.probe),
+        }
+    }
+}
+
+/// Checks a service that stands at `at`.
+pub(super) fn check(
+    findings: &mut Findings,
+    raw: &raw::Service,
+    defaults: raw::Options<'_>,
+    at: Position,
+) -> Option<(Service, Places)> {
+    let name = values::required(findings, &raw.name, at, "name")
+        .and_then(|name| values::name(findings, name, raw.name.at(), "name"));
+    let vip = values::required(findings, &raw.vip, at, "vip").and_then(|vip| address::vip(findings, vip, raw.vip.at()));
+    let ports = values::required(findings, &raw.port, at, "port")
+        .and_then(|ports| address::ports(findings, &ports.0, raw.port.at()));
+    let protocol = values::required(findings, &raw.protocol, at, "protocol").copied();
+    let options = options::check(findings, raw.options(), defaults, Use { at, protocol, ports });
+    let backends = backends(findings, &raw.backends, Surroundings::new(vip, ports, options.mode), at);
+    let service = Service {
+        name: name?,
+        vip: vip?,
+        ports: ports?,
+        protocol: protocol?,
+        mode: options.mode,
+        scheduler: options.scheduler,
+        probe: options.probe,
+        on_no_backend: options.on_no_backend,
+        on_backend_down: options.on_backend_down,
+        drain_timeout: options.drain_timeout,
+        timeouts: options.timeouts,
+        backends,
+    };
+    Some((service, Places::of(raw, at)))
+}
+
+fn backends(
+    findings: &mut Findings,
+    field: &Field<Vec<Field<ShortOrMap<raw::Backend>>>>,
+    mut around: Surroundings,
+    parent: Position,
+) -> Vec<Backend> {
+    let Some(list) = values::required(findings, field, parent, "backends") else { return Vec::new() };
+    if list.is_empty() {
+        findings.add(field.at(), "no backends", "give at least one; one with weight 0 takes no flows");
+    }
+    let mut checked = Vec::new();
+    for item in list {
+        let Some(ShortOrMap(raw)) = item.get() else { continue };
+        if let Some(backend) = backend::check(findings, &around, raw, item.at()) {
+            around.add(&backend);
+            checked.push(backend);
+        }
+    }
+    checked
+}

@@ -1,0 +1,337 @@
+//! What the user writes: the format of the file, key by key.
+//!
+//! The documentation of the fields is that of the JSON schema. Kinds that will become more (schedulers, modes, probes)
+//! are a word or a map with `type`, so that later options have a place.
+
+use schemars::JsonSchema;
+use serde::{
+    Deserialize,
+    de::{self, IntoDeserializer},
+};
+
+pub use super::field::{Field, Short, ShortOrMap, Whole};
+use super::{
+    field::{PortSpec, Secret, Time},
+    model::{AdminState, AttachMode, ForwardingMode, Initial, OnBackendDown, OnNoBackend, Protocol},
+};
+
+/// The configuration of an Evenkeel node.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Evenkeel configuration")]
+pub(super) struct Document {
+    /// Version of the format: 1.
+    #[schemars(extend("const" = 1))]
+    pub(super) version: Field<Whole>,
+    /// The machine: interfaces, table sizes, paths.
+    pub(super) node: Field<Node>,
+    /// Options used by services that say nothing else. `probe` and `timeouts` are taken over key by key.
+    #[serde(default)]
+    pub(super) defaults: Field<Defaults>,
+    /// What is served; may be empty.
+    pub(super) services: Field<Vec<Field<Service>>>,
+}
+
+/// The machine.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Node {
+    /// Interfaces that receive traffic for VIPs: a name, or a map.
+    #[schemars(length(min = 1))]
+    pub(super) interfaces: Field<Vec<Field<ShortOrMap<Interface>>>>,
+    /// The table of present flows.
+    #[serde(default)]
+    pub(super) flow_table: Field<FlowTable>,
+    /// Secret of the flow hash, the same on all nodes of a cluster. Without it the node makes its own and keeps it.
+    #[serde(default)]
+    #[schemars(length(min = 16, max = 1024))]
+    pub(super) hash_secret: Field<Secret>,
+    /// Absolute path of a file with the secret, instead of `hash_secret`.
+    #[serde(default)]
+    pub(super) hash_secret_file: Field<String>,
+    /// The API that the command line uses.
+    #[serde(default)]
+    pub(super) api: Field<Api>,
+    /// Directory on a bpffs for what must outlive the daemon. Default: `/sys/fs/bpf/evenkeel`.
+    #[serde(default)]
+    pub(super) pin_directory: Field<String>,
+    /// Directory for what must survive a restart. Default: `/var/lib/evenkeel`.
+    #[serde(default)]
+    pub(super) state_directory: Field<String>,
+    /// Sizes of the tables; changing one needs `evenkeel detach` first.
+    #[serde(default)]
+    pub(super) limits: Field<Limits>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Interface {
+    /// Its name.
+    #[schemars(length(min = 1, max = 15))]
+    pub(super) name: Field<String>,
+    /// How the program is attached. Default: `auto`.
+    #[serde(default)]
+    pub(super) mode: Field<AttachMode>,
+}
+
+/// The table of present flows.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FlowTable {
+    /// Entries, 16 bytes each: a power of two. Default: 1048576.
+    #[serde(default)]
+    #[schemars(range(min = 1024, max = 268_435_456))]
+    pub(super) entries: Field<Whole>,
+}
+
+/// The API's Unix socket, mode 0660.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Api {
+    /// Absolute path of the socket. Default: `/run/evenkeel/evenkeel.sock`.
+    #[serde(default)]
+    pub(super) socket: Field<String>,
+    /// Group that may use it. Default: none, only the daemon's user.
+    #[serde(default)]
+    pub(super) group: Field<String>,
+}
+
+/// Sizes of the tables.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    /// Most services. Default: 1024.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 65_536))]
+    pub(super) services: Field<Whole>,
+    /// Most backends of all services together. Default: 16384.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub(super) backends: Field<Whole>,
+    /// Slots of all services' tables together, 4 bytes each. Default: 4194304.
+    #[serde(default)]
+    #[schemars(range(min = 1024, max = 268_435_456))]
+    pub(super) slots: Field<Whole>,
+}
+
+/// The options of a service, once for `defaults` and once for `services`.
+macro_rules! with_options {
+    ($(#[$attribute:meta])* struct $name:ident { $($own:tt)* }) => {
+        $(#[$attribute])*
+        #[derive(Clone, Debug, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $name {
+            $($own)*
+            /// How packets get to the backends. Default: `dsr-l2`.
+            #[serde(default)]
+            pub(super) mode: Field<ShortOrMap<Mode>>,
+            /// How a new flow gets its backend. Default: `maglev`.
+            #[serde(default)]
+            pub(super) scheduler: Field<ShortOrMap<Scheduler>>,
+            /// How backends are probed: `none`, `tcp` or a map. Default: `tcp` for TCP services, `none` for UDP
+            /// services.
+            #[serde(default)]
+            pub(super) probe: Field<ShortOrMap<Probe>>,
+            /// What happens to new flows when no backend can take them. Default: `drop`.
+            #[serde(default)]
+            pub(super) on_no_backend: Field<OnNoBackend>,
+            /// What happens to the present flows of a backend that went down. Default: `move`.
+            #[serde(default)]
+            pub(super) on_backend_down: Field<OnBackendDown>,
+            /// How long a drain lasts at most, 1 s to 24 h. Default: `5m`.
+            #[serde(default)]
+            pub(super) drain_timeout: Field<Time>,
+            /// When idle flows are forgotten.
+            #[serde(default)]
+            pub(super) timeouts: Field<Timeouts>,
+        }
+
+        impl $name {
+            pub(super) fn options(&self) -> Options<'_> {
+                let Self { mode, scheduler, probe, on_no_backend, on_backend_down, drain_timeout, timeouts, .. } = self;
+                Options { mode, scheduler, probe, on_no_backend, on_backend_down, drain_timeout, timeouts }
+            }
+        }
+    };
+}
+
+/// The options of a service or the defaults.
+#[derive(Clone, Copy)]
+pub(super) struct Options<'a> {
+    pub(super) mode: &'a Field<ShortOrMap<Mode>>,
+    pub(super) scheduler: &'a Field<ShortOrMap<Scheduler>>,
+    pub(super) probe: &'a Field<ShortOrMap<Probe>>,
+    pub(super) on_no_backend: &'a Field<OnNoBackend>,
+    pub(super) on_backend_down: &'a Field<OnBackendDown>,
+    pub(super) drain_timeout: &'a Field<Time>,
+    pub(super) timeouts: &'a Field<Timeouts>,
+}
+
+with_options! {
+    /// Options of services that say nothing else.
+    #[derive(Default)]
+    struct Defaults {}
+}
+
+with_options! {
+    /// A service.
+    struct Service {
+        /// Its name: unique, letters, digits, `-`, `_` and `.`.
+        #[schemars(length(min = 1, max = 63), regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"))]
+        pub(super) name: Field<String>,
+        /// The virtual IP: an address, or a prefix such as `192.0.2.0/28`.
+        pub(super) vip: Field<String>,
+        /// A port, a range such as `8000-8099`, or `any`. An exact port goes before a range, a range before `any`.
+        pub(super) port: Field<PortSpec>,
+        /// Its transport protocol.
+        pub(super) protocol: Field<Protocol>,
+        /// The servers: an address, or a map.
+        #[schemars(length(min = 1))]
+        pub(super) backends: Field<Vec<Field<ShortOrMap<Backend>>>>,
+    }
+}
+
+/// A forwarding mode.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mode {
+    /// Which one.
+    pub(super) r#type: Field<ForwardingMode>,
+}
+
+/// A scheduler.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Scheduler {
+    /// Which one.
+    pub(super) r#type: Field<SchedulerType>,
+    /// Slots of the Maglev table, one of its sizes. Default: chosen from the number of backends.
+    #[serde(default)]
+    pub(super) table_size: Field<Whole>,
+}
+
+/// Which scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum SchedulerType {
+    /// Weighted Maglev hashing.
+    Maglev,
+}
+
+/// A probe.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Probe {
+    /// Which one.
+    pub(super) r#type: Field<ProbeType>,
+    /// Time between the starts of two probes, 100 ms to 1 h. Default: `2s`.
+    #[serde(default)]
+    pub(super) interval: Field<Time>,
+    /// When a probe without an answer has failed, 10 ms to the interval. Default: `1s`.
+    #[serde(default)]
+    pub(super) timeout: Field<Time>,
+    /// Successes in a row that bring a backend up. Default: 2.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100))]
+    pub(super) rise: Field<Whole>,
+    /// Failures in a row that take it down. Default: 3.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100))]
+    pub(super) fall: Field<Whole>,
+    /// The port that is probed. Default: the backend's.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub(super) port: Field<Whole>,
+    /// What a backend counts as before it was probed. Default: `down`.
+    #[serde(default)]
+    pub(super) initial: Field<Initial>,
+}
+
+/// Which probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ProbeType {
+    /// Backends are not probed and count as up.
+    None,
+    /// A TCP connection is opened and closed.
+    Tcp,
+}
+
+/// When idle flows are forgotten, each 1 s to 24 h.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Timeouts {
+    /// TCP before the client's first ACK. Default: `60s`.
+    #[serde(default)]
+    pub(super) tcp_setup: Field<Time>,
+    /// TCP after it. Default: `15m`.
+    #[serde(default)]
+    pub(super) tcp_established: Field<Time>,
+    /// TCP after FIN or RST. Default: `10s`.
+    #[serde(default)]
+    pub(super) tcp_closing: Field<Time>,
+    /// UDP after a second packet. Default: `2m`.
+    #[serde(default)]
+    pub(super) udp: Field<Time>,
+    /// UDP after a single packet. Default: `30s`.
+    #[serde(default)]
+    pub(super) udp_single: Field<Time>,
+}
+
+/// A backend, in a file or in a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Its name, unique in the service. Default: its address.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 63))]
+    pub name: Field<String>,
+    /// Its own address, of the VIP's family.
+    pub address: Field<String>,
+    /// Where it listens. In `dsr-l2` always the service's port.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: Field<Whole>,
+    /// Its share of new flows; 0 takes none. Default: 1.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 65_535))]
+    pub weight: Field<Whole>,
+    /// Takes flows only while no other backend of the service can. Default: false.
+    #[serde(default)]
+    pub backup: Field<bool>,
+    /// What the operator wants of it. Default: `enabled`.
+    #[serde(default)]
+    pub admin_state: Field<AdminState>,
+}
+
+impl Short for Backend {
+    fn from_short<E: de::Error>(address: &str) -> Result<Self, E> {
+        Ok(Self { address: Field::from(address.to_owned()), ..Self::default() })
+    }
+}
+
+impl Short for Interface {
+    fn from_short<E: de::Error>(name: &str) -> Result<Self, E> {
+        Ok(Self { name: Field::from(name.to_owned()), ..Self::default() })
+    }
+}
+
+impl Short for Mode {
+    fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
+        Ok(Self { r#type: ForwardingMode::deserialize(text.into_deserializer())?.into() })
+    }
+}
+
+impl Short for Scheduler {
+    fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
+        let r#type = SchedulerType::deserialize(text.into_deserializer())?.into();
+        Ok(Self { r#type, table_size: Field::default() })
+    }
+}
+
+impl Short for Probe {
+    fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
+        Ok(Self { r#type: ProbeType::deserialize(text.into_deserializer())?.into(), ..Self::default() })
+    }
+}
