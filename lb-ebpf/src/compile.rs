@@ -21,6 +21,8 @@ pub enum CompileError {
     Start(io::Error),
     /// It ran and refused the source; its own messages are in here.
     Failed(String),
+    /// The toolchain has no clippy of its own, and another release's does not read its `core`.
+    NoClippy,
 }
 
 impl fmt::Display for CompileError {
@@ -28,6 +30,9 @@ impl fmt::Display for CompileError {
         match self {
             Self::Start(error) => write!(f, "the BPF compiler could not be started: {error}"),
             Self::Failed(messages) => write!(f, "the XDP program does not compile:\n{messages}"),
+            Self::NoClippy => {
+                f.write_str("the BPF toolchain has no clippy: Debian's rust-web-clippy, or rustup's clippy")
+            }
         }
     }
 }
@@ -41,17 +46,31 @@ impl std::error::Error for CompileError {}
 ///
 /// [`CompileError`] when the compiler cannot be started or refuses the source.
 pub fn compile(toolchain: &Toolchain, target_directory: &Path) -> Result<PathBuf, CompileError> {
-    run(toolchain, target_directory, &["build", "--release", "-Zbuild-std=core"])?;
+    let mut cargo = command(toolchain, &toolchain.cargo, target_directory, &["build", "--release"]);
+    run(&mut cargo)?;
     Ok(target_directory.join("bpfel-unknown-none/release").join(OBJECT_NAME))
 }
 
-fn run(toolchain: &Toolchain, target_directory: &Path, command: &[&str]) -> Result<(), CompileError> {
+/// Runs clippy over the XDP program, and over `lb-common` as it is compiled for BPF; every warning is an error.
+/// `target_directory` as for [`compile`].
+///
+/// # Errors
+///
+/// [`CompileError`] when the toolchain has no clippy, it cannot be started, or it finds something.
+pub fn clippy(toolchain: &Toolchain, target_directory: &Path) -> Result<(), CompileError> {
+    let clippy = toolchain.cargo_clippy().ok_or(CompileError::NoClippy)?;
+    // `cargo clippy` would start the first `cargo-clippy` of the PATH, which may belong to another release.
+    let mut cargo = command(toolchain, &clippy, target_directory, &["clippy"]);
+    run(cargo.env("CARGO", &toolchain.cargo).args(["--", "-Dwarnings"]))
+}
+
+fn command(toolchain: &Toolchain, program: &Path, target_directory: &Path, subcommand: &[&str]) -> Command {
     let linker = format!("-Clinker={}", toolchain.bpf_linker.display());
     let flags = [RUSTFLAGS, &[linker.as_str()]].concat().join("\x1f");
-    let mut cargo = Command::new(&toolchain.cargo);
+    let mut cargo = Command::new(program);
     cargo
-        .args(command)
-        .args(["--package", "lb-ebpf", "--bin", OBJECT_NAME, "--target", "bpfel-unknown-none"])
+        .args(subcommand)
+        .args(["--package", "lb-ebpf", "--bin", OBJECT_NAME, "--target", "bpfel-unknown-none", "-Zbuild-std=core"])
         .arg("--target-dir")
         .arg(target_directory)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -61,9 +80,45 @@ fn run(toolchain: &Toolchain, target_directory: &Path, command: &[&str]) -> Resu
     for leaked in ["RUSTUP_TOOLCHAIN", "RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"] {
         cargo.env_remove(leaked);
     }
+    cargo
+}
+
+fn run(cargo: &mut Command) -> Result<(), CompileError> {
     let output = cargo.output().map_err(CompileError::Start)?;
     if output.status.success() {
         return Ok(());
     }
     Err(CompileError::Failed(String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn toolchain(cargo: &str) -> Toolchain {
+        Toolchain { rustc: "/opt/rust/rustc".into(), cargo: cargo.into(), bpf_linker: "/opt/bpf-linker".into() }
+    }
+
+    fn variable(command: &Command, name: &str) -> Option<Option<String>> {
+        let found = command.get_envs().find(|(key, _)| *key == name)?;
+        Some(found.1.map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    #[test]
+    fn the_chosen_compiler_and_linker_are_used_and_the_surrounding_build_does_not_leak_in() {
+        let toolchain = toolchain("/opt/rust/cargo");
+        let cargo = command(&toolchain, &toolchain.cargo, Path::new("/tmp/bpf"), &["build"]);
+        assert_eq!(cargo.get_program(), "/opt/rust/cargo");
+        assert_eq!(variable(&cargo, "RUSTC"), Some(Some("/opt/rust/rustc".to_owned())));
+        assert_eq!(variable(&cargo, "RUSTC_BOOTSTRAP"), Some(Some("1".to_owned())));
+        assert_eq!(variable(&cargo, "RUSTC_WORKSPACE_WRAPPER"), Some(None), "clippy around us must not check BPF");
+        let flags = variable(&cargo, "CARGO_ENCODED_RUSTFLAGS").flatten().expect("the flags are set");
+        assert!(flags.split('\x1f').any(|flag| flag == "-Clinker=/opt/bpf-linker"), "{flags:?}");
+    }
+
+    #[test]
+    fn a_toolchain_without_clippy_says_so() {
+        let error = clippy(&toolchain("/nonexistent/cargo"), Path::new("/nonexistent/target"));
+        assert!(matches!(error, Err(CompileError::NoClippy)), "{error:?}");
+    }
 }

@@ -9,9 +9,12 @@
 mod compile;
 #[cfg(not(target_arch = "bpf"))]
 mod toolchain;
+#[cfg(not(target_arch = "bpf"))]
+mod version;
 
 #[cfg(not(target_arch = "bpf"))]
 pub use {
-    compile::{CompileError, OBJECT_NAME, compile},
-    toolchain::{MissingTool, Toolchain, cargo_bin_directory},
+    compile::{CompileError, OBJECT_NAME, clippy, compile},
+    toolchain::{Compiler, MissingTool, Toolchain, cargo_bin_directory},
+    version::Version,
 };

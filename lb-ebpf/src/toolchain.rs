@@ -8,10 +8,12 @@ use std::{
     process::Command,
 };
 
+use crate::version::Version;
+
 /// A part of the BPF toolchain that was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingTool {
-    /// No `rustc` with the source of `core` beside it.
+    /// No `rustc` of a sufficient release with the source of `core` beside it.
     Compiler,
     /// No `bpf-linker` on the `PATH` or in cargo's own folder of binaries.
     Linker,
@@ -21,8 +23,8 @@ impl fmt::Display for MissingTool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Compiler => {
-                "no Rust compiler with the source of `core`: Debian's rustc-web, cargo-web and \
-                 rust-web-src, or rustup's nightly with rust-src"
+                "no Rust compiler (1.95 or newer) with the source of `core`: Debian's rustc-web, cargo-web \
+                 and rust-web-src, or a toolchain of rustup with rust-src"
             }
             Self::Linker => "no bpf-linker",
         })
@@ -47,8 +49,8 @@ impl Toolchain {
     ///
     /// Every part that is missing.
     pub fn find() -> Result<Self, Vec<MissingTool>> {
-        match (find_compiler(), find_linker()) {
-            (Some((rustc, cargo)), Some(bpf_linker)) => Ok(Self { rustc, cargo, bpf_linker }),
+        match (Compiler::find(), find_linker()) {
+            (Some(Compiler { rustc, cargo }), Some(bpf_linker)) => Ok(Self { rustc, cargo, bpf_linker }),
             (compiler, linker) => Err([
                 compiler.is_none().then_some(MissingTool::Compiler),
                 linker.is_none().then_some(MissingTool::Linker),
@@ -57,6 +59,12 @@ impl Toolchain {
             .flatten()
             .collect()),
         }
+    }
+
+    /// The `cargo-clippy` of the same release, if it and its driver are installed.
+    #[must_use]
+    pub fn cargo_clippy(&self) -> Option<PathBuf> {
+        clippy_beside(&self.cargo)
     }
 
     /// Where a missing part would appear: a build script watches these.
@@ -68,6 +76,47 @@ impl Toolchain {
     }
 }
 
+/// A compiler that can make a BPF object of Rust, apart from linking it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiler {
+    /// The compiler itself.
+    pub rustc: PathBuf,
+    /// The cargo of the same release.
+    pub cargo: PathBuf,
+}
+
+impl Compiler {
+    /// Looks for a compiler on this machine: the distribution's first, then rustup's default toolchain, then its
+    /// nightly. The older the LLVM, the surer it is that `bpf-linker`'s can read what it writes.
+    #[must_use]
+    pub fn find() -> Option<Self> {
+        let suits = |compiler: &Self| {
+            compiler.cargo.is_file() && is_recent(&compiler.rustc) && has_core_source(&compiler.rustc)
+        };
+        Some(Self { rustc: "/usr/bin/rustc".into(), cargo: "/usr/bin/cargo".into() })
+            .filter(suits)
+            .or_else(|| Self::of_rustup(|tool| output("rustup", ["which", tool])).filter(suits))
+            .or_else(|| {
+                Self::of_rustup(|tool| output("rustup", ["which", "--toolchain", "nightly", tool])).filter(suits)
+            })
+    }
+
+    /// The `cargo-clippy` of the same release, if it and its driver are installed.
+    #[must_use]
+    pub fn cargo_clippy(&self) -> Option<PathBuf> {
+        clippy_beside(&self.cargo)
+    }
+
+    fn of_rustup(which: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        Some(Self { rustc: which("rustc")?.into(), cargo: which("cargo")?.into() })
+    }
+}
+
+fn clippy_beside(cargo: &Path) -> Option<PathBuf> {
+    let beside = |name| Some(cargo.with_file_name(name)).filter(|path| path.is_file());
+    beside("clippy-driver").and(beside("cargo-clippy"))
+}
+
 /// Where `cargo install` puts binaries.
 #[must_use]
 pub fn cargo_bin_directory() -> Option<PathBuf> {
@@ -77,15 +126,10 @@ pub fn cargo_bin_directory() -> Option<PathBuf> {
         .map(|cargo| cargo.join("bin"))
 }
 
-/// The distribution's compiler first, then rustup's nightly.
-fn find_compiler() -> Option<(PathBuf, PathBuf)> {
-    let distribution = (PathBuf::from("/usr/bin/rustc"), PathBuf::from("/usr/bin/cargo"));
-    if has_core_source(&distribution.0) && distribution.1.exists() {
-        return Some(distribution);
-    }
-    let nightly = |tool: &str| output("rustup", ["which", "--toolchain", "nightly", tool]).map(PathBuf::from);
-    let (rustc, cargo) = (nightly("rustc")?, nightly("cargo")?);
-    has_core_source(&rustc).then_some((rustc, cargo))
+fn is_recent(rustc: &Path) -> bool {
+    output(rustc, ["--version"])
+        .and_then(|printed| Version::of_tool(&printed))
+        .is_some_and(|version| version >= Version::oldest_compiler())
 }
 
 fn has_core_source(rustc: &Path) -> bool {
@@ -103,9 +147,38 @@ fn find_linker() -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// What a command printed, if it could be run and succeeded. Cargo's and rustup's choice for the surrounding build must not leak into it.
+/// What a command printed, if it could be run and succeeded. Cargo's and rustup's choice for the surrounding build must
+/// not leak into it.
 fn output<const N: usize>(program: impl AsRef<OsStr>, arguments: [&str; N]) -> Option<String> {
     let output =
         Command::new(program).args(arguments).env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC").output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn clippy_counts_only_with_its_driver() {
+        let folder = env::temp_dir().join(format!("evenkeel-clippy-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("the folder is ours");
+        let cargo = folder.join("cargo");
+        fs::write(folder.join("cargo-clippy"), "").expect("the folder is ours");
+        let without_driver = clippy_beside(&cargo);
+        fs::write(folder.join("clippy-driver"), "").expect("the folder is ours");
+        let with_driver = clippy_beside(&cargo);
+        fs::remove_dir_all(&folder).expect("the folder is ours");
+        assert_eq!(without_driver, None);
+        assert_eq!(with_driver, Some(folder.join("cargo-clippy")));
+    }
+
+    #[test]
+    fn a_compiler_that_does_not_run_has_no_version_and_no_source() {
+        assert!(!is_recent(Path::new("/nonexistent/rustc")));
+        assert!(!has_core_source(Path::new("/nonexistent/rustc")));
+        assert!(!is_recent(Path::new("/bin/true")), "it prints no version of rustc");
+    }
 }
