@@ -1,0 +1,113 @@
+//! `cargo xtask test`: everything, or a part of it.
+
+mod runs;
+mod summary;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+    process::Stdio,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use self::{
+    runs::{Kind, Run, selection},
+    summary::Counts,
+};
+use crate::{
+    build,
+    setup::{self, Purpose},
+    workspace,
+};
+
+/// What `cargo xtask test` takes.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// `unit`, `packets` or `e2e` (default: all three), then parts of the names of the tests to run.
+    #[arg(value_name = "PART|FILTER")]
+    words: Vec<String>,
+}
+
+/// The command.
+///
+/// # Errors
+///
+/// When the set-up is incomplete, the daemon does not build, a test fails or none matches.
+pub(crate) fn main(options: &Options) -> Result<()> {
+    let (kinds, filters) = selection(&options.words);
+    let with_tools = kinds.contains(&Kind::EndToEnd);
+    setup::ensure(if with_tools { &[Purpose::Build, Purpose::Test] } else { &[Purpose::Build] })?;
+    let targets = runs::targets(&workspace::metadata()?);
+    let daemon = build::daemon(false).map(|built| built.binary);
+    let mut total = Counts::default();
+    for kind in kinds {
+        let run = runs::run_of(kind, &filters, &targets).context("evenkeel-tests has no such target");
+        let outcome = run.and_then(|run| execute(&run, &daemon));
+        total += outcome.unwrap_or_else(|error| broken(kind, &error));
+    }
+    println!("\n{total}");
+    verdict(total)
+}
+
+fn verdict(total: Counts) -> Result<()> {
+    if total.failed > 0 {
+        bail!("tests failed")
+    }
+    // A misspelt filter must not look like a success.
+    if total.passed == 0 {
+        bail!("no test was run")
+    }
+    Ok(())
+}
+
+/// What could not be run counts as one failure, so that the sum never looks clean.
+fn broken(kind: Kind, why: &anyhow::Error) -> Counts {
+    println!("the {kind} tests did not run: {why:#}");
+    Counts { failed: 1, ..Counts::default() }
+}
+
+/// Runs one `cargo test`: its lines go to our output as they come and are counted on the way.
+/// The crates' own tests need no daemon, and may say why it does not build.
+fn execute(run: &Run, daemon: &Result<PathBuf>) -> Result<Counts> {
+    println!("\n{}: cargo {}", run.kind, run.arguments.join(" "));
+    let mut cargo = workspace::cargo();
+    cargo.args(&run.arguments).stdout(Stdio::piped());
+    match daemon {
+        Ok(binary) => {
+            cargo.env("EVENKEEL_BIN", binary);
+        }
+        Err(error) if run.kind == Kind::Unit => println!("there is no daemon: {error:#}"),
+        Err(error) => bail!("there is no daemon: {error:#}"),
+    }
+    let mut child = cargo.spawn().context("cargo test")?;
+    let stdout = child.stdout.take().context("the output of cargo test")?;
+    let mut counts = Counts::default();
+    let mut out = std::io::stdout().lock();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        out.write_all(&line)?;
+        out.write_all(b"\n")?;
+        if let Some(more) = Counts::of_line(&String::from_utf8_lossy(&line)) {
+            counts += more;
+        }
+    }
+    let success = child.wait()?.success() && daemon.is_ok();
+    Ok(counts.with_status(success))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_passed_tests_without_a_failure_are_a_success() {
+        for (passed, failed, skipped, expected) in
+            [(3, 0, 0, true), (3, 0, 2, true), (3, 1, 0, false), (0, 0, 0, false), (0, 0, 4, false)]
+        {
+            let counts = Counts { passed, failed, skipped };
+            assert_eq!(verdict(counts).is_ok(), expected, "{counts:?}");
+        }
+    }
+}

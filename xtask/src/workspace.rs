@@ -1,0 +1,28 @@
+//! Where the workspace is, and how cargo is run in it.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result};
+use cargo_metadata::{Metadata, MetadataCommand};
+
+/// The root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_owned()
+}
+
+/// The cargo that runs us, in the root of the workspace and without input.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()).stdin(Stdio::null());
+    cargo
+}
+
+/// The workspace as cargo sees it, without dependencies.
+pub(crate) fn metadata() -> Result<Metadata> {
+    MetadataCommand::new().current_dir(root()).no_deps().exec().context("cargo metadata")
+}
