@@ -29,7 +29,7 @@ impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start(error) => write!(f, "the BPF compiler could not be started: {error}"),
-            Self::Failed(messages) => write!(f, "the XDP program does not compile:\n{messages}"),
+            Self::Failed(messages) => write!(f, "the XDP program is refused:\n{messages}"),
             Self::NoClippy => {
                 f.write_str("the BPF toolchain has no clippy: Debian's rust-web-clippy, or rustup's clippy")
             }

@@ -1,6 +1,6 @@
 //! Set-up against a machine of doubles: a folder of programs, with an `apt-get` that installs into it.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, process::Command};
 
 use super::{
     parts::{Probe, Remedy},
@@ -37,10 +37,13 @@ impl Doubles {
         doubles
     }
 
+    /// `install` writes the program: a program that this process has open for writing, even in a child that another
+    /// test is just starting, cannot be run.
     fn program(&self, name: &str, script: &str) {
-        let path = self.folder.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("the folder is ours");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+        let text = self.folder.path().join("text");
+        fs::write(&text, format!("#!/bin/sh\n{script}\n")).expect("the folder is ours");
+        let install = Command::new("install").arg("-m755").arg(&text).arg(self.folder.path().join(name)).status();
+        assert!(install.expect("install runs").success());
     }
 
     fn log(&self) -> String {
