@@ -1,1 +1,325 @@
-//! Tables and frames in memory.
+//! Tables and packets in user space: the same packet function as in the kernel, over slices.
+//!
+//! [`Slices`] are tables wherever they lie: in vectors ([`Tables`]) or in mappings of the kernel's maps. [`View`] adds what a
+//! program has besides tables and implements [`Environment`]. [`Packet`] is a frame in a buffer.
+
+use std::cell::RefCell;
+
+use crate::{
+    abi::{
+        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Service,
+        ServiceBucket, Word32,
+    },
+    environment::Environment,
+    flow::FlowBucket,
+    frame::{Frame, Window},
+    hash::HashKey,
+};
+
+/// The tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Slices<'a> {
+    /// The control record.
+    pub control: &'a Control,
+    /// Buckets of the service tables.
+    pub service_buckets: &'a [ServiceBucket],
+    /// Services by index; the first is not used.
+    pub services: &'a [Service],
+    /// Slots of all services.
+    pub slots: &'a [Word32],
+    /// Destinations by id; the first is not used.
+    pub destinations: &'a [Destination],
+    /// Interfaces that lead to backends; the first is not used.
+    pub egress: &'a [Egress],
+    /// The flow table: a power of two of buckets. Not to be written by user space where it is the kernel's.
+    pub flows: &'a [FlowBucket],
+}
+
+/// Sizes of tables in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Buckets for two service tables.
+    pub service_buckets: usize,
+    /// Services, the unused first one included.
+    pub services: usize,
+    /// Slots.
+    pub slots: usize,
+    /// Destinations, the unused first one included.
+    pub destinations: usize,
+    /// Flow buckets, a power of two.
+    pub flow_buckets: usize,
+}
+
+/// Tables in vectors.
+#[derive(Debug)]
+pub struct Tables {
+    control: Box<Control>,
+    service_buckets: Vec<ServiceBucket>,
+    services: Vec<Service>,
+    slots: Vec<Word32>,
+    destinations: Vec<Destination>,
+    egress: Vec<Egress>,
+    flows: Vec<FlowBucket>,
+    node_counters: NodeCounters,
+    destination_counters: Vec<DestinationCounters>,
+    reply_budget: ReplyBudget,
+}
+
+fn zeroed<T: Default>(count: usize) -> Vec<T> {
+    std::iter::repeat_with(T::default).take(count).collect()
+}
+
+impl Tables {
+    /// Empty tables.
+    #[must_use]
+    pub fn new(sizes: Sizes) -> Self {
+        Self {
+            control: Box::default(),
+            service_buckets: zeroed(sizes.service_buckets),
+            services: zeroed(sizes.services),
+            slots: zeroed(sizes.slots),
+            destinations: zeroed(sizes.destinations),
+            egress: zeroed(MAX_EGRESS as usize),
+            flows: zeroed(sizes.flow_buckets),
+            node_counters: NodeCounters::default(),
+            destination_counters: zeroed(sizes.destinations),
+            reply_budget: ReplyBudget::default(),
+        }
+    }
+
+    /// The tables.
+    #[must_use]
+    pub fn slices(&self) -> Slices<'_> {
+        Slices {
+            control: &self.control,
+            service_buckets: &self.service_buckets,
+            services: &self.services,
+            slots: &self.slots,
+            destinations: &self.destinations,
+            egress: &self.egress,
+            flows: &self.flows,
+        }
+    }
+
+    /// What a program sees of them.
+    #[must_use]
+    pub fn view(&self, constants: Constants, now: u32, ingress: u32) -> View<'_> {
+        View {
+            tables: self.slices(),
+            constants,
+            now,
+            ingress,
+            node_counters: &self.node_counters,
+            destination_counters: &self.destination_counters,
+            reply_budget: &self.reply_budget,
+        }
+    }
+
+    /// The counters of the one CPU that there is.
+    #[must_use]
+    pub fn node_counters(&self) -> &NodeCounters {
+        &self.node_counters
+    }
+
+    /// The counters of the destinations.
+    #[must_use]
+    pub fn destination_counters(&self) -> &[DestinationCounters] {
+        &self.destination_counters
+    }
+}
+
+/// What the kernel's program has as read-only globals.
+#[derive(Clone, Copy, Debug)]
+pub struct Constants {
+    /// Key of the flow hash.
+    pub hash_key: HashKey,
+    /// Ticks in a second.
+    pub ticks_per_second: u32,
+}
+
+/// Tables, constants, the clock and where a packet came from.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The tables.
+    pub tables: Slices<'a>,
+    /// The constants.
+    pub constants: Constants,
+    /// The clock in ticks.
+    pub now: u32,
+    /// Interface of arrival.
+    pub ingress: u32,
+    /// This CPU's counters.
+    pub node_counters: &'a NodeCounters,
+    /// This CPU's counters by destination; shorter than the destinations where nobody counts.
+    pub destination_counters: &'a [DestinationCounters],
+    /// This CPU's budget for replies.
+    pub reply_budget: &'a ReplyBudget,
+}
+
+impl Environment for View<'_> {
+    fn control(&self) -> Option<&Control> {
+        Some(self.tables.control)
+    }
+
+    fn service_bucket(&self, index: u32) -> Option<&ServiceBucket> {
+        self.tables.service_buckets.get(index as usize)
+    }
+
+    fn service(&self, index: u32) -> Option<&Service> {
+        self.tables.services.get(index as usize)
+    }
+
+    fn slot(&self, index: u32) -> Option<u32> {
+        self.tables.slots.get(index as usize).map(Word32::load)
+    }
+
+    fn destination(&self, id: u32) -> Option<&Destination> {
+        self.tables.destinations.get(id as usize)
+    }
+
+    fn egress(&self, index: u32) -> Option<&Egress> {
+        self.tables.egress.get(index as usize)
+    }
+
+    fn flow_bucket(&self, index: u32) -> Option<&FlowBucket> {
+        self.tables.flows.get(index as usize)
+    }
+
+    fn flow_mask(&self) -> u32 {
+        self.tables.flows.len() as u32 - 1
+    }
+
+    fn hash_word(&self, index: usize) -> u32 {
+        self.constants.hash_key[index]
+    }
+
+    fn now(&self) -> u32 {
+        self.now & crate::flow::TICK_MASK
+    }
+
+    fn ticks_per_second(&self) -> u32 {
+        self.constants.ticks_per_second
+    }
+
+    fn ingress(&self) -> u32 {
+        self.ingress
+    }
+
+    fn node_counters(&self) -> Option<&NodeCounters> {
+        Some(self.node_counters)
+    }
+
+    fn destination_counters(&self, id: u32) -> Option<&DestinationCounters> {
+        self.destination_counters.get(id as usize)
+    }
+
+    fn reply_budget(&self) -> Option<&ReplyBudget> {
+        Some(self.reply_budget)
+    }
+}
+
+/// A frame in a buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet(RefCell<Vec<u8>>);
+
+impl Packet {
+    /// From bytes, beginning with the Ethernet header.
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(RefCell::new(bytes.into()))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0.into_inner()
+    }
+}
+
+impl Frame for Packet {
+    type Window<'a, const N: usize> = Bytes<'a, N>;
+
+    fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    fn window<const N: usize>(&self, at: usize) -> Option<Bytes<'_, N>> {
+        (at.checked_add(N)? <= self.len()).then_some(Bytes { buffer: &self.0, at })
+    }
+
+    fn move_head(&mut self, by: i32) -> bool {
+        let bytes = self.0.get_mut();
+        if by < 0 {
+            // Not zero, so that a byte that a program forgets to write is seen.
+            bytes.splice(..0, std::iter::repeat_n(0xff, by.unsigned_abs() as usize));
+            return true;
+        }
+        let fits = by as usize <= bytes.len();
+        if fits {
+            bytes.drain(..by as usize);
+        }
+        fits
+    }
+
+    fn set_len(&mut self, len: usize) -> bool {
+        self.0.get_mut().resize(len, 0);
+        true
+    }
+}
+
+/// `N` bytes of a [`Packet`]. Access outside of them panics: it is a mistake in the program.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes<'a, const N: usize> {
+    buffer: &'a RefCell<Vec<u8>>,
+    at: usize,
+}
+
+impl<const N: usize> Bytes<'_, N> {
+    fn get<const M: usize>(self, at: usize) -> [u8; M] {
+        assert!(at + M <= N, "{M} bytes at {at} of a window of {N}");
+        std::array::from_fn(|i| self.buffer.borrow()[self.at + at + i])
+    }
+
+    fn set<const M: usize>(self, at: usize, bytes: [u8; M]) {
+        assert!(at + M <= N, "{M} bytes at {at} of a window of {N}");
+        self.buffer.borrow_mut()[self.at + at..][..M].copy_from_slice(&bytes);
+    }
+}
+
+impl<const N: usize> Window for Bytes<'_, N> {
+    fn u8(self, at: usize) -> u8 {
+        self.get::<1>(at)[0]
+    }
+
+    fn be16(self, at: usize) -> u16 {
+        u16::from_be_bytes(self.get(at))
+    }
+
+    fn be32(self, at: usize) -> u32 {
+        u32::from_be_bytes(self.get(at))
+    }
+
+    fn word(self, at: usize) -> u32 {
+        u32::from_ne_bytes(self.get(at))
+    }
+
+    fn set_u8(self, at: usize, value: u8) {
+        self.set(at, [value]);
+    }
+
+    fn set_be16(self, at: usize, value: u16) {
+        self.set(at, value.to_be_bytes());
+    }
+
+    fn set_be32(self, at: usize, value: u32) {
+        self.set(at, value.to_be_bytes());
+    }
+
+    fn set_word(self, at: usize, value: u32) {
+        self.set(at, value.to_ne_bytes());
+    }
+
+    fn set_word64(self, at: usize, value: u64) {
+        self.set(at, value.to_ne_bytes());
+    }
+}

@@ -1,1 +1,276 @@
-//! builder
+//! Builds service tables: a choice of size and salt with which no bucket overflows.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use super::key::{Key, single};
+use crate::{
+    abi::{AddressKind, Entry, MAX_SHAPES, SERVICE_BUCKET_ENTRIES, ServiceBucket, Shape, TableHeader},
+    hash::{HashKey, finish},
+    parse::Family,
+    wire::ip::Protocol,
+};
+
+/// Salts that are tried for a size before the size is doubled.
+const SALTS: u64 = 16;
+
+/// A service, as far as finding it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its index, from 1.
+    pub index: u32,
+    /// Address family.
+    pub family: Family,
+    /// VIP as in memory, without host bits.
+    pub prefix: [u32; 4],
+    /// Bits of the VIP that count.
+    pub prefix_length: u8,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// First port.
+    pub first_port: u16,
+    /// Last port; 0 to 65 535 stands for any.
+    pub last_port: u16,
+}
+
+/// A table that is ready to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Buckets of (tag, service index); a power of two.
+    pub buckets: Vec<[(u64, u32); SERVICE_BUCKET_ENTRIES]>,
+    /// The salt that makes them fit.
+    pub salt: u64,
+    /// Shapes in use by family, most specific first.
+    pub shapes: [Vec<Shape>; 2],
+}
+
+/// Why there is no table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildError {
+    /// More different prefix lengths and port ranges than [`MAX_SHAPES`] allows.
+    TooManyShapes {
+        /// How many there are for one family.
+        shapes: usize,
+    },
+    /// No table of at most so many buckets holds the services.
+    TooLarge {
+        /// The bound.
+        buckets: usize,
+    },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyShapes { shapes } => write!(
+                f,
+                "{shapes} different combinations of prefix length and port range, of {MAX_SHAPES} at most; \
+                 use fewer prefix lengths, or port ranges that begin and end at powers of two"
+            ),
+            Self::TooLarge { buckets } => {
+                write!(f, "the services do not fit into {buckets} buckets; raise `node.limits.services`")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// Builds a table of at most `max_buckets` buckets.
+///
+/// # Errors
+///
+/// [`BuildError`].
+pub fn build(rules: &[Rule], key: &HashKey, max_buckets: usize) -> Result<Table, BuildError> {
+    let entries = entries(rules);
+    let shapes = [Family::V4, Family::V6].map(|family| shapes(&entries, family));
+    if let Some(shapes) = shapes.iter().map(Vec::len).find(|shapes| *shapes > MAX_SHAPES) {
+        return Err(BuildError::TooManyShapes { shapes });
+    }
+    let mut size = (entries.len() / 2).next_power_of_two();
+    while size <= max_buckets {
+        for attempt in 1..=SALTS {
+            let salt = finish(attempt);
+            if let Some(buckets) = fill(&entries, key, salt, size) {
+                return Ok(Table { buckets, salt, shapes });
+            }
+        }
+        size *= 2;
+    }
+    Err(BuildError::TooLarge { buckets: max_buckets })
+}
+
+/// What each key stands for. Where an exact port and a block of a range coincide, the service with fewer ports wins.
+fn entries(rules: &[Rule]) -> BTreeMap<Sortable, u32> {
+    let mut order: Vec<&Rule> = rules.iter().collect();
+    order.sort_by_key(|rule| (rule.last_port - rule.first_port, rule.index));
+    let mut entries = BTreeMap::new();
+    for rule in order {
+        for (port, port_bits) in blocks(rule.first_port, rule.last_port) {
+            let shape = Shape { address_bits: rule.prefix_length, port_bits, kind: AddressKind::Service };
+            let key = Key { family: rule.family, address: rule.prefix, protocol: rule.protocol as u8, port, shape };
+            entries.entry(Sortable(key)).or_insert(rule.index);
+        }
+        for protocol in [0, rule.protocol as u8] {
+            let shape = Shape { address_bits: rule.prefix_length, port_bits: 0, kind: AddressKind::Address };
+            let key = Key { family: rule.family, address: rule.prefix, protocol, port: 0, shape };
+            entries.entry(Sortable(key)).or_insert(rule.index);
+        }
+    }
+    entries
+}
+
+/// The shapes of a family that are not tried first anyway.
+fn shapes(entries: &BTreeMap<Sortable, u32>, family: Family) -> Vec<Shape> {
+    let shapes: BTreeSet<Shape> = entries
+        .keys()
+        .filter(|key| key.0.family == family && key.0.shape != single(family, key.0.shape.kind))
+        .map(|key| key.0.shape)
+        .collect();
+    // Shapes sort by address bits, then port bits.
+    shapes.into_iter().rev().collect()
+}
+
+fn fill(
+    entries: &BTreeMap<Sortable, u32>,
+    key: &HashKey,
+    salt: u64,
+    size: usize,
+) -> Option<Vec<[(u64, u32); SERVICE_BUCKET_ENTRIES]>> {
+    let mut buckets = vec![[(0, Entry::NONE); SERVICE_BUCKET_ENTRIES]; size];
+    for (entry, index) in entries {
+        let tag = entry.0.hash_with(|i| key[i], salt);
+        let bucket = &mut buckets[tag as u32 as usize & (size - 1)];
+        *bucket.iter_mut().find(|place| place.1 == Entry::NONE)? = (tag, *index);
+    }
+    Some(buckets)
+}
+
+/// Cuts a range of ports into aligned blocks: (first port, bits that count).
+#[must_use]
+pub fn blocks(first: u16, last: u16) -> Vec<(u16, u8)> {
+    let (mut at, end) = (u32::from(first), u32::from(last) + 1);
+    let mut blocks = Vec::new();
+    while at < end {
+        let aligned = if at == 0 { 16 } else { at.trailing_zeros() };
+        let fits = (end - at).ilog2();
+        let free = aligned.min(fits);
+        blocks.push((at as u16, 16 - free as u8));
+        at += 1 << free;
+    }
+    blocks
+}
+
+impl Table {
+    /// Writes the table at `offset` and describes it in a header that is not in force.
+    ///
+    /// # Panics
+    ///
+    /// If `buckets` ends before the table does; the caller chose the offset.
+    pub fn write(&self, header: &TableHeader, buckets: &[ServiceBucket], offset: u32) {
+        for (bucket, values) in buckets[offset as usize..][..self.buckets.len()].iter().zip(&self.buckets) {
+            for (entry, (tag, service)) in bucket.entries.iter().zip(values) {
+                entry.set(*tag, *service);
+            }
+        }
+        header.offset.store(offset);
+        header.mask.store(self.buckets.len() as u32 - 1);
+        header.salt.store(self.salt);
+        for (family, shapes) in self.shapes.iter().enumerate() {
+            header.counts[family].store(shapes.len() as u32);
+            for (word, shape) in header.shapes[family].iter().zip(shapes) {
+                word.store(shape.pack());
+            }
+        }
+    }
+}
+
+/// A key that sorts, for an order of entries that does not depend on the order of rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sortable(Key);
+
+impl Sortable {
+    fn parts(&self) -> (Family, Shape, [u32; 4], u8, u16) {
+        (self.0.family, self.0.shape, self.0.address, self.0.protocol, self.0.port)
+    }
+}
+
+impl Ord for Sortable {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl PartialOrd for Sortable {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn blocks_of_well_known_ranges() {
+        assert_eq!(blocks(80, 80), [(80, 16)]);
+        assert_eq!(blocks(0, 65535), [(0, 0)]);
+        assert_eq!(blocks(8000, 8099), [(8000, 10), (8064, 11), (8096, 14)]);
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_cover_exactly_the_range(a: u16, b: u16) {
+            let (first, last) = (a.min(b), a.max(b));
+            let mut next = u32::from(first);
+            for (port, bits) in blocks(first, last) {
+                prop_assert_eq!(u32::from(port), next);
+                let size = 1_u32 << (16 - bits);
+                prop_assert_eq!(next % size, 0);
+                next += size;
+            }
+            prop_assert_eq!(next, u32::from(last) + 1);
+        }
+    }
+
+    #[test]
+    fn ten_thousand_services_fit_whatever_their_order() {
+        let rules: Vec<Rule> = (0..10_000_u32)
+            .map(|i| Rule {
+                index: i + 1,
+                family: Family::V4,
+                prefix: [(0xcb00_7100 + i / 40).to_be(), 0, 0, 0],
+                prefix_length: 32,
+                protocol: Protocol::Tcp,
+                first_port: 1000 + (i % 40) as u16,
+                last_port: 1000 + (i % 40) as u16,
+            })
+            .collect();
+        let key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(i as u32 + 1));
+        let table = build(&rules, &key, 1 << 20).expect("fits");
+        let reversed: Vec<Rule> = rules.iter().rev().cloned().collect();
+        assert_eq!(build(&reversed, &key, 1 << 20), Ok(table.clone()));
+        let used = table.buckets.iter().flatten().filter(|entry| entry.1 != Entry::NONE).count();
+        assert_eq!(used, 10_000 + 2 * 250);
+    }
+
+    #[test]
+    fn too_many_shapes_are_refused() {
+        let rules: Vec<Rule> = (1..=40)
+            .map(|i| Rule {
+                index: u32::from(i),
+                family: Family::V6,
+                prefix: [0x2001_0db8_u32.to_be(), 0, 0, 0],
+                prefix_length: 40 + i,
+                protocol: Protocol::Udp,
+                first_port: 53,
+                last_port: 53,
+            })
+            .collect();
+        assert!(matches!(build(&rules, &[7; 20], 1 << 20), Err(BuildError::TooManyShapes { shapes: 80 })));
+    }
+}

@@ -81,7 +81,12 @@ impl Key {
     /// The hash that is the entry's tag and, in its low bits, the bucket.
     #[inline(always)]
     pub fn hash<E: Environment>(&self, env: &E, salt: u64) -> u64 {
-        let word = |i| env.hash_word(i);
+        self.hash_with(|i| env.hash_word(i), salt)
+    }
+
+    /// The same with the words of the hash key from anywhere.
+    #[inline(always)]
+    pub fn hash_with(&self, word: impl Fn(usize) -> u32, salt: u64) -> u64 {
         let transport = self.port as u32 | (self.protocol as u32) << 16 | (self.family as u32) << 24;
         let mut sum = pair(self.address[0], word(0), transport, word(1));
         if matches!(self.family, Family::V6) {
