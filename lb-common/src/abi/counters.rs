@@ -72,6 +72,26 @@ pub struct NodeCounters {
 }
 
 impl NodeCounters {
+    /// Words of the record.
+    pub const WORDS: usize = size_of::<Self>() / 8;
+
+    /// Adds the record of a CPU, as the words that the kernel hands out.
+    pub fn add_words(&self, words: &[u64; Self::WORDS]) {
+        let pairs = [&self.received, &self.transmitted, &self.redirected];
+        let singles =
+            [&self.replies, &self.flows_created, &self.flows_evicted, &self.flows_displaced, &self.flows_untracked];
+        let fields = pairs
+            .into_iter()
+            .flat_map(|pair| [&pair.packets, &pair.bytes])
+            .chain(singles)
+            .chain(&self.spare)
+            .chain(&self.passed)
+            .chain(&self.dropped);
+        for (field, word) in fields.zip(words) {
+            field.add(*word);
+        }
+    }
+
     /// The counter of a pass reason.
     #[inline(always)]
     #[must_use]
@@ -98,6 +118,19 @@ pub struct DestinationCounters {
     /// Tracked flows that ended with FIN or RST.
     pub flows_closed: Counter,
     spare: [Counter; 4],
+}
+
+impl DestinationCounters {
+    /// Words of the record.
+    pub const WORDS: usize = size_of::<Self>() / 8;
+
+    /// Adds the record of a CPU, as the words that the kernel hands out.
+    pub fn add_words(&self, words: &[u64; Self::WORDS]) {
+        let fields = [&self.forwarded.packets, &self.forwarded.bytes, &self.flows_new, &self.flows_closed];
+        for (field, word) in fields.into_iter().zip(words) {
+            field.add(*word);
+        }
+    }
 }
 
 /// A token bucket for packets that the node makes itself, one for each CPU.

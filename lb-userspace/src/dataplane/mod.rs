@@ -1,1 +1,3 @@
-//! See the crate's overview.
+//! The data path, from outside: where plans are carried out.
+
+pub mod kernel;

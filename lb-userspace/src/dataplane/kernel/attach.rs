@@ -1,0 +1,207 @@
+//! Links between the program and interfaces, pinned so that they outlive the daemon.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow};
+use aya::programs::{
+    ProgramError,
+    links::{FdLink, PinnedLink},
+    xdp::{XdpLink, XdpMode},
+};
+use serde::Serialize;
+
+use super::{Loaded, Pins};
+use crate::config::model::{AttachMode, Interface};
+
+/// How a program really is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttachedMode {
+    /// In the driver.
+    Native,
+    /// In the kernel's generic path.
+    Generic,
+}
+
+/// An interface with the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attached {
+    /// Its name.
+    pub interface: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// How.
+    pub mode: AttachedMode,
+}
+
+impl AttachedMode {
+    const ALL: [Self; 2] = [Self::Native, Self::Generic];
+
+    /// The name in output and pins.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+
+    const fn fits(self, wanted: AttachMode) -> bool {
+        match wanted {
+            AttachMode::Auto => true,
+            AttachMode::Native => matches!(self, Self::Native),
+            AttachMode::Generic => matches!(self, Self::Generic),
+        }
+    }
+}
+
+/// A pinned link, by its name `INTERFACE:IFINDEX:MODE`. A bpffs takes no dots in names.
+struct Pin {
+    interface: String,
+    ifindex: u32,
+    mode: AttachedMode,
+}
+
+impl Pin {
+    fn name(&self) -> String {
+        format!("{}:{}:{}", self.interface.replace('.', "%2E"), self.ifindex, self.mode.name())
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.split(':');
+        let interface = parts.next()?.replace("%2E", ".");
+        let ifindex = parts.next()?.parse().ok()?;
+        let mode = parts.next()?;
+        let mode = AttachedMode::ALL.into_iter().find(|candidate| candidate.name() == mode)?;
+        Some(Self { interface, ifindex, mode })
+    }
+}
+
+/// Puts the program on an interface: into the link that is there, else with a new one.
+///
+/// # Errors
+///
+/// If the interface does not exist, holds another program, or its driver refuses.
+pub fn attach(loaded: &mut Loaded, pins: &Pins, interface: &Interface) -> Result<Attached> {
+    let name = &interface.name;
+    let ifindex = nix::net::if_::if_nametoindex(name.as_str())
+        .with_context(|| format!("interface {name} does not exist; see `ip link` and `node.interfaces`"))?;
+    for (path, pin) in pinned(pins)?.into_iter().filter(|(_, pin)| pin.interface == *name) {
+        // A link dies with its interface; one of the same name that came later has another index.
+        if pin.ifindex == ifindex && pin.mode.fits(interface.mode) {
+            replace(loaded, &path)?;
+            return Ok(Attached { interface: pin.interface, ifindex, mode: pin.mode });
+        }
+        tracing::warn!(interface = name, "the pinned link is of another mode or of an interface that is gone");
+        remove(&path)?;
+    }
+    let mode = attach_anew(loaded, pins, interface, ifindex)?;
+    Ok(Attached { interface: name.clone(), ifindex, mode })
+}
+
+/// Detaches interfaces that are no longer configured; returns their names.
+///
+/// # Errors
+///
+/// If a pin cannot be removed.
+pub fn detach_others(pins: &Pins, interfaces: &[Interface]) -> Result<Vec<String>> {
+    let mut detached = Vec::new();
+    for (path, pin) in pinned(pins)? {
+        if !interfaces.iter().any(|interface| interface.name == pin.interface) {
+            remove(&path)?;
+            detached.push(pin.interface);
+        }
+    }
+    Ok(detached)
+}
+
+fn pinned(pins: &Pins) -> Result<Vec<(PathBuf, Pin)>> {
+    let directory = pins.links();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&directory).with_context(|| format!("{}", directory.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match Pin::parse(&name) {
+            Some(pin) => found.push((path, pin)),
+            None => tracing::warn!(pin = %path.display(), "a pin of unknown form is left alone"),
+        }
+    }
+    Ok(found)
+}
+
+fn remove(pin: &Path) -> Result<()> {
+    fs::remove_file(pin).with_context(|| format!("{}", pin.display()))
+}
+
+/// Replaces the program of a pinned link in one step.
+fn replace(loaded: &mut Loaded, pin: &Path) -> Result<()> {
+    let link = PinnedLink::from_pin(pin).with_context(|| format!("pinned link {} cannot be opened", pin.display()))?;
+    let link = XdpLink::try_from(FdLink::from(link)).with_context(|| format!("{} is no XDP link", pin.display()))?;
+    // The program keeps the link open for as long as it is loaded; the pin keeps it afterwards.
+    loaded.program_mut()?.attach_to_link(link).context("the program of the link cannot be replaced")?;
+    Ok(())
+}
+
+fn attach_anew(loaded: &mut Loaded, pins: &Pins, interface: &Interface, ifindex: u32) -> Result<AttachedMode> {
+    let name = &interface.name;
+    let native = |loaded: &mut Loaded| link(loaded, pins, name, ifindex, AttachedMode::Native);
+    let generic = |loaded: &mut Loaded| link(loaded, pins, name, ifindex, AttachedMode::Generic);
+    match interface.mode {
+        AttachMode::Native => native(loaded).map(|()| AttachedMode::Native),
+        AttachMode::Generic => generic(loaded).map(|()| AttachedMode::Generic),
+        AttachMode::Auto => match native(loaded) {
+            Ok(()) => Ok(AttachedMode::Native),
+            Err(error) => {
+                tracing::warn!(
+                    interface = name,
+                    "no native XDP, falling back to the much slower generic mode: {error:#}"
+                );
+                generic(loaded).map(|()| AttachedMode::Generic)
+            }
+        },
+    }
+}
+
+fn link(loaded: &mut Loaded, pins: &Pins, name: &str, ifindex: u32, mode: AttachedMode) -> Result<()> {
+    let flags = match mode {
+        AttachedMode::Native => XdpMode::Driver,
+        AttachedMode::Generic => XdpMode::Skb,
+    };
+    let program = loaded.program_mut()?;
+    let id = program.attach_to_if_index(ifindex, flags).map_err(|error| refused(name, error))?;
+    let link = program.take_link(id)?;
+    // aya falls back to netlink where the kernel has no links for XDP. Such a link ends with the daemon.
+    let link =
+        FdLink::try_from(link).map_err(|_| anyhow!("the kernel has no BPF links for XDP (5.9 or newer is needed)"))?;
+    let pin = Pin { interface: name.to_owned(), ifindex, mode };
+    link.pin(pins.links().join(pin.name())).context("the link cannot be pinned")?;
+    Ok(())
+}
+
+fn refused(name: &str, error: ProgramError) -> anyhow::Error {
+    let busy = matches!(&error, ProgramError::SyscallError(error)
+        if matches!(error.io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)));
+    let context = if busy {
+        format!("interface {name} holds another XDP program; see `ip link show {name}`, remove it first")
+    } else {
+        format!("the program cannot be attached to {name}")
+    };
+    anyhow::Error::from(error).context(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_named_without_dots() {
+        let pin = Pin { interface: "eth0.100".to_owned(), ifindex: 7, mode: AttachedMode::Generic };
+        assert_eq!(pin.name(), "eth0%2E100:7:generic");
+        let parsed = Pin::parse(&pin.name()).expect("well-formed");
+        assert_eq!((parsed.interface, parsed.ifindex, parsed.mode), (pin.interface, 7, pin.mode));
+        assert!(Pin::parse("eth0:7:offload").is_none());
+    }
+}

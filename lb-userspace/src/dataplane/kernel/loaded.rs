@@ -1,0 +1,280 @@
+//! The program in the kernel, and its maps in our memory.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, MapData, PerCpuArray, xdp::DevMap},
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use lb_common::{
+    abi::{
+        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, Service, ServiceBucket, Word32,
+        map,
+    },
+    flow::FlowBucket,
+    hash::HashKey,
+    memory::{Constants, Sizes, Slices},
+};
+
+use super::{Clock, Pins, object, region::Region};
+
+/// What the program is loaded with.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Sizes of the tables.
+    pub sizes: Sizes,
+    /// Key of the flow hash.
+    pub hash_key: HashKey,
+    /// Where the maps are pinned; `None`: they end with this value.
+    pub pins: Option<Pins>,
+    /// Whether the flow table may be written through [`Loaded::tables`]: for tests.
+    pub flows_writable: bool,
+}
+
+/// The loaded program.
+#[derive(Debug)]
+pub struct Loaded {
+    ebpf: Ebpf,
+    constants: Constants,
+    clock: Clock,
+    control: Region<Control>,
+    service_buckets: Region<ServiceBucket>,
+    services: Region<Service>,
+    slots: Region<Word32>,
+    destinations: Region<Destination>,
+    egress: Region<Egress>,
+    flows: Region<FlowBucket>,
+}
+
+impl LoadOptions {
+    /// Entries of each map whose size is not fixed.
+    pub(super) fn entries(&self) -> [(&'static str, u32); 6] {
+        let sizes = &self.sizes;
+        [
+            (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
+            (map::SERVICES, sizes.services as u32),
+            (map::SLOTS, sizes.slots as u32),
+            (map::DESTINATIONS, sizes.destinations as u32),
+            (map::DESTINATION_COUNTERS, sizes.destinations as u32),
+            (map::FLOWS, sizes.flow_buckets as u32),
+        ]
+    }
+}
+
+impl Loaded {
+    /// Loads the program; adopts maps that are pinned already, which [`Pins::check`] has to have compared.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refuses, with the verifier's log.
+    pub fn load(options: &LoadOptions) -> Result<Self> {
+        let clock = Clock::of_this_kernel()?;
+        let mut ebpf = load_object(options, clock)?;
+        for name in [object::PROGRAM, object::CLOCK] {
+            program_mut(&mut ebpf, name)?.load().with_context(|| format!("the kernel refuses program {name}"))?;
+        }
+        let sizes = &options.sizes;
+        Ok(Self {
+            control: region(&ebpf, map::CONTROL, 1, true)?,
+            service_buckets: region(&ebpf, map::SERVICE_BUCKETS, sizes.service_buckets, true)?,
+            services: region(&ebpf, map::SERVICES, sizes.services, true)?,
+            slots: region(&ebpf, map::SLOTS, sizes.slots, true)?,
+            destinations: region(&ebpf, map::DESTINATIONS, sizes.destinations, true)?,
+            egress: region(&ebpf, map::EGRESS, MAX_EGRESS as usize, true)?,
+            flows: region(&ebpf, map::FLOWS, sizes.flow_buckets, options.flows_writable)?,
+            constants: Constants { hash_key: options.hash_key, ticks_per_second: clock.ticks_per_second() },
+            clock,
+            ebpf,
+        })
+    }
+
+    /// The tables: the kernel's own memory.
+    #[must_use]
+    pub fn tables(&self) -> Slices<'_> {
+        Slices {
+            control: &self.control.records()[0],
+            service_buckets: self.service_buckets.records(),
+            services: self.services.records(),
+            slots: self.slots.records(),
+            destinations: self.destinations.records(),
+            egress: self.egress.records(),
+            flows: self.flows.records(),
+        }
+    }
+
+    /// The read-only globals that the program was loaded with.
+    #[must_use]
+    pub fn constants(&self) -> Constants {
+        self.constants
+    }
+
+    /// How ticks and time relate.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The data path's present tick.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not run the program.
+    pub fn now(&self) -> Result<u32> {
+        let options = TestRunOptions { data_in: Some(&[0; 64]), ..TestRunOptions::new() };
+        Ok(program(&self.ebpf, object::CLOCK)?.test_run(options)?.return_value)
+    }
+
+    /// Runs the balancer over a packet of at least 14 bytes, as if it had come from an interface of this network namespace;
+    /// `None`: from its loopback. Returns the XDP action and the packet afterwards.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not run the program.
+    pub fn run(&self, packet: &[u8], ingress: Option<u32>) -> Result<(u32, Vec<u8>)> {
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
+        let words = [0, packet.len() as u32, 0, ingress.unwrap_or(0), 0, 0];
+        let context: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let mut out = vec![0; packet.len() + 256];
+        let result = program(&self.ebpf, object::PROGRAM)?.test_run(TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(&mut out),
+            ctx_in: ingress.map(|_| context.as_slice()),
+            ..TestRunOptions::new()
+        })?;
+        out.truncate(result.data_size_out as usize);
+        Ok((result.return_value, out))
+    }
+
+    /// Names the device behind an egress index.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such device.
+    pub fn set_device(&mut self, egress: u32, ifindex: u32) -> Result<()> {
+        let map = self.ebpf.map_mut(map::EGRESS_DEVICES).context("the object has no device map")?;
+        let mut devices = DevMap::try_from(map)?;
+        devices
+            .set(egress, ifindex, None, 0)
+            .with_context(|| format!("interface index {ifindex} cannot be redirected to"))
+    }
+
+    /// The node's counters, summed over CPUs.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn node_counters(&self) -> Result<NodeCounters> {
+        let array = per_cpu::<{ NodeCounters::WORDS }>(&self.ebpf, map::NODE_COUNTERS)?;
+        let sum = NodeCounters::default();
+        for words in array.get(&0, 0)?.iter() {
+            sum.add_words(words);
+        }
+        Ok(sum)
+    }
+
+    /// The counters of a destination, summed over CPUs.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn destination_counters(&self, id: u32) -> Result<DestinationCounters> {
+        let array = per_cpu::<{ DestinationCounters::WORDS }>(&self.ebpf, map::DESTINATION_COUNTERS)?;
+        let sum = DestinationCounters::default();
+        for words in array.get(&id, 0)?.iter() {
+            sum.add_words(words);
+        }
+        Ok(sum)
+    }
+
+    /// Sets the counters of a destination to zero, before its id is given to another backend.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn clear_destination_counters(&mut self, id: u32) -> Result<()> {
+        let map = self.ebpf.map_mut(map::DESTINATION_COUNTERS).context("the object has no counters")?;
+        let mut array = PerCpuArray::<_, [u64; DestinationCounters::WORDS]>::try_from(map)?;
+        let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+        array.set(id, vec![[0; DestinationCounters::WORDS]; cpus].try_into()?, 0)?;
+        Ok(())
+    }
+
+    /// The balancer's program, for attaching it.
+    pub(super) fn program_mut(&mut self) -> Result<&mut Xdp> {
+        program_mut(&mut self.ebpf, object::PROGRAM)
+    }
+}
+
+fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
+    ensure!(options.sizes.flow_buckets.is_power_of_two(), "the flow table's buckets are not a power of two");
+    let mask = options.sizes.flow_buckets as u32 - 1;
+    let ticks_per_second = clock.ticks_per_second();
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("HASH_KEY", &options.hash_key, true)
+        .override_global("FLOW_MASK", &mask, true)
+        .override_global("TICK_SHIFT", &clock.shift, true)
+        .override_global("TICKS_PER_SECOND", &ticks_per_second, true);
+    for (name, entries) in options.entries() {
+        loader.map_max_entries(name, entries);
+    }
+    if let Some(pins) = &options.pins {
+        for name in Pins::MAPS {
+            loader.map_pin_path(name, pins.map(name));
+        }
+    }
+    loader.load(object::bytes()?).context("the maps cannot be created; is this running as root, with CAP_BPF?")
+}
+
+fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
+    let program = ebpf.program(name).with_context(|| format!("the object has no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+fn per_cpu<'a, const N: usize>(ebpf: &'a Ebpf, name: &str) -> Result<PerCpuArray<&'a MapData, [u64; N]>> {
+    let map = ebpf.map(name).with_context(|| format!("the object has no map {name}"))?;
+    Ok(map.try_into()?)
+}
+
+fn region<T: super::region::Record>(ebpf: &Ebpf, name: &str, len: usize, writable: bool) -> Result<Region<T>> {
+    let fd = array_fd(ebpf, name)?;
+    Region::map(fd, len, writable).with_context(|| format!("map {name} cannot be mapped into memory"))
+}
+
+fn array_fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
+    match ebpf.map(name) {
+        Some(Map::Array(data)) => Ok(data.fd().as_fd()),
+        Some(_) => bail!("map {name} is no array"),
+        None => bail!("the object has no map {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_loads_and_tells_the_time() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: needs root");
+            return;
+        }
+        let sizes =
+            Sizes { service_buckets: 64, services: 16, slots: 1024, destinations: 16, flow_buckets: 1024 };
+        let options = LoadOptions { sizes, hash_key: [3; 20], pins: None, flows_writable: true };
+        let loaded = Loaded::load(&options).expect("the verifier takes the program");
+        assert_ne!(loaded.now().expect("runs"), 0);
+        let arp = [&[0xff; 12][..], &[0x08, 0x06], &[0; 46]].concat();
+        let (action, out) = loaded.run(&arp, None).expect("runs");
+        assert_eq!((action, out), (2, arp));
+        let counters = loaded.node_counters().expect("readable");
+        assert_eq!(counters.passed(lb_common::verdict::PassReason::NotIp).get(), 1);
+    }
+}

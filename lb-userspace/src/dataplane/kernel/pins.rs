@@ -1,0 +1,256 @@
+//! What outlives the daemon: maps and links, pinned in a directory on a bpffs.
+//!
+//! ```text
+//! PIN_DIRECTORY/                  0700
+//!   layout-1/                     one for each layout of the tables
+//!     maps/CONTROL, …
+//!     links/eth0:2:native, …      attached interfaces
+//! ```
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use aya::maps::{MapInfo, MapType};
+use lb_common::{
+    abi::{
+        Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, MAX_EGRESS, NodeCounters, ReplyBudget,
+        Service, ServiceBucket, map,
+    },
+    flow::FlowBucket,
+};
+use nix::sys::statfs::statfs;
+
+use super::LoadOptions;
+
+/// `BPF_FS_MAGIC` of the kernel's `magic.h`.
+const BPF_FS: i64 = 0xcafe_4a11;
+/// `BPF_F_MMAPABLE`.
+const MAPPED: u32 = 1 << 10;
+
+/// A pin directory of one layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pins {
+    root: PathBuf,
+}
+
+/// What a map has to look like.
+struct Shape {
+    name: &'static str,
+    kind: MapType,
+    value: usize,
+    entries: u32,
+    flags: u32,
+}
+
+impl Pins {
+    /// Names of all maps.
+    pub const MAPS: [&'static str; 11] = [
+        map::CONTROL,
+        map::SERVICE_BUCKETS,
+        map::SERVICES,
+        map::SLOTS,
+        map::DESTINATIONS,
+        map::EGRESS,
+        map::EGRESS_DEVICES,
+        map::FLOWS,
+        map::NODE_COUNTERS,
+        map::DESTINATION_COUNTERS,
+        map::REPLY_BUDGET,
+    ];
+
+    /// Names the directory without touching it.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Creates the directories where they are missing.
+    ///
+    /// # Errors
+    ///
+    /// If the directory is not on a bpffs, or belongs to another layout.
+    pub fn open(root: &Path) -> Result<Self> {
+        let pins = Self::at(root);
+        pins.refuse_other_layouts()?;
+        for directory in [root.to_owned(), pins.layout(), pins.maps(), pins.links()] {
+            make_directory(&directory)?;
+        }
+        let kind = statfs(root).with_context(|| format!("{}", root.display()))?.filesystem_type();
+        #[expect(clippy::unnecessary_cast, reason = "the type of the field differs between architectures")]
+        let is_bpf = kind.0 as i64 & 0xffff_ffff == BPF_FS;
+        ensure!(
+            is_bpf,
+            "pin directory {} is not on a bpffs; mount one with `mount -t bpf bpf /sys/fs/bpf` or set \
+             `node.pin_directory` to a directory on one",
+            root.display()
+        );
+        Ok(pins)
+    }
+
+    /// The pin of a map.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    /// The directory of the links' pins.
+    #[must_use]
+    pub fn links(&self) -> PathBuf {
+        self.layout().join("links")
+    }
+
+    /// Whether tables are there that can be adopted.
+    ///
+    /// Remnants of a start that did not get far enough for a packet to pass are removed.
+    ///
+    /// # Errors
+    ///
+    /// If a map is there but has another type, size or flag than we need: nothing is touched then.
+    pub fn check(&self, options: &LoadOptions) -> Result<bool> {
+        let shapes = shapes(options);
+        let present = shapes.iter().filter(|shape| self.map(shape.name).exists()).count();
+        if present == 0 {
+            return Ok(false);
+        }
+        if present < shapes.len() && !self.has_links()? {
+            tracing::warn!("{present} of {} maps are pinned and nothing is attached: starting afresh", shapes.len());
+            remove_files(&self.maps())?;
+            return Ok(false);
+        }
+        for shape in &shapes {
+            self.compare(shape)?;
+        }
+        Ok(true)
+    }
+
+    fn compare(&self, shape: &Shape) -> Result<()> {
+        let path = self.map(shape.name);
+        let info = MapInfo::from_pin(&path).with_context(|| {
+            format!("pinned map {} cannot be opened; `evenkeel detach` removes all pins", path.display())
+        })?;
+        let found = (info.map_type()?, info.key_size(), info.value_size(), info.max_entries(), info.map_flags());
+        let wanted = (shape.kind, 4, shape.value as u32, shape.entries, shape.flags);
+        ensure!(
+            found == wanted,
+            "pinned map {} has (type, key, value, entries, flags) = {found:?}, this configuration needs {wanted:?}; \
+             nothing was changed. Restore the sizes under `node`, or run `evenkeel detach` (which ends all flows) and start again",
+            path.display(),
+        );
+        Ok(())
+    }
+
+    /// Removes everything: what is attached is detached, the tables are gone with the last user.
+    ///
+    /// # Errors
+    ///
+    /// If a pin cannot be removed.
+    pub fn remove(&self) -> Result<Vec<String>> {
+        let mut links = Vec::new();
+        for layout in self.layouts()? {
+            links.extend(remove_files(&layout.join("links"))?);
+            remove_files(&layout.join("maps"))?;
+            for directory in [layout.join("links"), layout.join("maps"), layout] {
+                remove_directory(&directory)?;
+            }
+        }
+        remove_directory(&self.root)?;
+        Ok(links)
+    }
+
+    fn layout(&self) -> PathBuf {
+        self.root.join(format!("layout-{LAYOUT_VERSION}"))
+    }
+
+    fn maps(&self) -> PathBuf {
+        self.layout().join("maps")
+    }
+
+    fn has_links(&self) -> Result<bool> {
+        Ok(entries(&self.links())?.next().is_some())
+    }
+
+    fn layouts(&self) -> Result<Vec<PathBuf>> {
+        let is_layout =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("layout-"));
+        Ok(entries(&self.root)?.filter(is_layout).collect())
+    }
+
+    fn refuse_other_layouts(&self) -> Result<()> {
+        let own = self.layout();
+        if let Some(other) = self.layouts()?.into_iter().find(|layout| *layout != own) {
+            bail!(
+                "{} holds tables of another version of evenkeel, this one needs {}; run that version, or \
+                 `evenkeel detach` (which ends all flows) and start again",
+                other.display(),
+                own.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+fn shapes(options: &LoadOptions) -> Vec<Shape> {
+    let entries =
+        |name: &str| options.entries().iter().find(|(other, _)| *other == name).map_or(1, |(_, entries)| *entries);
+    let array = |name, value| Shape { name, kind: MapType::Array, value, entries: entries(name), flags: MAPPED };
+    let per_cpu = |name, value| Shape { name, kind: MapType::PerCpuArray, value, entries: entries(name), flags: 0 };
+    vec![
+        array(map::CONTROL, size_of::<Control>()),
+        array(map::SERVICE_BUCKETS, size_of::<ServiceBucket>()),
+        array(map::SERVICES, size_of::<Service>()),
+        array(map::SLOTS, 4),
+        array(map::DESTINATIONS, size_of::<Destination>()),
+        Shape { entries: MAX_EGRESS, ..array(map::EGRESS, size_of::<Egress>()) },
+        // The kernel adds BPF_F_RDONLY_PROG to device maps.
+        Shape { name: map::EGRESS_DEVICES, kind: MapType::DevMap, value: 8, entries: MAX_EGRESS, flags: 1 << 7 },
+        array(map::FLOWS, size_of::<FlowBucket>()),
+        per_cpu(map::NODE_COUNTERS, size_of::<NodeCounters>()),
+        per_cpu(map::DESTINATION_COUNTERS, size_of::<DestinationCounters>()),
+        per_cpu(map::REPLY_BUDGET, size_of::<ReplyBudget>()),
+    ]
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+                .with_context(|| format!("permissions of {}", path.display()))
+        }
+        Err(error) => Err(error).with_context(|| {
+            format!("pin directory {} cannot be created; is a bpffs mounted above it?", path.display())
+        }),
+    }
+}
+
+/// Paths in a directory; none if it does not exist.
+fn entries(directory: &Path) -> Result<impl Iterator<Item = PathBuf> + use<>> {
+    let paths: Vec<PathBuf> = match fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error).with_context(|| format!("{}", directory.display())),
+    };
+    Ok(paths.into_iter())
+}
+
+fn remove_files(directory: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for path in entries(directory)? {
+        fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+        names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+    }
+    Ok(names)
+}
+
+fn remove_directory(path: &Path) -> Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
