@@ -79,6 +79,36 @@ impl Service {
         self.identity.store(identity.pack());
     }
 
+    /// What it answers to and its VIP; `None` if the place is free.
+    #[must_use]
+    pub fn identity(&self) -> Option<([u32; 4], ServiceIdentity)> {
+        let word = self.identity.load();
+        let protocol = match (word >> 32) as u8 {
+            6 => Protocol::Tcp,
+            17 => Protocol::Udp,
+            _ => return None,
+        };
+        let identity = ServiceIdentity {
+            first_port: word as u16,
+            last_port: (word >> 16) as u16,
+            protocol,
+            prefix_length: (word >> 40) as u8,
+            family: if (word >> 48) as u8 == 0 { Family::V4 } else { Family::V6 },
+            on_no_backend: (word >> 56) as u8,
+        };
+        let mut prefix = [0; 4];
+        for (value, word) in prefix.iter_mut().zip(&self.prefix) {
+            *value = word.load();
+        }
+        Some((prefix, identity))
+    }
+
+    /// Frees the place.
+    pub fn clear(&self) {
+        self.identity.publish(0);
+        self.slots.publish(0);
+    }
+
     /// What happens to new flows without a backend.
     #[inline(always)]
     #[must_use]

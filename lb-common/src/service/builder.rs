@@ -7,8 +7,9 @@ use std::{
 
 use super::key::{Key, single};
 use crate::{
-    abi::{AddressKind, Entry, MAX_SHAPES, SERVICE_BUCKET_ENTRIES, ServiceBucket, Shape, TableHeader},
+    abi::{AddressKind, Entry, MAX_SHAPES, SERVICE_BUCKET_ENTRIES, ServiceBucket, Shape, TableHeader, Word32},
     hash::{HashKey, finish},
+    memory::Slices,
     parse::Family,
     wire::ip::Protocol,
 };
@@ -164,6 +165,26 @@ pub fn blocks(first: u16, last: u16) -> Vec<(u16, u8)> {
 }
 
 impl Table {
+    /// Whether this very table is in force already, wherever it lies.
+    #[must_use]
+    pub fn is_in_force(&self, tables: &Slices<'_>) -> bool {
+        let header = tables.control.active();
+        let (salt, offset, mask) = header.place();
+        let same_shapes = [Family::V4, Family::V6].into_iter().zip(&self.shapes).all(|(family, shapes)| {
+            let (count, words) = header.shapes_of(family);
+            words[..(count as usize).min(MAX_SHAPES)]
+                .iter()
+                .map(Word32::load)
+                .eq(shapes.iter().map(|shape| shape.pack()))
+        });
+        let Some(buckets) = tables.service_buckets.get(offset as usize..offset as usize + mask as usize + 1) else {
+            return false;
+        };
+        let held =
+            |bucket: &ServiceBucket| std::array::from_fn(|i| (bucket.entries[i].tag(), bucket.entries[i].service()));
+        salt == self.salt && same_shapes && buckets.iter().map(held).eq(self.buckets.iter().copied())
+    }
+
     /// Writes the table at `offset` and describes it in a header that is not in force.
     ///
     /// # Panics

@@ -1,3 +1,57 @@
 //! The data path, from outside: where plans are carried out.
+//!
+//! [`DataPlane`] is what publishing needs; [`kernel::Loaded`] is the real one and [`fake::Fake`] one in memory. Both keep
+//! their tables in the same records, so [`publish`] is one function for both.
 
+pub mod fake;
 pub mod kernel;
+pub mod publish;
+
+use anyhow::Result;
+use lb_common::memory::Slices;
+pub use publish::publish;
+
+/// Tables that a plan is written to.
+pub trait DataPlane {
+    /// The tables.
+    fn tables(&self) -> Slices<'_>;
+
+    /// Names the device behind an egress index.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such device.
+    fn set_device(&mut self, egress: u32, ifindex: u32) -> Result<()>;
+
+    /// Waits until no packet is under way that may have seen what was replaced before.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot.
+    fn quiesce(&mut self) -> Result<()>;
+
+    /// Sets the counters of a destination to zero.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be written.
+    fn clear_counters(&mut self, destination: u32) -> Result<()>;
+}
+
+impl DataPlane for kernel::Loaded {
+    fn tables(&self) -> Slices<'_> {
+        Self::tables(self)
+    }
+
+    fn set_device(&mut self, egress: u32, ifindex: u32) -> Result<()> {
+        Self::set_device(self, egress, ifindex)
+    }
+
+    fn quiesce(&mut self) -> Result<()> {
+        kernel::grace::wait()
+    }
+
+    fn clear_counters(&mut self, destination: u32) -> Result<()> {
+        self.clear_destination_counters(destination)
+    }
+}

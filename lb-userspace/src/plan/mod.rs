@@ -1,1 +1,20 @@
-//! See the crate's overview.
+//! The plan: from what should be and what is to the writes in between.
+//!
+//! ```text
+//! configuration + runtime state ─┐
+//! health, next hops, drains ─────┴─ resolve ─→ Desired ─┐
+//! tables ─ read ─→ Actual ──────────────────────────────┴─ plan ─→ writes ─→ publish
+//! ```
+//!
+//! All of it is pure: no clock, no kernel. Planning twice with nothing changed gives no write.
+
+pub mod actual;
+pub mod allocate;
+pub mod desired;
+pub mod diff;
+pub mod write;
+
+pub use actual::Actual;
+pub use desired::Desired;
+pub use diff::{Memo, PlanError, plan};
+pub use write::Write;

@@ -266,8 +266,7 @@ mod tests {
             println!("skipped: needs root");
             return;
         }
-        let sizes =
-            Sizes { service_buckets: 64, services: 16, slots: 1024, destinations: 16, flow_buckets: 1024 };
+        let sizes = Sizes { service_buckets: 64, services: 16, slots: 1024, destinations: 16, flow_buckets: 1024 };
         let options = LoadOptions { sizes, hash_key: [3; 20], pins: None, flows_writable: true };
         let loaded = Loaded::load(&options).expect("the verifier takes the program");
         assert_ne!(loaded.now().expect("runs"), 0);

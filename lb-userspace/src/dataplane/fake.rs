@@ -1,0 +1,66 @@
+//! A data path in memory, for tests: the same tables, and packets through the same function.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use lb_common::{
+    account,
+    frame::Frame as _,
+    memory::{Constants, Packet, Sizes, Slices, Tables},
+    packet,
+    verdict::Verdict,
+};
+
+use super::DataPlane;
+
+/// Tables in vectors, and what was done besides writing them.
+#[derive(Debug)]
+pub struct Fake {
+    tables: Tables,
+    /// The constants of the program.
+    pub constants: Constants,
+    /// Devices by egress index.
+    pub devices: BTreeMap<u32, u32>,
+    /// Grace periods so far.
+    pub grace_periods: usize,
+}
+
+impl Fake {
+    /// Empty tables.
+    #[must_use]
+    pub fn new(sizes: Sizes) -> Self {
+        let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(i as u32 + 1));
+        let constants = Constants { hash_key, ticks_per_second: 16 };
+        Self { tables: Tables::new(sizes), constants, devices: BTreeMap::new(), grace_periods: 0 }
+    }
+
+    /// Puts a packet from interface `ingress` through the balancer at tick `now`.
+    pub fn run(&self, bytes: &[u8], now: u32, ingress: u32) -> (Verdict, Vec<u8>) {
+        let mut packet = Packet::new(bytes);
+        let length = packet.len() as u64;
+        let view = self.tables.view(self.constants, now, ingress);
+        let verdict = packet::process(&view, &mut packet);
+        account::book(self.tables.node_counters(), verdict, length);
+        (verdict, packet.into_bytes())
+    }
+}
+
+impl DataPlane for Fake {
+    fn tables(&self) -> Slices<'_> {
+        self.tables.slices()
+    }
+
+    fn set_device(&mut self, egress: u32, ifindex: u32) -> Result<()> {
+        self.devices.insert(egress, ifindex);
+        Ok(())
+    }
+
+    fn quiesce(&mut self) -> Result<()> {
+        self.grace_periods += 1;
+        Ok(())
+    }
+
+    fn clear_counters(&mut self, _: u32) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,277 @@
+//! What the tables say: read once when they are adopted, then kept up by the writes.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use lb_common::{
+    abi::{DestinationState, NextHop, ServiceIdentity, SlotRange},
+    flow::FlowState,
+    memory::Slices,
+    service::builder::{Rule, Table},
+    wire::ip::Protocol,
+};
+
+use super::{
+    allocate::{Places, Ranges},
+    desired::{BackendKey, ServiceKey, address_of},
+    write::{EgressRecord, TimeoutTicks, Write},
+};
+
+/// Content of the tables.
+#[derive(Clone, Debug)]
+pub struct Actual {
+    /// Services by what they answer to.
+    pub services: BTreeMap<ServiceKey, ActualService>,
+    /// Destinations by id.
+    pub destinations: BTreeMap<u32, ActualDestination>,
+    /// Egress interfaces by index.
+    pub egress: BTreeMap<u32, EgressRecord>,
+    /// Longest time-outs.
+    pub longest_timeouts: TimeoutTicks,
+    /// Rules of the service table in force; `None`: not known, the table itself has to be compared.
+    pub rules: Option<Vec<Rule>>,
+    /// Used slots, those of replaced ranges included until a grace period has passed.
+    pub slots: Ranges,
+    /// Used places for services.
+    pub service_places: Places,
+    /// Used places for destinations.
+    pub destination_places: Places,
+    /// The service table in force: first bucket and number of buckets.
+    pub table: SlotRange,
+    /// Generations of all destination places.
+    generations: Vec<u16>,
+    retired: Vec<u32>,
+}
+
+/// A service in the tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActualService {
+    /// Its place.
+    pub index: u32,
+    /// Its policy and what it answers to.
+    pub identity: ServiceIdentity,
+    /// Its time-outs.
+    pub timeouts: TimeoutTicks,
+    /// Its slots.
+    pub slots: SlotRange,
+    /// Its destinations.
+    pub backends: BTreeMap<BackendKey, u32>,
+}
+
+/// A destination in the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActualDestination {
+    /// The backend.
+    pub backend: BackendKey,
+    /// The state word.
+    pub state: DestinationState,
+    /// The next-hop word.
+    pub next_hop: NextHop,
+}
+
+impl Actual {
+    /// Reads the tables.
+    #[must_use]
+    pub fn read(tables: &Slices<'_>) -> Self {
+        let header = tables.control.active();
+        let (salt, offset, mask) = header.place();
+        let mut actual = Self {
+            services: BTreeMap::new(),
+            destinations: BTreeMap::new(),
+            egress: read_egress(tables),
+            longest_timeouts: FlowState::ALL.map(|state| tables.control.longest_timeout(state as usize)),
+            rules: None,
+            slots: Ranges::default(),
+            service_places: Places::new(tables.services.len()),
+            destination_places: Places::new(tables.destinations.len()),
+            // Fresh tables have a header of zeros: no salt, and nothing in the one bucket.
+            table: SlotRange { offset, size: if salt == 0 { 0 } else { mask + 1 } },
+            generations: tables.destinations.iter().map(|destination| destination.state().generation).collect(),
+            retired: Vec::new(),
+        };
+        actual.read_services(tables);
+        actual.read_destinations(tables);
+        actual
+    }
+
+    fn read_services(&mut self, tables: &Slices<'_>) {
+        for (index, service) in tables.services.iter().enumerate().skip(1) {
+            let Some((prefix, identity)) = service.identity() else { continue };
+            let key = ServiceKey {
+                family: identity.family,
+                prefix,
+                prefix_length: identity.prefix_length,
+                protocol: identity.protocol,
+                first_port: identity.first_port,
+                last_port: identity.last_port,
+            };
+            let slots = service.slots();
+            self.slots.insert(slots.offset, slots.size);
+            self.service_places.insert(index as u32);
+            let timeouts = FlowState::ALL.map(|state| service.timeout(state));
+            let found = ActualService { index: index as u32, identity, timeouts, slots, backends: BTreeMap::new() };
+            self.services.insert(key, found);
+        }
+    }
+
+    fn read_destinations(&mut self, tables: &Slices<'_>) {
+        let families: BTreeMap<u32, ServiceKey> =
+            self.services.iter().map(|(key, service)| (service.index, *key)).collect();
+        for (id, destination) in tables.destinations.iter().enumerate().skip(1) {
+            let state = destination.state();
+            let Some(service) = families.get(&state.service) else { continue };
+            let (words, port) = destination.address();
+            let backend = (address_of(service.family, &words), port);
+            self.insert_destination(id as u32, ActualDestination { backend, state, next_hop: destination.next_hop() });
+        }
+    }
+
+    fn insert_destination(&mut self, id: u32, destination: ActualDestination) {
+        self.destination_places.insert(id);
+        self.generations[id as usize] = destination.state.generation;
+        if let Some(service) = self.services.values_mut().find(|s| s.index == destination.state.service) {
+            service.backends.insert(destination.backend, id);
+        }
+        self.destinations.insert(id, destination);
+    }
+
+    /// The generation that the next backend in a place gets: never 0, and different from those of at least the last
+    /// 4 000 backends that had it.
+    #[must_use]
+    pub fn next_generation(&self, id: u32) -> u16 {
+        let mask = (1 << lb_common::abi::GENERATION_BITS) - 1;
+        match (self.generations[id as usize] + 1) & mask {
+            0 => 1,
+            generation => generation,
+        }
+    }
+
+    /// Follows a write.
+    pub fn apply(&mut self, write: &Write) {
+        match write {
+            Write::Egress { index, record } => {
+                self.egress.insert(*index, *record);
+            }
+            Write::LongestTimeouts(timeouts) => self.longest_timeouts = *timeouts,
+            Write::Destination { id, address, port, next_hop, state } => {
+                let backend: (IpAddr, u16) = (*address, *port);
+                self.insert_destination(*id, ActualDestination { backend, state: *state, next_hop: *next_hop });
+            }
+            Write::NextHop { id, next_hop } => {
+                self.destinations.entry(*id).and_modify(|found| found.next_hop = *next_hop);
+            }
+            Write::State { id, state } => {
+                self.destinations.entry(*id).and_modify(|found| found.state = *state);
+            }
+            Write::Slots { offset, ids } => self.slots.insert(*offset, ids.len() as u32),
+            Write::Service { index, prefix, identity, timeouts, slots } => {
+                self.insert_service(*index, *prefix, *identity, *timeouts, *slots);
+            }
+            Write::ServiceSlots { index, slots } => self.switch_slots(*index, *slots),
+            Write::ServiceOptions { index, identity, timeouts, .. } => {
+                if let Some(service) = self.services.values_mut().find(|service| service.index == *index) {
+                    service.identity = *identity;
+                    service.timeouts = *timeouts;
+                }
+            }
+            Write::ServiceTable { offset, table } => self.switch_table(*offset, table),
+            Write::Quiesce => {
+                for offset in self.retired.drain(..) {
+                    self.slots.remove(offset);
+                }
+            }
+            Write::FreeDestination { id } => self.remove_destination(*id),
+            Write::FreeService { index } => self.remove_service(*index),
+        }
+    }
+
+    fn insert_service(
+        &mut self,
+        index: u32,
+        prefix: [u32; 4],
+        identity: ServiceIdentity,
+        timeouts: TimeoutTicks,
+        slots: SlotRange,
+    ) {
+        let key = ServiceKey {
+            family: identity.family,
+            prefix,
+            prefix_length: identity.prefix_length,
+            protocol: identity.protocol,
+            first_port: identity.first_port,
+            last_port: identity.last_port,
+        };
+        self.service_places.insert(index);
+        // Its destinations may have been written before it.
+        let backends = self
+            .destinations
+            .iter()
+            .filter(|(_, destination)| destination.state.service == index)
+            .map(|(id, destination)| (destination.backend, *id))
+            .collect();
+        self.services.insert(key, ActualService { index, identity, timeouts, slots, backends });
+    }
+
+    fn switch_slots(&mut self, index: u32, slots: SlotRange) {
+        if let Some(service) = self.services.values_mut().find(|service| service.index == index) {
+            if service.slots.size > 0 {
+                self.retired.push(service.slots.offset);
+            }
+            service.slots = slots;
+        }
+    }
+
+    fn switch_table(&mut self, offset: u32, table: &Table) {
+        self.table = SlotRange { offset, size: table.buckets.len() as u32 };
+    }
+
+    fn remove_destination(&mut self, id: u32) {
+        self.destination_places.remove(id);
+        if let Some(destination) = self.destinations.remove(&id) {
+            for service in self.services.values_mut() {
+                if service.backends.get(&destination.backend) == Some(&id) {
+                    service.backends.remove(&destination.backend);
+                }
+            }
+        }
+    }
+
+    fn remove_service(&mut self, index: u32) {
+        self.service_places.remove(index);
+        self.services.retain(|_, service| {
+            if service.index == index && service.slots.size > 0 {
+                self.slots.remove(service.slots.offset);
+            }
+            service.index != index
+        });
+    }
+}
+
+fn read_egress(tables: &Slices<'_>) -> BTreeMap<u32, EgressRecord> {
+    let record = |egress: &lb_common::abi::Egress| {
+        let mac = egress.source_mac().to_le_bytes();
+        EgressRecord {
+            ifindex: egress.ifindex(),
+            source_mac: [mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]],
+            mtu: egress.mtu(),
+        }
+    };
+    let used = tables.egress.iter().enumerate().filter(|(_, egress)| egress.ifindex() != 0);
+    used.map(|(index, egress)| (index as u32, record(egress))).collect()
+}
+
+/// The rules of a set of services.
+pub(super) fn rules<'a>(services: impl Iterator<Item = (&'a ServiceKey, u32)>) -> Vec<Rule> {
+    let rule = |(key, index): (&ServiceKey, u32)| Rule {
+        index,
+        family: key.family,
+        prefix: key.prefix,
+        prefix_length: key.prefix_length,
+        protocol: match key.protocol {
+            Protocol::Tcp => Protocol::Tcp,
+            Protocol::Udp => Protocol::Udp,
+        },
+        first_port: key.first_port,
+        last_port: key.last_port,
+    };
+    services.map(rule).collect()
+}

@@ -1,0 +1,240 @@
+//! What the tables should say: the configuration with health, drains and next hops put in.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use lb_common::{
+    abi::{ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT},
+    parse::Family,
+    schedule::maglev,
+    wire::ip,
+};
+
+use super::write::{EgressRecord, TimeoutTicks};
+use crate::{
+    config::model::{AdminState, Backend, OnBackendDown, OnNoBackend, Ports, Protocol, Scheduler, Service},
+    dataplane::kernel::Clock,
+    health::Status,
+};
+
+/// What identifies a service in the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// Address family.
+    pub family: Family,
+    /// VIP as in memory.
+    pub prefix: [u32; 4],
+    /// Bits of it that count.
+    pub prefix_length: u8,
+    /// Transport protocol.
+    pub protocol: ip::Protocol,
+    /// First port.
+    pub first_port: u16,
+    /// Last port.
+    pub last_port: u16,
+}
+
+/// What identifies a backend of a service in the tables.
+pub type BackendKey = (IpAddr, u16);
+
+/// Everything that should be in the tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// The services.
+    pub services: BTreeMap<ServiceKey, DesiredService>,
+}
+
+/// A service as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredService {
+    /// [`ON_NO_BACKEND_DROP`] or [`ON_NO_BACKEND_REJECT`].
+    pub on_no_backend: u8,
+    /// Its time-outs.
+    pub timeouts: TimeoutTicks,
+    /// Slots of its table.
+    pub table_size: u32,
+    /// Its backends, leaving ones included.
+    pub backends: BTreeMap<BackendKey, DesiredBackend>,
+}
+
+/// A backend as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DesiredBackend {
+    /// Its weight in the table; 0: no slots.
+    pub weight: u32,
+    /// Whether known flows go on to it.
+    pub keeps_flows: bool,
+    /// Where packets go; `None`: not resolved.
+    pub next_hop: Option<(EgressRecord, [u8; 6])>,
+}
+
+/// How far a backend's drain is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drain {
+    /// The deadline has passed.
+    pub overdue: bool,
+}
+
+/// What the plan needs to know besides the configuration. Keys are service name and backend key.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// Health of each backend that is probed: status, and whether it may take flows.
+    pub health: BTreeMap<(String, BackendKey), (Status, bool)>,
+    /// Resolved next hops by backend address.
+    pub next_hops: BTreeMap<IpAddr, (EgressRecord, [u8; 6])>,
+    /// Drains under way.
+    pub drains: BTreeMap<(String, BackendKey), Drain>,
+    /// Backends that are no longer configured but still have flows.
+    pub leaving: BTreeMap<(String, BackendKey), Drain>,
+}
+
+/// Addresses as the data path has them: IPv4 in the first word.
+#[must_use]
+pub fn address_words(address: IpAddr) -> (Family, [u32; 4]) {
+    match address {
+        IpAddr::V4(address) => (Family::V4, [u32::from_ne_bytes(address.octets()), 0, 0, 0]),
+        IpAddr::V6(address) => {
+            let octets = address.octets();
+            let word =
+                |i: usize| u32::from_ne_bytes([octets[4 * i], octets[4 * i + 1], octets[4 * i + 2], octets[4 * i + 3]]);
+            (Family::V6, [word(0), word(1), word(2), word(3)])
+        }
+    }
+}
+
+/// The address of words.
+#[must_use]
+pub fn address_of(family: Family, words: &[u32; 4]) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from(words[0].to_ne_bytes()),
+        Family::V6 => {
+            let mut octets = [0; 16];
+            for (bytes, word) in octets.chunks_mut(4).zip(words) {
+                bytes.copy_from_slice(&word.to_ne_bytes());
+            }
+            IpAddr::from(octets)
+        }
+    }
+}
+
+impl ServiceKey {
+    /// The key of a configured service.
+    #[must_use]
+    pub fn of(service: &Service) -> Self {
+        let (family, prefix) = address_words(service.vip.addr());
+        let (first_port, last_port) = match service.ports {
+            Ports::Any => (0, u16::MAX),
+            Ports::Range(first, last) => (first, last),
+        };
+        Self {
+            family,
+            prefix,
+            prefix_length: service.vip.prefix_len(),
+            protocol: match service.protocol {
+                Protocol::Tcp => ip::Protocol::Tcp,
+                Protocol::Udp => ip::Protocol::Udp,
+            },
+            first_port,
+            last_port,
+        }
+    }
+}
+
+/// The key of a configured backend.
+#[must_use]
+pub fn backend_key(backend: &Backend) -> BackendKey {
+    (backend.address, backend.port)
+}
+
+/// Puts health, drains and next hops into the configuration.
+#[must_use]
+pub fn resolve(services: &[Service], inputs: &Inputs, clock: Clock) -> Desired {
+    let services = services.iter().map(|service| (ServiceKey::of(service), resolve_service(service, inputs, clock)));
+    Desired { services: services.collect() }
+}
+
+fn resolve_service(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredService {
+    let takers = takers(service, inputs);
+    let mut backends = BTreeMap::new();
+    for backend in &service.backends {
+        let key = backend_key(backend);
+        let takes = takers.contains(&key);
+        backends.insert(
+            key,
+            DesiredBackend {
+                weight: if takes { u32::from(backend.weight) } else { 0 },
+                keeps_flows: takes || keeps_flows(service, backend, inputs),
+                next_hop: inputs.next_hops.get(&backend.address).copied(),
+            },
+        );
+    }
+    for ((name, key), drain) in &inputs.leaving {
+        if *name == service.name && !backends.contains_key(key) {
+            let next_hop = inputs.next_hops.get(&key.0).copied();
+            backends.insert(*key, DesiredBackend { weight: 0, keeps_flows: !drain.overdue, next_hop });
+        }
+    }
+    let Scheduler::Maglev { table_size } = service.scheduler;
+    let timeouts = &service.timeouts;
+    DesiredService {
+        on_no_backend: match service.on_no_backend {
+            OnNoBackend::Reject => ON_NO_BACKEND_REJECT,
+            OnNoBackend::Drop | OnNoBackend::FailOpen => ON_NO_BACKEND_DROP,
+        },
+        timeouts: [
+            timeouts.tcp_setup,
+            timeouts.tcp_established,
+            timeouts.tcp_closing,
+            timeouts.udp_single,
+            timeouts.udp,
+        ]
+        .map(|time| clock.ticks(time)),
+        table_size: table_size.unwrap_or_else(|| maglev::table_size_for(service.backends.len())),
+        backends,
+    }
+}
+
+/// The backends that take new flows: healthy ones; else healthy backups; else, with `fail-open`, all that are enabled.
+#[must_use]
+pub fn takers(service: &Service, inputs: &Inputs) -> BTreeSet<BackendKey> {
+    let enabled = |backend: &&Backend| backend.admin_state == AdminState::Enabled && backend.weight > 0;
+    let healthy = |backend: &&Backend| {
+        inputs.health.get(&(service.name.clone(), backend_key(backend))).is_none_or(|(_, eligible)| *eligible)
+    };
+    let pick = |backup: bool| -> Vec<&Backend> {
+        service.backends.iter().filter(enabled).filter(healthy).filter(|backend| backend.backup == backup).collect()
+    };
+    let mut chosen = pick(false);
+    if chosen.is_empty() {
+        chosen = pick(true);
+    }
+    if chosen.is_empty() && service.on_no_backend == OnNoBackend::FailOpen {
+        chosen = service.backends.iter().filter(enabled).filter(|backend| !backend.backup).collect();
+    }
+    // A backend whose next hop is not known would lose every flow it is given, as long as others can take them.
+    let reachable = |backend: &&&Backend| inputs.next_hops.contains_key(&backend.address);
+    if chosen.iter().any(|backend| reachable(&backend)) {
+        chosen.retain(|backend| reachable(&backend));
+    }
+    chosen.into_iter().map(backend_key).collect()
+}
+
+/// Whether the known flows of a backend that takes no new ones stay.
+fn keeps_flows(service: &Service, backend: &Backend, inputs: &Inputs) -> bool {
+    let key = (service.name.clone(), backend_key(backend));
+    let down = inputs.health.get(&key).is_some_and(|(status, _)| *status == Status::Down);
+    if down && service.on_backend_down == OnBackendDown::Move {
+        return false;
+    }
+    match backend.admin_state {
+        AdminState::Enabled => true,
+        AdminState::Disabled => false,
+        // A connection is kept beyond the deadline rather than broken; a UDP flow loses nothing by moving.
+        AdminState::Draining => {
+            let overdue = inputs.drains.get(&key).is_some_and(|drain| drain.overdue);
+            !(overdue && service.protocol == Protocol::Udp)
+        }
+    }
+}

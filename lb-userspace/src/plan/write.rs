@@ -1,0 +1,121 @@
+//! What a plan consists of.
+
+use std::{net::IpAddr, sync::Arc};
+
+use lb_common::{
+    abi::{DestinationState, NextHop, ServiceIdentity, SlotRange},
+    service::builder::Table,
+};
+
+/// Time-outs in ticks, in the order of [`lb_common::flow::FlowState::ALL`].
+pub type TimeoutTicks = [u32; 5];
+
+/// An interface that leads to backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EgressRecord {
+    /// The kernel's index.
+    pub ifindex: u32,
+    /// Its MAC address.
+    pub source_mac: [u8; 6],
+    /// Its MTU in bytes.
+    pub mtu: u32,
+}
+
+/// One change of the tables. The order in a plan matters: what is pointed to is written before what points to it, and nothing
+/// is given away before a [`Write::Quiesce`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// An egress interface.
+    Egress {
+        /// Its place.
+        index: u32,
+        /// What is there.
+        record: EgressRecord,
+    },
+    /// The longest time-outs of all services.
+    LongestTimeouts(TimeoutTicks),
+    /// A destination in a place that nothing refers to.
+    Destination {
+        /// Its place.
+        id: u32,
+        /// The backend's address.
+        address: IpAddr,
+        /// The backend's port.
+        port: u16,
+        /// Where packets go.
+        next_hop: NextHop,
+        /// Its state, with a new generation.
+        state: DestinationState,
+    },
+    /// Another next hop: one word.
+    NextHop {
+        /// The destination.
+        id: u32,
+        /// Where packets go from now on.
+        next_hop: NextHop,
+    },
+    /// Another state: one word.
+    State {
+        /// The destination.
+        id: u32,
+        /// The state.
+        state: DestinationState,
+    },
+    /// Slots in a range that nothing refers to.
+    Slots {
+        /// First slot.
+        offset: u32,
+        /// Destination ids.
+        ids: Arc<Vec<u32>>,
+    },
+    /// A service in a place that nothing refers to.
+    Service {
+        /// Its place.
+        index: u32,
+        /// The VIP as in memory.
+        prefix: [u32; 4],
+        /// What else it answers to.
+        identity: ServiceIdentity,
+        /// Its time-outs.
+        timeouts: TimeoutTicks,
+        /// Its slots.
+        slots: SlotRange,
+    },
+    /// Other slots: one word.
+    ServiceSlots {
+        /// The service.
+        index: u32,
+        /// Its slots from now on.
+        slots: SlotRange,
+    },
+    /// Other time-outs and another policy, each a word.
+    ServiceOptions {
+        /// The service.
+        index: u32,
+        /// The VIP, unchanged.
+        prefix: [u32; 4],
+        /// The policy; the rest is unchanged.
+        identity: ServiceIdentity,
+        /// The time-outs.
+        timeouts: TimeoutTicks,
+    },
+    /// Another service table: written beside the one in force, then switched to.
+    ServiceTable {
+        /// First bucket.
+        offset: u32,
+        /// The table.
+        table: Box<Table>,
+    },
+    /// A grace period: nobody uses what was replaced before.
+    Quiesce,
+    /// A destination's place is free. Its generation stays, so that flows of it are not taken for its successor's.
+    FreeDestination {
+        /// The place.
+        id: u32,
+    },
+    /// A service's place is free.
+    FreeService {
+        /// The place.
+        index: u32,
+    },
+}
