@@ -1,0 +1,60 @@
+//! The handle to the probes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::watch;
+
+use super::{
+    Target, TargetHealth,
+    check::{Check, Network},
+    worker::Worker,
+};
+use crate::config::model::Probe;
+
+/// The health of all targets at one moment.
+pub type HealthView = Arc<BTreeMap<Target, TargetHealth>>;
+
+/// Probes a set of targets until it is dropped.
+#[derive(Debug)]
+pub struct Prober {
+    desired: watch::Sender<BTreeMap<Target, Probe>>,
+    view: watch::Receiver<HealthView>,
+}
+
+impl Prober {
+    /// Starts without targets.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime with I/O and time.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::with(Network)
+    }
+
+    pub(super) fn with(check: impl Check) -> Self {
+        let (desired, desires) = watch::channel(BTreeMap::new());
+        let (publisher, view) = watch::channel(HealthView::default());
+        tokio::spawn(Worker::new(check, desires, publisher).run());
+        Self { desired, view }
+    }
+
+    /// Probes exactly these targets from now on.
+    ///
+    /// New ones start at once (spread over up to 100 ms), missing ones stop and are forgotten, and those that are
+    /// unchanged or have other times and thresholds keep their state. Takes effect in [`Self::subscribe`] a moment later.
+    pub fn set_targets(&self, targets: BTreeMap<Target, Probe>) {
+        self.desired.send_if_modified(|present| {
+            let changed = *present != targets;
+            *present = targets;
+            changed
+        });
+    }
+
+    /// The health of all targets, kept up to date: a change of status or eligibility at once, results that change
+    /// neither within 250 ms and several together.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<HealthView> {
+        self.view.clone()
+    }
+}

@@ -1,0 +1,209 @@
+//! The task that starts probes, collects their results and publishes them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, Id, JoinError, JoinSet},
+    time::{Instant, sleep_until},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    HealthView, Target, TargetHealth,
+    check::{Check, outcome},
+    schedule::{Schedule, first_wait, jittered},
+};
+use crate::{
+    config::model::Probe,
+    health::{Machine, Outcome, Rules, Status},
+};
+
+/// How long results that change no status wait for others, so that readers are not woken for each.
+const COLLECT: Duration = Duration::from_millis(250);
+
+/// A target and its probe's whereabouts.
+struct Entry {
+    probe: Probe,
+    machine: Machine,
+    /// Start of the newest probe.
+    begun: Option<Instant>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Due at this time, with an entry in the schedule.
+    Waiting(Instant),
+    /// This task makes the probe.
+    Running(AbortHandle),
+}
+
+type Finished = (Id, (Target, Outcome));
+
+/// See the diagram in [`super`].
+pub(super) struct Worker<C> {
+    check: C,
+    desired: watch::Receiver<BTreeMap<Target, Probe>>,
+    view: watch::Sender<HealthView>,
+    entries: BTreeMap<Target, Entry>,
+    schedule: Schedule,
+    running: JoinSet<(Target, Outcome)>,
+    /// Targets whose published health is out of date.
+    stale: BTreeSet<Target>,
+    /// When they are published.
+    publish_at: Option<Instant>,
+}
+
+impl<C: Check> Worker<C> {
+    pub(super) fn new(
+        check: C,
+        desired: watch::Receiver<BTreeMap<Target, Probe>>,
+        view: watch::Sender<HealthView>,
+    ) -> Self {
+        Self {
+            check,
+            desired,
+            view,
+            entries: BTreeMap::new(),
+            schedule: Schedule::default(),
+            running: JoinSet::new(),
+            stale: BTreeSet::new(),
+            publish_at: None,
+        }
+    }
+
+    /// Works until the [`super::Prober`] is dropped; running probes end with it.
+    pub(super) async fn run(mut self) {
+        loop {
+            let wake = [self.schedule.next(), self.publish_at].into_iter().flatten().min();
+            tokio::select! {
+                changed = self.desired.changed() => match changed {
+                    Ok(()) => self.retarget(),
+                    Err(_) => return,
+                },
+                Some(result) = self.running.join_next_with_id() => self.finish(result),
+                () = wait(wake) => {}
+            }
+            while let Some(result) = self.running.try_join_next_with_id() {
+                self.finish(result);
+            }
+            self.begin_due();
+            self.publish();
+        }
+    }
+
+    fn retarget(&mut self) {
+        let desired = self.desired.borrow_and_update().clone();
+        for (target, entry) in self.entries.extract_if(.., |target, _| !desired.contains_key(target)) {
+            match entry.stage {
+                Stage::Waiting(at) => self.schedule.remove(at, target),
+                Stage::Running(task) => task.abort(),
+            }
+            self.stale.insert(target);
+        }
+        for (target, probe) in desired {
+            match self.entries.get(&target) {
+                None => self.add(target, probe),
+                Some(entry) if entry.probe != probe => self.retime(target, probe),
+                Some(_) => continue,
+            }
+            self.stale.insert(target);
+        }
+        self.publish_at = Some(Instant::now());
+    }
+
+    fn add(&mut self, target: Target, probe: Probe) {
+        let at = Instant::now() + first_wait(probe.interval, &mut rand::rng());
+        self.schedule.add(at, target);
+        let machine = Machine::new(Rules::from(&probe), SystemTime::now());
+        self.entries.insert(target, Entry { probe, machine, begun: None, stage: Stage::Waiting(at) });
+    }
+
+    /// Other times and thresholds for a target: the state stays, and a running probe goes on as it was started.
+    fn retime(&mut self, target: Target, probe: Probe) {
+        let Some(entry) = self.entries.get_mut(&target) else { return };
+        entry.machine.set_rules(Rules::from(&probe));
+        if let (Stage::Waiting(at), Some(begun)) = (&mut entry.stage, entry.begun) {
+            self.schedule.remove(*at, target);
+            *at = (begun + jittered(probe.interval, &mut rand::rng())).max(Instant::now());
+            self.schedule.add(*at, target);
+        }
+        entry.probe = probe;
+    }
+
+    fn begin_due(&mut self) {
+        let now = Instant::now();
+        while let Some(target) = self.schedule.pop(now) {
+            let Some(entry) = self.entries.get_mut(&target) else { continue };
+            let (check, limit) = (self.check.clone(), entry.probe.timeout);
+            let task = self.running.spawn(async move { (target, outcome(&check, target, limit).await) });
+            entry.begun = Some(now);
+            entry.stage = Stage::Running(task);
+        }
+    }
+
+    fn finish(&mut self, result: Result<Finished, JoinError>) {
+        let (id, (target, outcome)) = match result {
+            Ok(finished) => finished,
+            Err(error) if error.is_cancelled() => return,
+            Err(error) => return error!(%error, "a probe panicked"),
+        };
+        let Some(entry) = self.entries.get_mut(&target) else { return };
+        // A target that was removed and added again can get the result of its former self.
+        if !matches!(&entry.stage, Stage::Running(task) if task.id() == id) {
+            return;
+        }
+        let now = Instant::now();
+        let next = entry.begun.unwrap_or(now) + jittered(entry.probe.interval, &mut rand::rng());
+        let next = next.max(now);
+        entry.stage = Stage::Waiting(next);
+        self.schedule.add(next, target);
+
+        let changed = entry.machine.record(outcome, SystemTime::now());
+        if changed {
+            log(target, &entry.machine);
+        }
+        self.stale.insert(target);
+        let by = if changed { now } else { now + COLLECT };
+        self.publish_at = Some(self.publish_at.map_or(by, |at| at.min(by)));
+    }
+
+    fn publish(&mut self) {
+        if self.publish_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.publish_at = None;
+        let stale = std::mem::take(&mut self.stale);
+        if stale.is_empty() {
+            return;
+        }
+        self.view.send_modify(|view| {
+            let view = Arc::make_mut(view);
+            for target in stale {
+                match self.entries.get(&target) {
+                    Some(entry) => view.insert(target, TargetHealth::of(target, &entry.machine)),
+                    None => view.remove(&target),
+                };
+            }
+        });
+    }
+}
+
+fn log(target: Target, machine: &Machine) {
+    match machine.status() {
+        Status::Down => warn!(%target, reason = machine.reason(), "target is down"),
+        status => info!(%target, reason = machine.reason(), "target is {status}"),
+    }
+}
+
+/// Until the time, or for ever without one.
+async fn wait(until: Option<Instant>) {
+    match until {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,234 @@
+//! The worker in virtual time, with a script in the place of the network.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, advance, sleep},
+};
+
+use super::{HealthView, Prober, Target, TargetHealth, check::Check};
+use crate::{
+    config::model::{Initial, Probe, ProbeKind},
+    health::{LastResult, Status},
+};
+
+const INTERVAL: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Answer {
+    Accept,
+    Refuse,
+    Silence,
+    OutOfFiles,
+}
+
+/// What a port answers (accept if nothing was said), and when it was tried.
+type Port = (Option<Answer>, Vec<Instant>);
+
+/// A network in which every port answers as it was told.
+#[derive(Clone, Default)]
+struct Script(Arc<Mutex<BTreeMap<u16, Port>>>);
+
+impl Script {
+    fn set(&self, port: u16, answer: Answer) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(port).or_default().0 = Some(answer);
+    }
+
+    fn tries(&self, port: u16) -> Vec<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&port).map(|seen| seen.1.clone()).unwrap_or_default()
+    }
+}
+
+impl Check for Script {
+    async fn check(&self, target: Target) -> io::Result<()> {
+        let answer = {
+            let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let seen = ports.entry(target.port).or_default();
+            seen.1.push(Instant::now());
+            seen.0.unwrap_or(Answer::Accept)
+        };
+        match answer {
+            Answer::Accept => Ok(()),
+            Answer::Refuse => Err(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
+            Answer::OutOfFiles => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+            Answer::Silence => std::future::pending().await,
+        }
+    }
+}
+
+fn target(port: u16) -> Target {
+    Target { address: Ipv4Addr::LOCALHOST.into(), port, kind: ProbeKind::Tcp }
+}
+
+fn probe() -> Probe {
+    Probe {
+        kind: ProbeKind::Tcp,
+        interval: INTERVAL,
+        timeout: Duration::from_secs(1),
+        rise: 1,
+        fall: 3,
+        port: None,
+        initial: Initial::Down,
+    }
+}
+
+fn targets(ports: &[u16]) -> BTreeMap<Target, Probe> {
+    ports.iter().map(|&port| (target(port), probe())).collect()
+}
+
+async fn until(
+    view: &mut watch::Receiver<HealthView>,
+    port: u16,
+    want: impl Fn(&TargetHealth) -> bool,
+) -> TargetHealth {
+    let view = view.wait_for(|view| view.get(&target(port)).is_some_and(&want)).await.unwrap();
+    view[&target(port)].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_target_goes_down_in_fall_intervals_and_a_timeout() {
+    let script = Script::default();
+    let prober = Prober::with(script.clone());
+    let mut view = prober.subscribe();
+    prober.set_targets(targets(&[1]));
+    until(&mut view, 1, |health| health.status == Status::Up && health.eligible).await;
+
+    script.set(1, Answer::Silence);
+    let died = Instant::now();
+    let health = until(&mut view, 1, |health| health.status == Status::Down).await;
+    assert!(died.elapsed() <= 3 * INTERVAL + probe().timeout, "{:?}", died.elapsed());
+    assert_eq!(health.reason, "3 failures in a row: timed out after 1 s");
+    assert!(!health.eligible);
+
+    script.set(1, Answer::Accept);
+    until(&mut view, 1, |health| health.status == Status::Up).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn starts_are_between_90_and_100_percent_of_the_interval_apart() {
+    let script = Script::default();
+    let prober = Prober::with(script.clone());
+    let started = Instant::now();
+    prober.set_targets(targets(&[1]));
+    sleep(50 * INTERVAL).await;
+    let tries = script.tries(1);
+    assert!(tries[0] - started <= Duration::from_millis(101));
+    // A millisecond of slack on both sides: that is the timer's resolution.
+    let (least, most) = (INTERVAL.mul_f64(0.9), INTERVAL + Duration::from_millis(1));
+    for pair in tries.windows(2) {
+        let gap = pair[1] - pair[0];
+        assert!(gap + Duration::from_millis(1) >= least && gap <= most, "{gap:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_target_does_not_delay_others() {
+    let script = Script::default();
+    for port in 1..=50 {
+        script.set(port, Answer::Silence);
+    }
+    let prober = Prober::with(script.clone());
+    let mut view = prober.subscribe();
+    let started = Instant::now();
+    prober.set_targets(targets(&(1..=51).collect::<Vec<_>>()));
+    until(&mut view, 51, |health| health.status == Status::Up).await;
+    assert!(started.elapsed() <= Duration::from_millis(101), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retimed_target_keeps_its_state_and_follows_the_new_times() {
+    let script = Script::default();
+    let prober = Prober::with(script.clone());
+    let mut view = prober.subscribe();
+    prober.set_targets(targets(&[1]));
+    let before = until(&mut view, 1, |health| health.status == Status::Up).await;
+
+    let fast = Probe { interval: Duration::from_millis(200), fall: 7, ..probe() };
+    prober.set_targets([(target(1), fast)].into());
+    let after = until(&mut view, 1, |health| health.progress.fall == 7).await;
+    assert_eq!((after.status, after.since), (Status::Up, before.since));
+    let tried = script.tries(1).len();
+    sleep(INTERVAL).await;
+    assert!(script.tries(1).len() >= tried + 9, "{} after {tried}", script.tries(1).len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_target_is_no_longer_probed_and_comes_back_unknown() {
+    let script = Script::default();
+    let prober = Prober::with(script.clone());
+    let mut view = prober.subscribe();
+    prober.set_targets(targets(&[1, 2]));
+    until(&mut view, 1, |health| health.status == Status::Up).await;
+    script.set(1, Answer::Silence);
+    let tries = script.tries(1).len();
+    // Away with it in the middle of a probe.
+    while script.tries(1).len() == tries {
+        advance(Duration::from_millis(10)).await;
+        tokio::task::yield_now().await;
+    }
+    prober.set_targets(targets(&[2]));
+    view.wait_for(|view| !view.contains_key(&target(1))).await.unwrap();
+    let tries = script.tries(1).len();
+    sleep(5 * INTERVAL).await;
+    assert_eq!(script.tries(1).len(), tries);
+
+    prober.set_targets(targets(&[1, 2]));
+    let health = until(&mut view, 1, |_| true).await;
+    assert_eq!((health.status, health.last), (Status::Unknown, None));
+    until(&mut view, 1, |health| health.progress.failures == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lack_of_descriptors_takes_nothing_down() {
+    let script = Script::default();
+    let prober = Prober::with(script.clone());
+    let mut view = prober.subscribe();
+    prober.set_targets(targets(&[1]));
+    until(&mut view, 1, |health| health.status == Status::Up).await;
+    script.set(1, Answer::OutOfFiles);
+    sleep(10 * INTERVAL).await;
+    let health = until(&mut view, 1, |health| health.last.as_ref().and_then(LastResult::error).is_some()).await;
+    assert_eq!(health.status, Status::Up);
+    assert_eq!(health.last.unwrap().error(), Some("cannot probe: too many open files"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_shown_at_once_and_equal_results_are_collected() {
+    let script = Script::default();
+    let prober = Prober::with(script.clone());
+    let mut view = prober.subscribe();
+    let ports: Vec<u16> = (1..=200).collect();
+    prober.set_targets(targets(&ports));
+    view.wait_for(|view| view.len() == 200 && view.values().all(|health| health.eligible)).await.unwrap();
+
+    let (mut wakes, end) = (0, Instant::now() + 10 * INTERVAL);
+    while tokio::time::timeout_at(end, view.changed()).await.is_ok() {
+        wakes += 1;
+    }
+    assert!(wakes <= 80, "20 s hold 80 windows of 250 ms, but readers were woken {wakes} times");
+
+    script.set(7, Answer::Refuse);
+    until(&mut view, 7, |health| health.status == Status::Down).await;
+    assert_eq!(script.tries(7).last(), Some(&Instant::now()), "shown when the third probe failed, not later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn probing_ends_with_the_prober() {
+    let script = Script::default();
+    let prober = Prober::with(script.clone());
+    let mut view = prober.subscribe();
+    prober.set_targets(targets(&[1]));
+    until(&mut view, 1, |health| health.status == Status::Up).await;
+    drop(prober);
+    while view.changed().await.is_ok() {}
+    let tries = script.tries(1).len();
+    sleep(5 * INTERVAL).await;
+    assert_eq!(script.tries(1).len(), tries);
+}
