@@ -1,0 +1,144 @@
+//! Netlink messages into what the table knows.
+
+use std::net::IpAddr;
+
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
+};
+use nix::errno::Errno;
+
+use super::table::{Hop, Link, LinkKind, Report, Route};
+
+/// Something changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Link(Link),
+    LinkGone(u32),
+    Neighbour(Hop, Report),
+    /// A route, a rule or an address: every route look-up can have another result.
+    Routing,
+    /// Events were lost.
+    Overrun,
+}
+
+/// What a multicast message means; `None` if nothing to us.
+pub(super) fn event(message: RouteNetlinkMessage) -> Option<Event> {
+    match message {
+        RouteNetlinkMessage::NewLink(message) => link(&message).map(Event::Link),
+        // A port that leaves a bridge is announced as a deleted link of family AF_BRIDGE.
+        RouteNetlinkMessage::DelLink(message) => {
+            (message.header.interface_family == AddressFamily::Unspec).then_some(Event::LinkGone(message.header.index))
+        }
+        RouteNetlinkMessage::NewNeighbour(message) => {
+            neighbour(&message).map(|(hop, report)| Event::Neighbour(hop, report))
+        }
+        RouteNetlinkMessage::DelNeighbour(message) => {
+            neighbour(&message).map(|(hop, _)| Event::Neighbour(hop, Report::Absent))
+        }
+        RouteNetlinkMessage::NewRoute(_)
+        | RouteNetlinkMessage::DelRoute(_)
+        | RouteNetlinkMessage::NewAddress(_)
+        | RouteNetlinkMessage::DelAddress(_)
+        | RouteNetlinkMessage::NewRule(_)
+        | RouteNetlinkMessage::DelRule(_) => Some(Event::Routing),
+        _ => None,
+    }
+}
+
+/// The interface in a message; `None` for what bridges say about their ports.
+pub(super) fn link(message: &LinkMessage) -> Option<Link> {
+    let header = &message.header;
+    if header.interface_family != AddressFamily::Unspec {
+        return None;
+    }
+    let (mut name, mut mac, mut mtu) = (None, None, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(value) => name = Some(value.clone()),
+            LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
+            LinkAttribute::Mtu(value) => mtu = *value,
+            _ => {}
+        }
+    }
+    let kind = match (header.link_layer_type, mac) {
+        _ if header.flags.contains(LinkFlags::Loopback) => LinkKind::Loopback,
+        (LinkLayerType::Ether, Some(mac)) => LinkKind::Ethernet { mac },
+        _ => LinkKind::Other,
+    };
+    let (up, carrier) = (header.flags.contains(LinkFlags::Up), header.flags.contains(LinkFlags::LowerUp));
+    Some(Link { index: header.index, name: name?, kind, mtu, up, carrier })
+}
+
+/// The neighbour entry in a message; `None` for proxies, for bridges' forwarding entries and for other families.
+pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(Hop, Report)> {
+    if message.header.flags.contains(NeighbourFlags::Proxy) {
+        return None;
+    }
+    let (mut address, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(value)) => address = Some(IpAddr::V4(*value)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(value)) => address = Some(IpAddr::V6(*value)),
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
+            _ => {}
+        }
+    }
+    let hop = Hop { ifindex: message.header.ifindex, address: address? };
+    Some((hop, report(message.header.state, mac)))
+}
+
+fn report(state: NeighbourState, mac: Option<[u8; 6]>) -> Report {
+    use NeighbourState as State;
+    // Entries of interfaces without ARP have a MAC address of zeros.
+    match (state, mac.filter(|mac| *mac != [0; 6])) {
+        (State::Reachable | State::Delay | State::Probe | State::Permanent | State::Noarp, Some(mac)) => {
+            Report::Usable(mac)
+        }
+        (State::Stale, Some(mac)) => Report::Stale(mac),
+        (State::Failed, _) => Report::Failed,
+        _ => Report::Pending,
+    }
+}
+
+/// The answer to a route look-up.
+pub(super) fn route(target: IpAddr, message: &RouteMessage) -> Route {
+    let unusable = |reason: &str| Route::Unusable(format!("{target} {reason}"));
+    match message.header.kind {
+        RouteType::Unicast => {}
+        RouteType::Local => return unusable("is an address of this node"),
+        RouteType::Broadcast => return unusable("is a broadcast address"),
+        RouteType::Multicast => return unusable("is a multicast address"),
+        RouteType::Anycast => return unusable("is an anycast address of this node"),
+        kind => return unusable(&format!("has a route of type {kind:?}").to_lowercase()),
+    }
+    let (mut ifindex, mut gateway) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => ifindex = Some(*index),
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(IpAddr::V4(*address)),
+            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => gateway = Some(IpAddr::V6(*address)),
+            RouteAttribute::Via(RouteVia::Inet(address)) => gateway = Some(IpAddr::V4(*address)),
+            RouteAttribute::Via(RouteVia::Inet6(address)) => gateway = Some(IpAddr::V6(*address)),
+            _ => {}
+        }
+    }
+    ifindex.map_or_else(|| unusable("has a route without an interface"), |ifindex| Route::Via { ifindex, gateway })
+}
+
+/// The refusal of a route look-up; `code` is the kernel's, negative.
+pub(super) fn refusal(target: IpAddr, code: i32) -> Route {
+    Route::Unusable(match Errno::from_raw(code.saturating_neg()) {
+        Errno::ENETUNREACH => format!("no route to {target}"),
+        Errno::EHOSTUNREACH => format!("the route to {target} says unreachable"),
+        Errno::EACCES => format!("the route to {target} says prohibit"),
+        Errno::EINVAL => format!("the route to {target} says blackhole"),
+        error => format!("no route to {target}: {}", error.desc()),
+    })
+}
+
+#[cfg(test)]
+#[path = "netlink_message_tests.rs"]
+mod tests;

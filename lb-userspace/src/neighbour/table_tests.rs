@@ -1,0 +1,160 @@
+//! What follows for targets from links, neighbours and routes.
+
+use super::*;
+
+const SOURCE: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn link() -> Link {
+    Link { index: 3, name: "eth1".into(), kind: LinkKind::Ethernet { mac: SOURCE }, mtu: 1500, up: true, carrier: true }
+}
+
+fn hop(address: &str) -> Hop {
+    Hop { ifindex: 3, address: ip(address) }
+}
+
+fn on_link() -> Route {
+    Route::Via { ifindex: 3, gateway: None }
+}
+
+/// A table with one target on the link.
+fn table() -> Table {
+    let mut table = Table::default();
+    table.set_link(link());
+    assert_eq!(table.set_targets(&[ip("192.0.2.7")].into()), [ip("192.0.2.7")]);
+    table.set_routes([(ip("192.0.2.7"), on_link())]);
+    table
+}
+
+fn mac(table: &Table) -> Option<[u8; 6]> {
+    match &table.resolutions()[&ip("192.0.2.7")] {
+        Resolution::Resolved(hop) => Some(hop.mac),
+        Resolution::Unresolved(_) => None,
+    }
+}
+
+fn reason(table: &Table) -> String {
+    match &table.resolutions()[&ip("192.0.2.7")] {
+        Resolution::Resolved(hop) => panic!("resolved: {hop:?}"),
+        Resolution::Unresolved(reason) => reason.clone(),
+    }
+}
+
+#[test]
+fn a_neighbour_on_the_link_resolves() {
+    let mut table = table();
+    table.report(hop("192.0.2.7"), Report::Usable(MAC));
+    let expected =
+        NextHop { ifindex: 3, ifname: "eth1".into(), source_mac: SOURCE, mac: MAC, mtu: 1500, gateway: None };
+    assert_eq!(table.resolutions(), [(ip("192.0.2.7"), Resolution::Resolved(expected))].into());
+}
+
+#[test]
+fn behind_a_gateway_the_gateways_address_counts() {
+    let mut table = table();
+    let gateway = ip("2001:db8::1");
+    table.set_routes([(ip("192.0.2.7"), Route::Via { ifindex: 3, gateway: Some(gateway) })]);
+    table.report(hop("192.0.2.7"), Report::Usable([9; 6]));
+    assert_eq!(reason(&table), "waiting for an answer to neighbour discovery from 2001:db8::1 on eth1");
+    table.report(hop("2001:db8::1"), Report::Usable(MAC));
+    assert_eq!(mac(&table), Some(MAC));
+    assert_eq!(table.needs(), [(hop("2001:db8::1"), Need::Nothing)].into());
+}
+
+#[test]
+fn a_known_address_outlives_everything_but_failure() {
+    let mut table = table();
+    table.report(hop("192.0.2.7"), Report::Usable(MAC));
+    for report in [Report::Stale(MAC), Report::Absent, Report::Pending, Report::Absent] {
+        table.report(hop("192.0.2.7"), report);
+        assert_eq!(mac(&table), Some(MAC), "{report:?}");
+    }
+    table.set_neighbours(vec![]);
+    assert_eq!(mac(&table), Some(MAC));
+    table.report(hop("192.0.2.7"), Report::Failed);
+    assert_eq!(reason(&table), "no answer to ARP from 192.0.2.7 on eth1");
+    // The kernel asks anew: that is no reason to show something else.
+    table.report(hop("192.0.2.7"), Report::Pending);
+    assert_eq!(reason(&table), "no answer to ARP from 192.0.2.7 on eth1");
+    table.report(hop("192.0.2.7"), Report::Usable([5; 6]));
+    assert_eq!(mac(&table), Some([5; 6]));
+}
+
+#[test]
+fn the_kernel_is_asked_for_what_it_does_not_look_after_itself() {
+    let mut table = table();
+    for (report, need) in [
+        (Report::Absent, Need::Resolve),
+        (Report::Pending, Need::Resolve),
+        (Report::Failed, Need::Resolve),
+        (Report::Stale(MAC), Need::Refresh),
+        (Report::Usable(MAC), Need::Nothing),
+    ] {
+        table.report(hop("192.0.2.7"), report);
+        assert_eq!(table.needs(), [(hop("192.0.2.7"), need)].into(), "{report:?}");
+    }
+    table.report(hop("192.0.2.7"), Report::Absent);
+    table.set_link(Link { carrier: false, ..link() });
+    assert_eq!(table.needs(), [(hop("192.0.2.7"), Need::Nothing)].into());
+}
+
+#[test]
+fn links_that_carry_no_frames_say_why() {
+    for (link, expected) in [
+        (Link { up: false, carrier: false, ..link() }, "interface eth1 is down"),
+        (Link { carrier: false, ..link() }, "interface eth1 has no carrier"),
+        (Link { kind: LinkKind::Other, ..link() }, "interface eth1 is not Ethernet"),
+        (
+            Link { kind: LinkKind::Loopback, name: "lo".into(), ..link() },
+            "leads to this node itself, by the loopback interface lo",
+        ),
+    ] {
+        let mut table = table();
+        table.report(hop("192.0.2.7"), Report::Usable(MAC));
+        assert!(table.set_link(link.clone()));
+        assert!(!table.set_link(link), "nothing new");
+        assert_eq!(reason(&table), expected);
+        table.set_link(self::link());
+        assert_eq!(mac(&table), Some(MAC), "the address is still known when the link is back");
+    }
+}
+
+#[test]
+fn a_link_that_is_removed_takes_its_neighbours_along() {
+    let mut table = table();
+    table.report(hop("192.0.2.7"), Report::Usable(MAC));
+    table.remove_link(3);
+    assert_eq!(reason(&table), "interface 3 is gone");
+    table.set_link(link());
+    assert_eq!(mac(&table), None);
+}
+
+#[test]
+fn targets_come_and_go() {
+    let mut table = table();
+    table.report(hop("192.0.2.7"), Report::Usable(MAC));
+    let both = [ip("192.0.2.7"), ip("192.0.2.8")].into();
+    assert_eq!(table.set_targets(&both), [ip("192.0.2.8")]);
+    assert_eq!(mac(&table), Some(MAC));
+    assert_eq!(table.resolutions()[&ip("192.0.2.8")], Resolution::Unresolved("the route was not looked up yet".into()));
+    table.set_targets(&[ip("192.0.2.8")].into());
+    // A look-up that was under way for a target that went.
+    table.set_routes([(ip("192.0.2.7"), on_link())]);
+    assert_eq!(table.targets(), [ip("192.0.2.8")]);
+    assert_eq!(table.resolutions().len(), 1);
+}
+
+#[test]
+fn entries_that_nobody_needs_are_forgotten() {
+    let mut table = table();
+    table.report(hop("192.0.2.7"), Report::Usable(MAC));
+    table.report(hop("192.0.2.99"), Report::Usable(MAC));
+    table.set_neighbours(vec![]);
+    assert_eq!(table.neighbours.len(), 1);
+    table.set_targets(&BTreeSet::new());
+    assert!(table.neighbours.is_empty());
+}
