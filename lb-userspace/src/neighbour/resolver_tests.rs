@@ -4,9 +4,9 @@
 //!   node ── n0 ═══ p0 ── peer        10.77.0.0/24, 2001:db8:77::/64   node .1, peer .2
 //! ```
 
-use std::{collections::BTreeSet, future::Future, net::IpAddr};
+use std::{collections::BTreeSet, future::Future, net::IpAddr, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use super::{NextHop, NextHops, Resolution, Resolver, netns::Namespace};
 
@@ -29,18 +29,22 @@ async fn resolve(targets: &[&str]) -> (Resolver, watch::Receiver<NextHops>) {
     (resolver, view)
 }
 
+/// Waits until the resolution of a target is as wanted. Gives up where it would hang, so that namespaces are removed.
+async fn until(view: &mut watch::Receiver<NextHops>, target: &str, want: impl Fn(&Resolution) -> bool) -> Resolution {
+    let wanted = view.wait_for(|view| view.get(&ip(target)).is_some_and(&want));
+    let found = timeout(Duration::from_secs(60), wanted).await.map(|view| view.unwrap()[&ip(target)].clone());
+    found.unwrap_or_else(|_| panic!("{target}: not as expected in {:?}", view.borrow()))
+}
+
 async fn resolved(view: &mut watch::Receiver<NextHops>, target: &str, want: impl Fn(&NextHop) -> bool) -> NextHop {
-    let wanted = |view: &NextHops| match view.get(&ip(target)) {
-        Some(Resolution::Resolved(hop)) if want(hop) => Some(hop.clone()),
-        _ => None,
-    };
-    let view = view.wait_for(|view| wanted(view).is_some()).await.unwrap();
-    wanted(&view).unwrap()
+    match until(view, target, |found| matches!(found, Resolution::Resolved(hop) if want(hop))).await {
+        Resolution::Resolved(hop) => hop,
+        Resolution::Unresolved(reason) => unreachable!("waited for a resolved one, not {reason}"),
+    }
 }
 
 async fn unresolved(view: &mut watch::Receiver<NextHops>, target: &str, reason: &str) {
-    let expected = Resolution::Unresolved(reason.to_owned());
-    view.wait_for(|view| view.get(&ip(target)) == Some(&expected)).await.unwrap();
+    until(view, target, |found| *found == Resolution::Unresolved(reason.to_owned())).await;
 }
 
 /// The MAC address of an interface of another namespace.
@@ -117,9 +121,12 @@ fn a_new_mac_address_of_the_neighbour_is_followed() {
 #[test]
 fn a_route_that_moves_to_another_interface_is_followed() {
     let (Some(node), Some(peer), Some(other)) = (Namespace::new(), Namespace::new(), Namespace::new()) else { return };
-    node.connect(NODE, &peer, PEER);
+    // Without IPv6, whose own addresses and routes come a moment later and would hide that an event was missed.
+    node.sysctl("ipv6.conf.default.disable_ipv6", 1);
+    node.connect(("n0", "10.77.0.1/24"), &peer, ("p0", "10.77.0.2/24"));
     node.connect(("n1", "10.78.0.1/24"), &other, ("p1", "10.78.0.2/24"));
     node.ip("route add 192.0.2.0/24 via 10.77.0.2");
+    node.ip("route add 192.0.2.0/24 via 10.77.0.2 table 100");
     let (first, second) = (mac(&peer, "p0"), mac(&other, "p1"));
     inside(&node, || async {
         let (_resolver, mut view) = resolve(&["192.0.2.7"]).await;
@@ -127,10 +134,10 @@ fn a_route_that_moves_to_another_interface_is_followed() {
         node.ip("route replace 192.0.2.0/24 via 10.78.0.2");
         resolved(&mut view, "192.0.2.7", |hop| hop.ifname == "n1" && hop.mac == second).await;
         // A rule that leads to another table counts as well.
-        node.ip("route add 192.0.2.0/24 via 10.77.0.2 table 100");
         node.ip("rule add to 192.0.2.0/24 lookup 100");
         resolved(&mut view, "192.0.2.7", |hop| hop.ifname == "n0" && hop.mac == first).await;
         node.ip("rule del to 192.0.2.0/24 lookup 100");
+        resolved(&mut view, "192.0.2.7", |hop| hop.ifname == "n1" && hop.mac == second).await;
         node.ip("route del 192.0.2.0/24 via 10.78.0.2");
         unresolved(&mut view, "192.0.2.7", "no route to 192.0.2.7").await;
     });
