@@ -6,9 +6,11 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod controller;
 pub mod dataplane;
 pub mod health;
 pub mod neighbour;
 pub mod plan;
 pub mod probe;
 pub mod state;
+pub mod supervisor;

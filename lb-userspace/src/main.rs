@@ -1,2 +1,7 @@
-//! The `evenkeel` binary.
-fn main() {}
+//! The `evenkeel` binary; see [`evenkeel::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    evenkeel::cli::main()
+}

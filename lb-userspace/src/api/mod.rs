@@ -1,1 +1,17 @@
-//! See the crate's overview.
+//! The local API: HTTP with JSON on a Unix socket. The command line is its client.
+//!
+//! | method and path | what |
+//! |---|---|
+//! | `GET /v1/status` | everything: [`model::Status`] |
+//! | `GET /v1/flows?service=&backend=&limit=` | live flows: [`model::Flows`] |
+//! | `POST /v1/explain` | what would happen to a packet: [`model::ExplainRequest`] to [`model::Explanation`] |
+//! | `POST /v1/services/{service}/backends` | add a backend (the form of the configuration file) |
+//! | `DELETE /v1/services/{service}/backends/{backend}?now=` | remove one |
+//! | `PATCH /v1/services/{service}/backends/{backend}` | [`model::BackendChange`] |
+//!
+//! A backend is named by its name, address, or address and port. Errors are [`model::ApiError`] with status 400 (bad input), 404 (no
+//! such thing), 409 (it cannot be done now) or 500.
+
+pub mod client;
+pub mod model;
+pub mod server;

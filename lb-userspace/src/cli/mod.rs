@@ -1,1 +1,196 @@
-//! See the crate's overview.
+//! The command line: one command a file.
+
+mod backend;
+mod check;
+mod completions;
+mod detach;
+mod explain;
+mod flows;
+mod output;
+mod run;
+mod schema;
+mod service;
+mod status;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, error::ErrorKind};
+use hyper::Method;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    api::client::{self, ClientError},
+    config::ConfigError,
+};
+
+/// Exit codes, stated in the help.
+mod exit {
+    pub(super) const FAILED: u8 = 1;
+    pub(super) const BAD_INPUT: u8 = 2;
+    pub(super) const UNREACHABLE: u8 = 3;
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  evenkeel check /etc/evenkeel/evenkeel.yaml
+  evenkeel run --config /etc/evenkeel/evenkeel.yaml
+  evenkeel status
+  evenkeel backend drain web b2
+  evenkeel explain --proto tcp --src 203.0.113.7:40000 --dst 192.0.2.10:80
+
+Exit codes:
+  0  done
+  1  failed, or refused by the daemon
+  2  bad input: the configuration or the arguments
+  3  the daemon cannot be reached";
+
+/// An L4 TCP/UDP load balancer that forwards in the network driver (XDP).
+#[derive(Debug, Parser)]
+#[command(name = "evenkeel", version, after_help = AFTER_HELP, max_term_width = 80)]
+struct Cli {
+    /// The daemon's API socket.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "EVENKEEL_SOCKET",
+        default_value = "/run/evenkeel/evenkeel.sock"
+    )]
+    socket: PathBuf,
+    /// Print JSON for machines in place of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground.
+    Run(run::Arguments),
+    /// Check a configuration file without touching anything.
+    Check(check::Arguments),
+    /// Show what is served, what is down and why, and what is dropped.
+    Status,
+    /// Show services.
+    #[command(subcommand)]
+    Service(service::Command),
+    /// Show and change backends.
+    #[command(subcommand)]
+    Backend(backend::Command),
+    /// Show live flows.
+    Flows(flows::Arguments),
+    /// Tell what would happen to a packet, by the data path's own code.
+    Explain(explain::Arguments),
+    /// Take the program off all interfaces and remove all pins.
+    Detach(detach::Arguments),
+    /// Print a completion script for a shell.
+    Completions(completions::Arguments),
+    /// Print the JSON schema of the configuration file.
+    Schema,
+}
+
+/// Runs a command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match dispatch(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", message(&error));
+            ExitCode::from(code(&error))
+        }
+    }
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell if this fails.
+    drop(error.print());
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(exit::BAD_INPUT),
+    }
+}
+
+fn dispatch(cli: &Cli) -> anyhow::Result<()> {
+    let daemon = Daemon { socket: &cli.socket, json: cli.json };
+    match &cli.command {
+        Command::Run(arguments) => run::main(arguments),
+        Command::Check(arguments) => check::main(arguments, cli.json),
+        Command::Status => status::main(&daemon),
+        Command::Service(command) => service::main(command, &daemon),
+        Command::Backend(command) => backend::main(command, &daemon),
+        Command::Flows(arguments) => flows::main(arguments, &daemon),
+        Command::Explain(arguments) => explain::main(arguments, &daemon),
+        Command::Detach(arguments) => detach::main(arguments, &cli.socket),
+        Command::Completions(arguments) => completions::main(arguments),
+        Command::Schema => schema::main(),
+    }
+}
+
+/// A configuration's problems stand for themselves; anything else says who speaks.
+fn message(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<ConfigError>() {
+        Some(error) => error.to_string(),
+        None => format!("evenkeel: {error:#}"),
+    }
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    if error.is::<ConfigError>() {
+        return exit::BAD_INPUT;
+    }
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Unreachable { .. }) => exit::UNREACHABLE,
+        Some(ClientError::Refused(error)) if error.status == 400 => exit::BAD_INPUT,
+        _ => exit::FAILED,
+    }
+}
+
+/// The daemon, as commands ask it.
+struct Daemon<'a> {
+    socket: &'a std::path::Path,
+    json: bool,
+}
+
+impl Daemon<'_> {
+    fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.ask(Method::GET, path, None::<&()>)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> anyhow::Result<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(runtime.block_on(client::request(self.socket, method, path, body))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_eighty_columns() {
+        let mut commands = vec![Cli::command()];
+        while let Some(mut command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let help = command.render_long_help().to_string();
+            let long = help.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(long, None, "in the help of {}", command.get_name());
+        }
+    }
+}

@@ -3,9 +3,11 @@
 //! [`DataPlane`] is what publishing needs; [`kernel::Loaded`] is the real one and [`fake::Fake`] one in memory. Both keep
 //! their tables in the same records, so [`publish`] is one function for both.
 
+pub mod explain;
 pub mod fake;
 pub mod kernel;
 pub mod publish;
+pub mod scan;
 
 use anyhow::Result;
 use lb_common::memory::Slices;

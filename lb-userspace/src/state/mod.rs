@@ -1,1 +1,8 @@
-//! See the crate's overview.
+//! What survives a restart besides the configuration file: changes made at run time, drains, the hash secret.
+
+pub mod runtime;
+pub mod secret;
+pub mod store;
+
+pub use runtime::{BackendRuntime, DrainRecord, Effective, Leaving, Runtime};
+pub use store::Store;

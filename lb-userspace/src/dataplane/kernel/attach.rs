@@ -102,15 +102,15 @@ pub fn attach(loaded: &mut Loaded, pins: &Pins, interface: &Interface) -> Result
     Ok(Attached { interface: name.clone(), ifindex, mode })
 }
 
-/// Detaches interfaces that are no longer configured; returns their names.
+/// Detaches all interfaces but some; returns their names.
 ///
 /// # Errors
 ///
 /// If a pin cannot be removed.
-pub fn detach_others(pins: &Pins, interfaces: &[Interface]) -> Result<Vec<String>> {
+pub fn detach_others(pins: &Pins, wanted: &[&str]) -> Result<Vec<String>> {
     let mut detached = Vec::new();
     for (path, pin) in pinned(pins)? {
-        if !interfaces.iter().any(|interface| interface.name == pin.interface) {
+        if !wanted.contains(&pin.interface.as_str()) {
             remove(&path)?;
             detached.push(pin.interface);
         }
@@ -140,8 +140,10 @@ fn remove(pin: &Path) -> Result<()> {
 fn replace(loaded: &mut Loaded, pin: &Path) -> Result<()> {
     let link = PinnedLink::from_pin(pin).with_context(|| format!("pinned link {} cannot be opened", pin.display()))?;
     let link = XdpLink::try_from(FdLink::from(link)).with_context(|| format!("{} is no XDP link", pin.display()))?;
-    // The program keeps the link open for as long as it is loaded; the pin keeps it afterwards.
-    loaded.program_mut()?.attach_to_link(link).context("the program of the link cannot be replaced")?;
+    let program = loaded.program_mut()?;
+    let id = program.attach_to_link(link).context("the program of the link cannot be replaced")?;
+    // The pin holds the link; nothing else shall, or removing the pin would not detach.
+    drop(program.take_link(id)?);
     Ok(())
 }
 
@@ -177,7 +179,8 @@ fn link(loaded: &mut Loaded, pins: &Pins, name: &str, ifindex: u32, mode: Attach
     let link =
         FdLink::try_from(link).map_err(|_| anyhow!("the kernel has no BPF links for XDP (5.9 or newer is needed)"))?;
     let pin = Pin { interface: name.to_owned(), ifindex, mode };
-    link.pin(pins.links().join(pin.name())).context("the link cannot be pinned")?;
+    // The pin holds the link from here on; the descriptor closes.
+    drop(link.pin(pins.links().join(pin.name())).context("the link cannot be pinned")?);
     Ok(())
 }
 

@@ -1,0 +1,318 @@
+//! What goes over the API.
+
+use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::model::AdminState;
+
+/// The state of everything.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the daemon.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started: SystemTime,
+    /// What it read.
+    pub config_file: String,
+    /// The last reload that was refused, until one is not.
+    pub reload_error: Option<String>,
+    /// The machine.
+    pub node: NodeStatus,
+    /// The services, in the order of the file.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// The state of the machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Where the program is attached, and how (`native` or `generic`).
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Places in the flow table.
+    pub flow_entries: u64,
+    /// Of them in use, ended flows that nobody has overwritten included.
+    pub flow_entries_used: u64,
+    /// Counters since the tables were made.
+    pub counters: NodeTotals,
+}
+
+/// An attached interface.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+/// Packets by what became of them. `received` = `transmitted` + `redirected` + all of `passed` + all of `dropped`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeTotals {
+    /// Every packet on the attached interfaces.
+    pub received: u64,
+    /// Their bytes, with Ethernet headers.
+    pub received_bytes: u64,
+    /// Sent out on the interface they came from.
+    pub transmitted: u64,
+    /// Sent out on another interface.
+    pub redirected: u64,
+    /// Made by the node itself (resets, port unreachable), part of `transmitted`.
+    pub replies: u64,
+    /// Left to the host, by reason.
+    pub passed: BTreeMap<String, u64>,
+    /// Dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Flow entries written for new flows.
+    pub flows_created: u64,
+    /// Flow entries taken from idle or closing flows.
+    pub flows_evicted: u64,
+    /// Flow entries moved to make room.
+    pub flows_displaced: u64,
+    /// Flows that found no room and go by their hash.
+    pub flows_untracked: u64,
+}
+
+/// The state of a service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// Address or prefix.
+    pub vip: String,
+    /// Port, range, or `any`.
+    pub port: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Forwarding mode.
+    pub mode: String,
+    /// Scheduler.
+    pub scheduler: String,
+    /// Slots of its table; 0: no backend takes flows.
+    pub slots: u32,
+    /// What happens to new flows without a backend.
+    pub on_no_backend: String,
+    /// What happens to present flows of a backend that goes down.
+    pub on_backend_down: String,
+    /// Live flows.
+    pub active_flows: u64,
+    /// Packets forwarded to the backends that it has now.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Its backends, those that are leaving last.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// The state of a backend.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Its weight.
+    pub weight: u16,
+    /// Takes flows only while no other backend can.
+    pub backup: bool,
+    /// What the operator wants.
+    pub admin_state: AdminState,
+    /// `up`, `down`, `unknown`, or `unprobed`.
+    pub health: String,
+    /// Since when.
+    pub health_since: Option<SystemTime>,
+    /// Why.
+    pub health_reason: Option<String>,
+    /// The last probe.
+    pub last_probe: Option<LastProbe>,
+    /// Whether new flows come to it.
+    pub takes_flows: bool,
+    /// Whether known flows go on to it.
+    pub keeps_flows: bool,
+    /// Slots of the service's table that are its own.
+    pub slots: u32,
+    /// Where packets go, or why it is not known.
+    pub next_hop: NextHopStatus,
+    /// Live flows.
+    pub active_flows: u64,
+    /// Flows that end.
+    pub closing_flows: u64,
+    /// Flows given to it.
+    pub flows_new: u64,
+    /// Flows ended by FIN or RST.
+    pub flows_closed: u64,
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The drain under way or finished.
+    pub drain: Option<DrainStatus>,
+    /// It was removed and goes once its flows have ended.
+    pub leaving: bool,
+    /// `file` or `runtime`.
+    pub origin: String,
+    /// What was changed at run time: `weight`, `admin_state`.
+    pub runtime_changes: Vec<String>,
+}
+
+/// The last probe of a backend.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LastProbe {
+    /// What was probed.
+    pub target: String,
+    /// When.
+    pub at: SystemTime,
+    /// How long a success took.
+    pub latency_us: Option<u64>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// A next hop.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NextHopStatus {
+    /// Whether packets can be sent.
+    pub resolved: bool,
+    /// The interface.
+    pub interface: Option<String>,
+    /// The MAC address.
+    pub mac: Option<String>,
+    /// The gateway, if the backend is not on the link.
+    pub gateway: Option<IpAddr>,
+    /// Why it is not resolved, or was and is no longer.
+    pub reason: Option<String>,
+}
+
+/// A drain.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DrainStatus {
+    /// Since when.
+    pub since: SystemTime,
+    /// Until when at the latest.
+    pub deadline: SystemTime,
+    /// No live flow is left.
+    pub empty: bool,
+    /// The deadline has passed.
+    pub overdue: bool,
+}
+
+/// A change of a backend.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackendChange {
+    /// What the operator wants of it from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_state: Option<AdminState>,
+    /// Its weight from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+}
+
+/// What a change came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Changed {
+    /// In words.
+    pub message: String,
+    /// Writes to the tables.
+    pub writes: usize,
+}
+
+/// Live flows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Flows {
+    /// How many there are.
+    pub total: u64,
+    /// Up to the limit of them.
+    pub flows: Vec<FlowStatus>,
+}
+
+/// A live flow. The table holds a keyed tag in place of addresses; `explain` tells the flow of an address.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FlowStatus {
+    /// Its service.
+    pub service: String,
+    /// Its backend.
+    pub backend: String,
+    /// `setup`, `established`, `closing`, `udp-single`, `udp`.
+    pub state: String,
+    /// Since its last packet, to a sixteenth of a second.
+    pub idle_ms: u64,
+}
+
+/// A packet to ask about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainRequest {
+    /// `tcp` or `udp`.
+    pub protocol: crate::config::model::Protocol,
+    /// Client.
+    pub source: SocketAddr,
+    /// VIP and port.
+    pub destination: SocketAddr,
+    /// TCP: a SYN (`true`, the default) or a packet of a connection.
+    #[serde(default = "yes")]
+    pub syn: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// What would happen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explanation {
+    /// `transmit`, `redirect`, `pass`, `drop`.
+    pub verdict: String,
+    /// The reason of `pass` and `drop`.
+    pub reason: Option<String>,
+    /// What it means.
+    pub help: Option<String>,
+    /// The service that takes the packet.
+    pub service: Option<String>,
+    /// The slot that the flow's hash chooses.
+    pub slot: Option<u32>,
+    /// The backend in it.
+    pub slot_backend: Option<String>,
+    /// The flow's entry.
+    pub flow: Option<FlowStatus>,
+    /// The backend that gets the packet.
+    pub backend: Option<String>,
+    /// Its next hop.
+    pub next_hop: Option<NextHopStatus>,
+}
+
+/// An error.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApiError {
+    /// HTTP status.
+    pub status: u16,
+    /// What is wrong and what to do.
+    pub error: String,
+}
+
+impl ApiError {
+    /// Bad input.
+    pub fn bad_request(error: impl Into<String>) -> Self {
+        Self { status: 400, error: error.into() }
+    }
+
+    /// No such thing.
+    pub fn not_found(error: impl Into<String>) -> Self {
+        Self { status: 404, error: error.into() }
+    }
+
+    /// It cannot be done now.
+    pub fn conflict(error: impl Into<String>) -> Self {
+        Self { status: 409, error: error.into() }
+    }
+
+    /// A failure.
+    pub fn internal(error: impl Into<String>) -> Self {
+        Self { status: 500, error: error.into() }
+    }
+}

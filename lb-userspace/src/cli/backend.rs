@@ -1,0 +1,145 @@
+//! `evenkeel backend`
+
+use std::net::IpAddr;
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+
+use super::{Daemon, output, service, status};
+use crate::{
+    api::{
+        client::segment,
+        model::{BackendChange, Changed, Status},
+    },
+    config::model::AdminState,
+};
+
+/// Changes made here survive a restart of the daemon and are marked with `*`
+/// in `evenkeel status`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// The backends of all services or of one.
+    List {
+        /// Only this service's.
+        #[arg(long)]
+        service: Option<String>,
+    },
+    /// Add a backend; present flows stay where they are.
+    Add(Add),
+    /// Remove a backend once its flows have ended or its drain time-out passes.
+    Remove {
+        #[command(flatten)]
+        which: Which,
+        /// At once; its flows move to other backends.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Give no new flows to a backend; present ones go on.
+    Drain(Which),
+    /// Give flows to a backend again.
+    Enable(Which),
+    /// Take all flows from a backend at once.
+    Disable(Which),
+    /// Change the weight of a backend.
+    Weight {
+        #[command(flatten)]
+        which: Which,
+        /// Its share of new flows, 0 to 65535; 0 takes none.
+        #[arg(value_parser = clap::value_parser!(u16))]
+        weight: u16,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// The service's name.
+    service: String,
+    /// The backend's name, address, or address and port.
+    backend: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    /// The service's name.
+    service: String,
+    /// The backend's address.
+    address: IpAddr,
+    /// Its name; the address if not given.
+    #[arg(long)]
+    name: Option<String>,
+    /// Its share of new flows.
+    #[arg(long, default_value_t = 1)]
+    weight: u16,
+    /// Take flows only while no other backend can.
+    #[arg(long)]
+    backup: bool,
+}
+
+pub(super) fn main(command: &Command, daemon: &Daemon<'_>) -> anyhow::Result<()> {
+    let state = |which: &Which, state| change(daemon, which, BackendChange { admin_state: Some(state), weight: None });
+    match command {
+        Command::List { service } => list(daemon, service.as_deref()),
+        Command::Add(add) => add_backend(daemon, add),
+        Command::Remove { which, now } => {
+            let path = format!("{}?now={now}", path(which));
+            report(daemon, &daemon.ask(Method::DELETE, &path, None::<&()>)?)
+        }
+        Command::Drain(which) => state(which, AdminState::Draining),
+        Command::Enable(which) => state(which, AdminState::Enabled),
+        Command::Disable(which) => state(which, AdminState::Disabled),
+        Command::Weight { which, weight } => {
+            change(daemon, which, BackendChange { admin_state: None, weight: Some(*weight) })
+        }
+    }
+}
+
+fn list(daemon: &Daemon<'_>, only: Option<&str>) -> anyhow::Result<()> {
+    let status: Status = daemon.get("/v1/status")?;
+    let services = match only {
+        Some(name) => vec![service::find(&status, name)?],
+        None => status.services.iter().collect(),
+    };
+    if daemon.json {
+        let all: Vec<_> = services
+            .iter()
+            .flat_map(|service| {
+                service
+                    .backends
+                    .iter()
+                    .map(|backend| serde_json::json!({ "service": service.name, "backend": backend }))
+            })
+            .collect();
+        return output::json(&all);
+    }
+    for service in services {
+        output::print(&format!("{}:", service.name));
+        status::print_backends(service);
+    }
+    Ok(())
+}
+
+fn add_backend(daemon: &Daemon<'_>, add: &Add) -> anyhow::Result<()> {
+    let mut backend =
+        serde_json::json!({ "address": add.address.to_string(), "weight": add.weight, "backup": add.backup });
+    if let Some(name) = &add.name {
+        backend["name"] = name.as_str().into();
+    }
+    let path = format!("/v1/services/{}/backends", segment(&add.service));
+    report(daemon, &daemon.ask(Method::POST, &path, Some(&backend))?)
+}
+
+fn change(daemon: &Daemon<'_>, which: &Which, change: BackendChange) -> anyhow::Result<()> {
+    report(daemon, &daemon.ask(Method::PATCH, &path(which), Some(&change))?)
+}
+
+fn path(which: &Which) -> String {
+    format!("/v1/services/{}/backends/{}", segment(&which.service), segment(&which.backend))
+}
+
+fn report(daemon: &Daemon<'_>, changed: &Changed) -> anyhow::Result<()> {
+    if daemon.json {
+        return output::json(changed);
+    }
+    output::print(&changed.message);
+    Ok(())
+}

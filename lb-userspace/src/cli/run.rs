@@ -1,0 +1,25 @@
+//! `evenkeel run`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use crate::supervisor;
+
+/// Runs until SIGTERM or SIGINT; forwarding goes on after that, and a new
+/// daemon takes over where this one stopped. SIGHUP reads the configuration
+/// again. Tells systemd when it is ready. RUST_LOG=debug shows more.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The configuration file.
+    #[arg(long, short, value_name = "FILE", default_value = "/etc/evenkeel/evenkeel.yaml")]
+    config: PathBuf,
+}
+
+pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(supervisor::run(&arguments.config))
+}

@@ -1,0 +1,151 @@
+//! `evenkeel status`
+
+use super::{
+    Daemon,
+    output::{self, Rows, Tone, ago, number, plain, until},
+};
+use crate::api::model::{BackendStatus, ServiceStatus, Status};
+
+pub(super) fn main(daemon: &Daemon<'_>) -> anyhow::Result<()> {
+    let status: Status = daemon.get("/v1/status")?;
+    if daemon.json {
+        return output::json(&status);
+    }
+    print_node(&status);
+    for service in &status.services {
+        output::print("");
+        print_service(service);
+    }
+    Ok(())
+}
+
+fn print_node(status: &Status) {
+    let node = &status.node;
+    let interfaces: Vec<String> = node.interfaces.iter().map(|i| format!("{} ({})", i.name, i.mode)).collect();
+    output::print(&format!(
+        "evenkeel {}, up {}, on {}\nflow table: {} of {} entries in use",
+        status.version,
+        ago(status.started),
+        interfaces.join(", "),
+        number(node.flow_entries_used),
+        number(node.flow_entries)
+    ));
+    let counters = &node.counters;
+    let passed: u64 = counters.passed.values().sum();
+    let dropped: u64 = counters.dropped.values().sum();
+    output::print(&format!(
+        "packets: {} received, {} forwarded, {} to the host, {} dropped",
+        number(counters.received),
+        number(counters.transmitted + counters.redirected - counters.replies),
+        number(passed),
+        number(dropped)
+    ));
+    for (reason, count) in counters.dropped.iter().filter(|(_, count)| **count > 0) {
+        let help = lb_common::verdict::DropReason::ALL.iter().find(|known| known.name() == reason);
+        output::print(&format!("  {} {reason}: {}", number(*count), help.map_or("", |known| known.help())));
+    }
+    if let Some(error) = &status.reload_error {
+        output::print(&format!("the last reload was refused:\n{error}"));
+    }
+}
+
+/// A service with its backends, and what is wrong with them.
+pub(super) fn print_service(service: &ServiceStatus) {
+    output::print(&format!(
+        "{}: {} {} port {}, {} {}, {} flows, {} packets",
+        service.name,
+        service.protocol,
+        service.vip,
+        service.port,
+        service.mode,
+        service.scheduler,
+        number(service.active_flows),
+        number(service.packets)
+    ));
+    print_backends(service);
+    for backend in &service.backends {
+        for remark in remarks(service, backend) {
+            output::print(&format!("  {}: {remark}", backend.name));
+        }
+    }
+}
+
+pub(super) fn print_backends(service: &ServiceStatus) {
+    let mut rows = Rows::new(&["  BACKEND", "ADDRESS", ">WEIGHT", ">SHARE", "HEALTH", "STATE", ">FLOWS", ">PACKETS"]);
+    for backend in &service.backends {
+        rows.row([
+            plain(format!("  {}", backend.name)),
+            plain(backend.address),
+            plain(backend.weight),
+            plain(share(service, backend)),
+            health(backend),
+            state(backend),
+            plain(number(backend.active_flows)),
+            plain(number(backend.packets)),
+        ]);
+    }
+    rows.print();
+}
+
+fn share(service: &ServiceStatus, backend: &BackendStatus) -> String {
+    if service.slots == 0 {
+        return "-".to_owned();
+    }
+    format!("{:.1}%", 100.0 * f64::from(backend.slots) / f64::from(service.slots))
+}
+
+fn health(backend: &BackendStatus) -> (String, Tone) {
+    let tone = match backend.health.as_str() {
+        "up" => Tone::Good,
+        "down" => Tone::Bad,
+        _ => Tone::Plain,
+    };
+    (backend.health.clone(), tone)
+}
+
+/// What the operator wants, and whether the file or somebody at run time said so (`*`).
+fn state(backend: &BackendStatus) -> (String, Tone) {
+    let mark = if backend.origin == "runtime" || !backend.runtime_changes.is_empty() { "*" } else { "" };
+    if backend.leaving {
+        return ("leaving*".to_owned(), Tone::Notable);
+    }
+    let name = crate::controller::change::state_name(backend.admin_state);
+    let tone = if name == "enabled" { Tone::Plain } else { Tone::Notable };
+    (format!("{name}{mark}"), tone)
+}
+
+fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if backend.health == "down"
+        && let (Some(since), Some(reason)) = (backend.health_since, &backend.health_reason)
+    {
+        remarks.push(format!("down for {}: {reason}", ago(since)));
+    }
+    if let Some(reason) = &backend.next_hop.reason {
+        let effect = if backend.next_hop.resolved { "its last known address is used" } else { "it gets no packets" };
+        remarks.push(format!("next hop: {reason}; {effect}"));
+    }
+    if let Some(drain) = &backend.drain {
+        remarks.push(match (drain.empty, drain.overdue) {
+            (true, _) => format!("drained: no flow is left, {} after the drain began", ago(drain.since)),
+            (false, true) => format!("drain overdue: {} flows are left", number(backend.active_flows)),
+            (false, false) => {
+                format!("draining: {} flows are left, {} to go", number(backend.active_flows), until(drain.deadline))
+            }
+        });
+    }
+    if backend.origin == "runtime" {
+        remarks.push("added at run time, not in the configuration file".to_owned());
+    }
+    if !backend.runtime_changes.is_empty() {
+        remarks.push(format!("changed at run time: {}", backend.runtime_changes.join(", ")));
+    }
+    if backend.admin_state == crate::config::model::AdminState::Enabled
+        && backend.health == "unknown"
+        && !backend.takes_flows
+        && service.slots > 0
+    {
+        remarks.push("not probed often enough to take flows".to_owned());
+    }
+    remarks
+}

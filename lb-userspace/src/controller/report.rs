@@ -1,0 +1,359 @@
+//! Answers to what the API asks.
+
+use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
+
+use anyhow::Result;
+use lb_common::{
+    abi::{DestinationCounters, NodeCounters, Word32},
+    flow::FlowWord,
+    verdict::{DropReason, PassReason, Verdict},
+    wire::{ip, tcp},
+};
+
+use super::{Controller, inputs};
+use crate::{
+    api::model::{
+        ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, InterfaceStatus,
+        LastProbe, NextHopStatus, NodeStatus, NodeTotals, ServiceStatus, Status,
+    },
+    config::model::{AdminState, Backend, OnBackendDown, OnNoBackend, Protocol, Scheduler, Service},
+    dataplane::{
+        explain::{self, Question},
+        scan::{self, FlowCounts, Scan},
+    },
+    neighbour::Resolution,
+    plan::desired::{BackendKey, ServiceKey, backend_key},
+    state::{DrainRecord, runtime::parse_key},
+};
+
+impl Controller {
+    /// The state of everything.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell counters or the time.
+    pub fn status(&self) -> Result<Status> {
+        let scan = self.scan()?;
+        let services = self.effective.services.iter().map(|service| self.service_status(service, &scan));
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started,
+            config_file: self.config_file.display().to_string(),
+            reload_error: self.reload_error.clone(),
+            node: self.node_status(&scan)?,
+            services: services.collect::<Result<_>>()?,
+        })
+    }
+
+    fn node_status(&self, scan: &Scan) -> Result<NodeStatus> {
+        let interface = |attached: &crate::dataplane::kernel::Attached| InterfaceStatus {
+            name: attached.interface.clone(),
+            ifindex: attached.ifindex,
+            mode: attached.mode.name().to_owned(),
+        };
+        Ok(NodeStatus {
+            interfaces: self.attached.iter().map(interface).collect(),
+            flow_entries: u64::from(self.config.node.flow_entries),
+            flow_entries_used: scan.used,
+            counters: totals(&self.plane.node_counters()?),
+        })
+    }
+
+    fn service_status(&self, service: &Service, scan: &Scan) -> Result<ServiceStatus> {
+        let slots = self.slots_of(service);
+        let mut backends = Vec::new();
+        for backend in &service.backends {
+            backends.push(self.backend_status(service, backend, &slots, scan)?);
+        }
+        for (key, leaving) in self.runtime.services.get(&service.name).iter().flat_map(|changes| &changes.leaving) {
+            let Some((address, port)) = parse_key(key) else { continue };
+            let backend = Backend {
+                name: leaving.name.clone(),
+                address,
+                port,
+                weight: 0,
+                backup: false,
+                admin_state: AdminState::Draining,
+            };
+            let status = self.backend_status(service, &backend, &slots, scan)?;
+            let drain = Some(drain_status(&leaving.drain, status.active_flows));
+            backends.push(BackendStatus { leaving: true, drain, ..status });
+        }
+        let Scheduler::Maglev { .. } = service.scheduler;
+        let vip = if service.vip.prefix_len() == service.vip.max_prefix_len() {
+            service.vip.addr().to_string()
+        } else {
+            service.vip.to_string()
+        };
+        Ok(ServiceStatus {
+            name: service.name.clone(),
+            vip,
+            port: service.ports.to_string(),
+            protocol: service.protocol.to_string(),
+            mode: "dsr-l2".to_owned(),
+            scheduler: "maglev".to_owned(),
+            slots: slots.values().sum(),
+            on_no_backend: match service.on_no_backend {
+                OnNoBackend::FailOpen => "fail-open",
+                OnNoBackend::Drop => "drop",
+                OnNoBackend::Reject => "reject",
+            }
+            .to_owned(),
+            on_backend_down: match service.on_backend_down {
+                OnBackendDown::Move => "move",
+                OnBackendDown::Keep => "keep",
+            }
+            .to_owned(),
+            active_flows: backends.iter().map(|backend| backend.active_flows).sum(),
+            packets: backends.iter().map(|backend| backend.packets).sum(),
+            bytes: backends.iter().map(|backend| backend.bytes).sum(),
+            backends,
+        })
+    }
+
+    /// Slots of a service's table by destination.
+    fn slots_of(&self, service: &Service) -> BTreeMap<u32, u32> {
+        let mut slots = BTreeMap::new();
+        if let Some(known) = self.actual.services.get(&ServiceKey::of(service)) {
+            let range = known.slots.offset as usize..(known.slots.offset + known.slots.size) as usize;
+            for id in self.plane.tables().slots[range].iter().map(Word32::load) {
+                *slots.entry(id).or_default() += 1;
+            }
+        }
+        slots
+    }
+
+    fn backend_status(
+        &self,
+        service: &Service,
+        backend: &Backend,
+        slots: &BTreeMap<u32, u32>,
+        scan: &Scan,
+    ) -> Result<BackendStatus> {
+        let key = backend_key(backend);
+        let id = self.destination(service, key);
+        let state = id.and_then(|id| self.actual.destinations.get(&id)).map(|found| found.state).unwrap_or_default();
+        let flows: FlowCounts = id.and_then(|id| scan.by_destination.get(&id)).copied().unwrap_or_default();
+        let counters = match id {
+            Some(id) => self.plane.destination_counters(id)?,
+            None => DestinationCounters::default(),
+        };
+        let change = self.runtime.backend(&service.name, key);
+        let health = inputs::target(service, backend).map(|(target, _)| (target, self.health.get(&target)));
+        let known = health.as_ref().and_then(|(_, health)| *health);
+        Ok(BackendStatus {
+            name: backend.name.clone(),
+            address: backend.address,
+            port: backend.port,
+            weight: backend.weight,
+            backup: backend.backup,
+            admin_state: backend.admin_state,
+            health: match (&health, known) {
+                (None, _) => "unprobed".to_owned(),
+                (Some(_), None) => "unknown".to_owned(),
+                (Some(_), Some(health)) => health.status.to_string(),
+            },
+            health_since: known.map(|health| health.since),
+            health_reason: known.map(|health| health.reason.clone()),
+            last_probe: known.and_then(|health| {
+                let last = health.last.as_ref()?;
+                Some(LastProbe {
+                    target: health.target.to_string(),
+                    at: last.at,
+                    latency_us: last.latency().map(|latency| latency.as_micros() as u64),
+                    error: last.error().map(str::to_owned),
+                })
+            }),
+            takes_flows: state.takes_flows,
+            keeps_flows: state.keeps_flows,
+            slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or(0),
+            next_hop: self.next_hop_status(backend.address),
+            active_flows: flows.active,
+            closing_flows: flows.closing,
+            flows_new: counters.flows_new.get(),
+            flows_closed: counters.flows_closed.get(),
+            packets: counters.forwarded.packets.get(),
+            bytes: counters.forwarded.bytes.get(),
+            drain: change.and_then(|change| change.drain).map(|drain| drain_status(&drain, flows.active)),
+            leaving: false,
+            origin: if change.is_some_and(|change| change.added.is_some()) { "runtime" } else { "file" }.to_owned(),
+            runtime_changes: change
+                .into_iter()
+                .flat_map(|change| [change.weight.map(|_| "weight"), change.admin_state.map(|_| "admin_state")])
+                .flatten()
+                .map(str::to_owned)
+                .collect(),
+        })
+    }
+
+    fn next_hop_status(&self, address: IpAddr) -> NextHopStatus {
+        let text = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+        match (self.next_hops.get(&address), self.last_known.get(&address)) {
+            (Some(Resolution::Resolved(hop)), _) => NextHopStatus {
+                resolved: true,
+                interface: Some(hop.ifname.clone()),
+                mac: Some(text(hop.mac)),
+                gateway: hop.gateway,
+                reason: None,
+            },
+            (other, last) => NextHopStatus {
+                resolved: last.is_some(),
+                interface: None,
+                mac: last.map(|(_, mac)| text(*mac)),
+                gateway: None,
+                reason: match other {
+                    Some(Resolution::Unresolved(reason)) => Some(reason.clone()),
+                    _ => Some("not asked yet".to_owned()),
+                },
+            },
+        }
+    }
+
+    /// Live flows, of a service or a backend of it.
+    ///
+    /// # Errors
+    ///
+    /// 404 for what does not exist, 500 if the clock cannot be read.
+    pub fn flows(&self, service: Option<&str>, backend: Option<&str>, limit: usize) -> Result<Flows, ApiError> {
+        let service = service.map(|name| self.service(name)).transpose()?;
+        let names = self.destination_names();
+        if let Some(backend) = backend
+            && !names.values().any(|(_, name, key)| matches_backend(backend, name, *key))
+        {
+            return Err(ApiError::not_found(format!("no backend {backend:?}")));
+        }
+        let now = self.plane.now().map_err(|error| ApiError::internal(format!("{error:#}")))?;
+        let mut found = Flows { total: 0, flows: Vec::new() };
+        for flow in scan::live(self.plane.tables(), now) {
+            let Some((of_service, name, key)) = names.get(&flow.destination) else { continue };
+            let wanted = service.is_none_or(|service| service.name == *of_service)
+                && backend.is_none_or(|backend| matches_backend(backend, name, *key));
+            if !wanted {
+                continue;
+            }
+            found.total += 1;
+            if found.flows.len() < limit {
+                found.flows.push(FlowStatus {
+                    service: of_service.clone(),
+                    backend: name.clone(),
+                    state: flow.state.name().to_owned(),
+                    idle_ms: self.plane.clock().time(flow.idle).as_millis() as u64,
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Service, name and key of every destination.
+    fn destination_names(&self) -> BTreeMap<u32, (String, String, BackendKey)> {
+        let mut names = BTreeMap::new();
+        for service in &self.effective.services {
+            let Some(known) = self.actual.services.get(&ServiceKey::of(service)) else { continue };
+            let leaving = self.runtime.services.get(&service.name).map(|changes| &changes.leaving);
+            for (key, id) in &known.backends {
+                let configured = service.backends.iter().find(|backend| backend_key(backend) == *key);
+                let name = configured.map(|backend| backend.name.clone()).or_else(|| {
+                    leaving?.iter().find(|(text, _)| parse_key(text) == Some(*key)).map(|(_, l)| l.name.clone())
+                });
+                let name = name.unwrap_or_else(|| key.0.to_string());
+                names.insert(*id, (service.name.clone(), name, *key));
+            }
+        }
+        names
+    }
+
+    /// What would happen to a packet.
+    ///
+    /// # Errors
+    ///
+    /// 400 if its addresses are of different families.
+    pub fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ApiError> {
+        let question = Question {
+            protocol: match request.protocol {
+                Protocol::Tcp => ip::Protocol::Tcp,
+                Protocol::Udp => ip::Protocol::Udp,
+            },
+            source: request.source,
+            destination: request.destination,
+            tcp_flags: if request.syn { tcp::SYN } else { tcp::ACK },
+        };
+        let now = self.plane.now().map_err(|error| ApiError::internal(format!("{error:#}")))?;
+        let answer = explain::explain(self.plane.tables(), self.plane.constants(), now, &question)
+            .map_err(|error| ApiError::bad_request(format!("{error:#}")))?;
+        let names = self.destination_names();
+        let name = |id: u32| names.get(&id).map(|(_, name, _)| name.clone());
+        let (verdict, reason, help) = describe(answer.verdict);
+        let service = answer.service.and_then(|index| {
+            let (key, _) = self.actual.services.iter().find(|(_, service)| service.index == index)?;
+            self.effective.services.iter().find(|service| ServiceKey::of(service) == *key)
+        });
+        Ok(Explanation {
+            verdict: verdict.to_owned(),
+            reason: reason.map(str::to_owned),
+            help: help.map(str::to_owned),
+            service: service.map(|service| service.name.clone()),
+            slot: answer.slot.map(|(slot, _)| slot),
+            slot_backend: answer.slot.and_then(|(_, id)| name(id)),
+            flow: answer.flow.and_then(|word| self.flow_status(word, now, &names)),
+            backend: answer.destination.and_then(name),
+            next_hop: answer
+                .destination
+                .and_then(|id| names.get(&id))
+                .map(|(_, _, (address, _))| self.next_hop_status(*address)),
+        })
+    }
+
+    fn flow_status(
+        &self,
+        word: FlowWord,
+        now: u32,
+        names: &BTreeMap<u32, (String, String, BackendKey)>,
+    ) -> Option<FlowStatus> {
+        let (service, backend, _) = names.get(&word.destination())?;
+        Some(FlowStatus {
+            service: service.clone(),
+            backend: backend.clone(),
+            state: word.state()?.name().to_owned(),
+            idle_ms: self.plane.clock().time(word.idle(now)).as_millis() as u64,
+        })
+    }
+}
+
+fn matches_backend(wanted: &str, name: &str, key: BackendKey) -> bool {
+    wanted == name
+        || wanted == crate::state::runtime::key_text(key)
+        || wanted.parse::<IpAddr>().is_ok_and(|address| address == key.0)
+}
+
+fn drain_status(record: &DrainRecord, active: u64) -> DrainStatus {
+    let overdue = record.is_overdue(SystemTime::now());
+    DrainStatus { since: record.since, deadline: record.deadline, empty: active == 0, overdue }
+}
+
+const fn describe(verdict: Verdict) -> (&'static str, Option<&'static str>, Option<&'static str>) {
+    match verdict {
+        Verdict::Transmit => ("transmit", None, None),
+        Verdict::Redirect(_) => ("redirect", None, None),
+        Verdict::Pass(reason) => ("pass", Some(reason.name()), Some(reason.help())),
+        Verdict::Drop(reason) => ("drop", Some(reason.name()), Some(reason.help())),
+    }
+}
+
+fn totals(counters: &NodeCounters) -> NodeTotals {
+    let passed = |reason: &PassReason| (reason.name().to_owned(), counters.passed(*reason).get());
+    let dropped = |reason: &DropReason| (reason.name().to_owned(), counters.dropped(*reason).get());
+    NodeTotals {
+        received: counters.received.packets.get(),
+        received_bytes: counters.received.bytes.get(),
+        transmitted: counters.transmitted.packets.get(),
+        redirected: counters.redirected.packets.get(),
+        replies: counters.replies.get(),
+        passed: PassReason::ALL.iter().map(passed).collect(),
+        dropped: DropReason::ALL.iter().map(dropped).collect(),
+        flows_created: counters.flows_created.get(),
+        flows_evicted: counters.flows_evicted.get(),
+        flows_displaced: counters.flows_displaced.get(),
+        flows_untracked: counters.flows_untracked.get(),
+    }
+}

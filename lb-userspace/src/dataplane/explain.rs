@@ -1,0 +1,233 @@
+//! What would happen to a packet: the packet function itself, over the real tables, without a trace.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Result, ensure};
+use lb_common::{
+    abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
+    environment::Environment,
+    flow::{self, FlowBucket, FlowWord, table},
+    hash::FlowHash,
+    memory::{Constants, Packet, Slices, View},
+    packet,
+    parse::{Parsed, parse},
+    service,
+    verdict::Verdict,
+    wire::{ethernet, ip::Protocol, ipv4, ipv6, tcp},
+};
+
+/// A packet to ask about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Source address and port.
+    pub source: SocketAddr,
+    /// Destination address and port.
+    pub destination: SocketAddr,
+    /// TCP flags; ignored for UDP.
+    pub tcp_flags: u8,
+}
+
+/// What would happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The service's index, if one takes the packet.
+    pub service: Option<u32>,
+    /// The entry of the flow, if it has one.
+    pub flow: Option<FlowWord>,
+    /// The slot of the service's table that the flow's hash chooses, and the destination in it.
+    pub slot: Option<(u32, u32)>,
+    /// The destination that the packet goes to.
+    pub destination: Option<u32>,
+}
+
+/// Asks.
+///
+/// # Errors
+///
+/// If source and destination are of different families.
+pub fn explain(tables: Slices<'_>, constants: Constants, now: u32, question: &Question) -> Result<Answer> {
+    ensure!(
+        question.source.is_ipv4() == question.destination.is_ipv4(),
+        "source {} and destination {} are of different address families",
+        question.source.ip(),
+        question.destination.ip()
+    );
+    let mut frame = Packet::new(bytes(question));
+    let mut parsed = Parsed::new();
+    let is_parsed = parse(&frame, &mut parsed).is_ok();
+    let counters = NodeCounters::default();
+    // Tokens enough for an answer.
+    let budget = ReplyBudget::default();
+    budget.set(1, u64::from(now));
+    let view = View {
+        tables,
+        constants,
+        now,
+        ingress: 0,
+        node_counters: &counters,
+        destination_counters: &[],
+        reply_budget: &budget,
+    };
+    let dry = Dry::over(view, FlowHash::of(&view, &parsed));
+    let found = is_parsed.then(|| service::find(&view, &parsed)).flatten();
+    let flow = flow::find(&view, FlowHash::of(&view, &parsed)).map(|(_, word)| word);
+    let slot = found.and_then(|(_, service)| {
+        let slots = service.slots();
+        let slot = FlowHash::of(&view, &parsed).slot(slots.size);
+        Some((slot, view.slot(slots.offset + slot).filter(|_| slots.size > 0)?))
+    });
+    let verdict = packet::process(&dry, &mut frame);
+    let destination = matches!(verdict, Verdict::Transmit | Verdict::Redirect(_))
+        .then(|| dry.destination_of_flow().or(slot.map(|(_, id)| id)))
+        .flatten();
+    Ok(Answer { verdict, service: found.map(|(index, _)| index), flow, slot, destination })
+}
+
+/// The environment with copies of the flow's two buckets and with counters that nobody reads.
+struct Dry<'a> {
+    view: View<'a>,
+    hash: FlowHash,
+    buckets: [(u32, FlowBucket); 2],
+    counters: DestinationCounters,
+}
+
+impl<'a> Dry<'a> {
+    fn over(view: View<'a>, hash: FlowHash) -> Self {
+        let mask = view.flow_mask();
+        let first = table::first_bucket(hash, mask);
+        let second = table::other_bucket(first, hash.tag, mask);
+        let buckets = [first, second].map(|index| (index, copy(&view.tables.flows[index as usize])));
+        Self { view, hash, buckets, counters: DestinationCounters::default() }
+    }
+
+    /// The destination in the flow's entry, which a packet that passed leaves behind.
+    fn destination_of_flow(&self) -> Option<u32> {
+        flow::find(self, self.hash).map(|(_, word)| word.destination())
+    }
+}
+
+fn copy(bucket: &FlowBucket) -> FlowBucket {
+    let copy = FlowBucket::default();
+    for (to, from) in copy.entries.iter().zip(&bucket.entries) {
+        let (tag, word) = from.load();
+        to.store(tag, word);
+    }
+    copy
+}
+
+impl Environment for Dry<'_> {
+    fn control(&self) -> Option<&Control> {
+        self.view.control()
+    }
+
+    fn service_bucket(&self, index: u32) -> Option<&ServiceBucket> {
+        self.view.service_bucket(index)
+    }
+
+    fn service(&self, index: u32) -> Option<&Service> {
+        self.view.service(index)
+    }
+
+    fn slot(&self, index: u32) -> Option<u32> {
+        self.view.slot(index)
+    }
+
+    fn destination(&self, id: u32) -> Option<&Destination> {
+        self.view.destination(id)
+    }
+
+    fn egress(&self, index: u32) -> Option<&Egress> {
+        self.view.egress(index)
+    }
+
+    /// Buckets that were not copied are not there: nothing would move to them.
+    fn flow_bucket(&self, index: u32) -> Option<&FlowBucket> {
+        self.buckets.iter().find(|(copied, _)| *copied == index).map(|(_, bucket)| bucket)
+    }
+
+    fn flow_mask(&self) -> u32 {
+        self.view.flow_mask()
+    }
+
+    fn hash_word(&self, index: usize) -> u32 {
+        self.view.hash_word(index)
+    }
+
+    fn now(&self) -> u32 {
+        self.view.now()
+    }
+
+    fn ticks_per_second(&self) -> u32 {
+        self.view.ticks_per_second()
+    }
+
+    fn ingress(&self) -> u32 {
+        self.view.ingress()
+    }
+
+    fn node_counters(&self) -> Option<&NodeCounters> {
+        self.view.node_counters()
+    }
+
+    fn destination_counters(&self, _: u32) -> Option<&DestinationCounters> {
+        Some(&self.counters)
+    }
+
+    fn reply_budget(&self) -> Option<&ReplyBudget> {
+        self.view.reply_budget()
+    }
+}
+
+/// The smallest packet that asks the question.
+fn bytes(question: &Question) -> Vec<u8> {
+    let transport = transport(question);
+    let mut bytes = vec![0x02; 12];
+    match (question.source.ip(), question.destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let total = (ipv4::HEADER + transport.len()) as u16;
+            bytes.extend(ethernet::IPV4.to_be_bytes());
+            bytes.extend([0x45, 0]);
+            bytes.extend(total.to_be_bytes());
+            bytes.extend([0, 0, 0x40, 0, 64, question.protocol as u8, 0, 0]);
+            bytes.extend(source.octets());
+            bytes.extend(destination.octets());
+        }
+        (source, destination) => {
+            bytes.extend(ethernet::IPV6.to_be_bytes());
+            bytes.extend([0x60, 0, 0, 0]);
+            bytes.extend((transport.len() as u16).to_be_bytes());
+            bytes.extend([question.protocol as u8, 64]);
+            bytes.extend(mapped(source));
+            bytes.extend(mapped(destination));
+            debug_assert_eq!(bytes.len(), ethernet::HEADER + ipv6::HEADER);
+        }
+    }
+    bytes.extend(transport);
+    bytes
+}
+
+fn mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+fn transport(question: &Question) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.extend(question.source.port().to_be_bytes());
+    bytes.extend(question.destination.port().to_be_bytes());
+    match question.protocol {
+        Protocol::Udp => bytes.extend([0, 8, 0, 0]),
+        Protocol::Tcp => {
+            bytes.extend([0; 8]);
+            bytes.extend([0x50, question.tcp_flags, 0xff, 0xff, 0, 0, 0, 0]);
+            debug_assert_eq!(bytes.len(), tcp::HEADER);
+        }
+    }
+    bytes
+}

@@ -1,0 +1,224 @@
+//! The daemon: starts the tasks and feeds the controller.
+//!
+//! ```text
+//!   prober ── health ──────┐
+//!   resolver ── next hops ─┤
+//!   API server ── jobs ────┼─→ event loop ─→ controller ─→ tables
+//!   signals ── reload ─────┤        │
+//!   clock ── drains ───────┘        └─ targets, addresses ─→ prober, resolver
+//! ```
+//!
+//! Stopping it, however that happens, leaves the program attached and the tables as they are.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use lb_common::{abi::LAYOUT_VERSION, memory::Sizes};
+use nix::fcntl::{Flock, FlockArg};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::{
+    api::server::{self, Job},
+    config::{
+        self,
+        model::{Config, Node},
+    },
+    controller::{Controller, Parts},
+    dataplane::kernel::{LoadOptions, Loaded, Pins},
+    neighbour::Resolver,
+    probe::Prober,
+    state::{Store, secret},
+};
+
+/// How often drains are looked at, and a failed change is tried again.
+const TICK: Duration = Duration::from_millis(250);
+/// How long the first next hops are waited for before the program is attached for the first time.
+const FIRST_NEXT_HOPS: Duration = Duration::from_millis(500);
+/// Requests that wait for the controller.
+const JOBS: usize = 64;
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+///
+/// [`config::ConfigError`] for a bad configuration; anything else that keeps it from starting.
+pub async fn run(config_file: &Path) -> Result<()> {
+    let config = config::load(config_file)?;
+    let mut daemon = Daemon::start(config_file.to_owned(), config).await?;
+    daemon.serve().await
+}
+
+struct Daemon {
+    controller: Controller,
+    prober: Prober,
+    resolver: Resolver,
+    jobs: mpsc::Receiver<Job>,
+    socket: PathBuf,
+    /// The revision that prober and resolver know.
+    revision: Option<u64>,
+    /// The last reconciliation failed and is to be tried again.
+    retry: bool,
+    _lock: Flock<File>,
+}
+
+impl Daemon {
+    async fn start(config_file: PathBuf, config: Config) -> Result<Self> {
+        let node = config.node.clone();
+        let store = Store::open(&node.state_directory)?;
+        let lock = lock(&node)?;
+        let (plane, pins) = load(&node, &store)?;
+        let mut controller = Controller::new(Parts { config_file, config: config.clone(), store, plane, pins })?;
+        let (prober, resolver) = (Prober::start(), Resolver::start().await?);
+        let mut next_hops = resolver.subscribe();
+        resolver.set_targets(controller.addresses());
+        if timeout(FIRST_NEXT_HOPS, next_hops.wait_for(|hops| !hops.is_empty())).await.is_ok() {
+            controller.set_next_hops(next_hops.borrow().clone());
+        }
+        let writes = controller.reconcile().context("the configuration cannot be written to the tables")?;
+        controller.attach_all(&config)?;
+        let attached = controller.attached.clone();
+        controller.detach_all_but(&attached)?;
+        let (sender, jobs) = mpsc::channel(JOBS);
+        let listener = server::listen(&node.api_socket, node.api_group.as_deref())?;
+        tokio::spawn(server::serve(listener, sender));
+        tracing::info!(writes, services = controller.effective.services.len(), "running");
+        let socket = node.api_socket;
+        Ok(Self { controller, prober, resolver, jobs, socket, revision: None, retry: false, _lock: lock })
+    }
+
+    async fn serve(&mut self) -> Result<()> {
+        let mut health = self.prober.subscribe();
+        let mut next_hops = self.resolver.subscribe();
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut clock = interval(TICK);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        next_hops.mark_changed();
+        notify(&[sd_notify::NotifyState::Ready]);
+        loop {
+            self.feed();
+            tokio::select! {
+                Ok(()) = health.changed() => {
+                    let view = health.borrow_and_update().clone();
+                    self.controller.set_health(view);
+                    self.reconcile();
+                }
+                Ok(()) = next_hops.changed() => {
+                    let view = next_hops.borrow_and_update().clone();
+                    self.controller.set_next_hops(view);
+                    self.reconcile();
+                }
+                Some(job) = self.jobs.recv() => job(&mut self.controller),
+                Some(()) = hangup.recv() => self.reload(),
+                _ = clock.tick() => {
+                    if self.retry || self.controller.has_drains() {
+                        self.reconcile();
+                    }
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        notify(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!("stopping; forwarding goes on, `evenkeel detach` ends it");
+        // A socket that nobody listens on only misleads; the next start would remove it, too.
+        drop(fs::remove_file(&self.socket));
+        Ok(())
+    }
+
+    /// Tells prober and resolver what is new.
+    fn feed(&mut self) {
+        if self.revision != Some(self.controller.revision()) {
+            self.revision = Some(self.controller.revision());
+            self.prober.set_targets(self.controller.targets());
+            self.resolver.set_targets(self.controller.addresses());
+        }
+    }
+
+    fn reconcile(&mut self) {
+        let result = self.controller.reconcile();
+        if let Err(error) = &result
+            && !self.retry
+        {
+            tracing::error!("the tables could not be brought up to date, trying again: {error:#}");
+        }
+        self.retry = result.is_err();
+    }
+
+    fn reload(&mut self) {
+        notify(&[sd_notify::NotifyState::Reloading]);
+        match self.controller.reload() {
+            Ok(writes) => tracing::info!(writes, "configuration reloaded"),
+            Err(error) => tracing::error!("configuration not reloaded, the old one stays in force: {error:#}"),
+        }
+        notify(&[sd_notify::NotifyState::Ready]);
+    }
+}
+
+/// One daemon for a state directory.
+fn lock(node: &Node) -> Result<Flock<File>> {
+    let path = node.state_directory.join("lock");
+    let file = File::create(&path).with_context(|| format!("{}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| anyhow!("another daemon runs with state directory {}", node.state_directory.display()))
+}
+
+/// Loads the program, over the tables of an earlier daemon if there are any.
+fn load(node: &Node, store: &Store) -> Result<(Loaded, Pins)> {
+    let secret = secret::of_node(node.hash_secret.as_deref(), store)?;
+    let pins = Pins::open(&node.pin_directory)?;
+    let options = LoadOptions {
+        sizes: sizes(node),
+        hash_key: secret::hash_key(&secret),
+        pins: Some(pins.clone()),
+        flows_writable: false,
+    };
+    let adopts = pins.check(&options)?;
+    let fingerprint = secret::fingerprint(&secret);
+    let plane = Loaded::load(&options)?;
+    let control = plane.tables().control;
+    match control.layout_version() {
+        // Fresh, or made by a daemon that was killed before it wrote anything.
+        0 => control.set_layout(LAYOUT_VERSION, fingerprint),
+        LAYOUT_VERSION => ensure!(
+            control.key_fingerprint() == fingerprint,
+            "the pinned tables were made with another hash secret; restore `node.hash_secret`, or run \
+             `evenkeel detach` (which ends all flows) and start again"
+        ),
+        other => anyhow::bail!(
+            "the pinned tables have layout {other}, this evenkeel needs {LAYOUT_VERSION}; run the version that made \
+             them, or `evenkeel detach` (which ends all flows) and start again"
+        ),
+    }
+    tracing::info!(adopted = adopts, pins = %node.pin_directory.display(), "tables are ready");
+    Ok((plane, pins))
+}
+
+/// Sizes of the tables for a node's limits.
+#[must_use]
+pub fn sizes(node: &Node) -> Sizes {
+    let limits = node.limits;
+    Sizes {
+        // Sixteen buckets of four for each service and each of two tables: room for ranges, and few collisions.
+        service_buckets: 2 * (limits.services as usize * 16).next_power_of_two().max(1024),
+        services: limits.services as usize + 1,
+        slots: limits.slots as usize,
+        destinations: limits.backends as usize + 1,
+        flow_buckets: node.flow_entries as usize / lb_common::flow::BUCKET_ENTRIES,
+    }
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!("systemd cannot be notified: {error}");
+    }
+}
