@@ -171,7 +171,7 @@ impl Environment for Maps {
 
     #[inline(always)]
     fn slot(&self, index: u32) -> Option<u32> {
-        maps::SLOTS.get(index).copied()
+        Some(maps::SLOTS.get(index / 2)?.slot(index))
     }
 
     #[inline(always)]

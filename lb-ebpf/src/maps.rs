@@ -7,7 +7,7 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Service,
-        ServiceBucket,
+        ServiceBucket, SlotPair,
     },
     flow::FlowBucket,
 };
@@ -21,8 +21,9 @@ pub(crate) static CONTROL: Array<Control, 1, MAPPED> = Array::new();
 pub(crate) static SERVICE_BUCKETS: Array<ServiceBucket, 1, MAPPED> = Array::new();
 #[btf_map]
 pub(crate) static SERVICES: Array<Service, 1, MAPPED> = Array::new();
+/// Two slots an element: the kernel rounds elements up to eight bytes.
 #[btf_map]
-pub(crate) static SLOTS: Array<u32, 1, MAPPED> = Array::new();
+pub(crate) static SLOTS: Array<SlotPair, 1, MAPPED> = Array::new();
 #[btf_map]
 pub(crate) static DESTINATIONS: Array<Destination, 1, MAPPED> = Array::new();
 #[btf_map]

@@ -21,6 +21,7 @@ pub mod http;
 pub mod names;
 pub mod namespace;
 pub mod process;
+pub mod scenario;
 pub mod servers;
 pub mod topology;
 pub mod wait;

@@ -16,7 +16,7 @@ pub use counters::{Counter, DestinationCounters, NodeCounters, PacketCounter, Re
 pub use destination::{Destination, DestinationState, Egress, GENERATION_BITS, NextHop};
 pub use service::{
     Entry, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, SERVICE_BUCKET_ENTRIES, Service, ServiceBucket, ServiceIdentity,
-    SlotRange,
+    SlotPair, SlotRange,
 };
 pub use word::{Word32, Word64};
 
@@ -31,7 +31,7 @@ pub mod map {
     pub const SERVICE_BUCKETS: &str = "SERVICE_BUCKETS";
     /// [`super::Service`] by service index.
     pub const SERVICES: &str = "SERVICES";
-    /// Destination ids of the schedulers' tables.
+    /// Destination ids of the schedulers' tables, as [`super::SlotPair`]s.
     pub const SLOTS: &str = "SLOTS";
     /// [`super::Destination`] by id.
     pub const DESTINATIONS: &str = "DESTINATIONS";

@@ -157,6 +157,20 @@ impl Service {
     }
 }
 
+/// Two neighbouring slots of the slot array: destination ids.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C, align(8))]
+pub struct SlotPair([Word32; 2]);
+
+impl SlotPair {
+    /// The slot with this index in the whole array.
+    #[inline(always)]
+    #[must_use]
+    pub fn slot(&self, index: u32) -> u32 {
+        self.0[(index & 1) as usize].load()
+    }
+}
+
 /// Entries in a bucket of the service table.
 pub const SERVICE_BUCKET_ENTRIES: usize = 4;
 
@@ -204,4 +218,5 @@ impl Entry {
 const _: () = {
     assert!(size_of::<Service>() == 64);
     assert!(size_of::<ServiceBucket>() == 64);
+    assert!(size_of::<SlotPair>() == 8);
 };

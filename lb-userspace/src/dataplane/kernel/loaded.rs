@@ -55,7 +55,7 @@ impl LoadOptions {
         [
             (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
             (map::SERVICES, sizes.services as u32),
-            (map::SLOTS, sizes.slots as u32),
+            (map::SLOTS, sizes.slots.div_ceil(2) as u32),
             (map::DESTINATIONS, sizes.destinations as u32),
             (map::DESTINATION_COUNTERS, sizes.destinations as u32),
             (map::FLOWS, sizes.flow_buckets as u32),

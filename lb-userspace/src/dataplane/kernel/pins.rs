@@ -18,7 +18,7 @@ use aya::maps::{MapInfo, MapType};
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, MAX_EGRESS, NodeCounters, ReplyBudget,
-        Service, ServiceBucket, map,
+        Service, ServiceBucket, SlotPair, map,
     },
     flow::FlowBucket,
 };
@@ -202,7 +202,7 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
         array(map::CONTROL, size_of::<Control>()),
         array(map::SERVICE_BUCKETS, size_of::<ServiceBucket>()),
         array(map::SERVICES, size_of::<Service>()),
-        array(map::SLOTS, 4),
+        array(map::SLOTS, size_of::<SlotPair>()),
         array(map::DESTINATIONS, size_of::<Destination>()),
         Shape { entries: MAX_EGRESS, ..array(map::EGRESS, size_of::<Egress>()) },
         // The kernel adds BPF_F_RDONLY_PROG to device maps.

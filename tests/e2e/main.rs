@@ -1,0 +1,5 @@
+//! End-to-end tests: real clients and servers in network namespaces, the real daemon and its XDP program between them.
+//!
+//! Each test prints in one line what it showed. Needs root, iproute2, ethtool, nginx, dnsmasq, dig, curl, wrk and iperf3.
+
+mod shares;
