@@ -19,8 +19,9 @@ fn check_shares(topology: &Topology, vip: IpAddr, weights: [u16; 3]) -> Result<(
     let _servers = nginx_everywhere(topology, &[80], None)?;
     let bpffs = Bpffs::mount()?;
     let service = Service::tcp("web", vip, 80, topology).weights(&weights);
-    let daemon =
-        Daemon::start(topology.balancer(), &bpffs, |paths| configuration(paths, topology, &[service.clone()]))?;
+    let daemon = Daemon::start(topology.balancer(), &bpffs, |paths| {
+        configuration(paths, topology, std::slice::from_ref(&service))
+    })?;
     wait_for_takers(&daemon, "web", &["b1", "b2", "b3"])?;
     let tally = connections(topology.client(), SocketAddr::new(vip, 80), CONNECTIONS, 32)?;
     assert_eq!(tally.failed(), 0, "{tally:?}");

@@ -92,11 +92,11 @@ impl Free {
         let mut free = [0; BUCKET_ENTRIES];
         let Some(control) = env.control() else { return Self(free) };
         let now = env.now();
-        for i in 0..BUCKET_ENTRIES {
-            let word = bucket.entries[i].word();
+        for (free, entry) in free.iter_mut().zip(&bucket.entries) {
+            let word = entry.word();
             // Both are far below 2^31, so the difference is negative if and only if the entry is within its time.
             let left = word.idle(now).wrapping_sub(control.longest_timeout(word.state_index()));
-            free[i] = left >> 31 ^ 1;
+            *free = left >> 31 ^ 1;
         }
         Self(free)
     }

@@ -13,7 +13,7 @@ pub mod key;
 pub use key::Key;
 
 use crate::{
-    abi::{AddressKind, Entry, MAX_SHAPES, Service, Shape, TableHeader},
+    abi::{AddressKind, Entry, Service, Shape, TableHeader},
     environment::Environment,
     parse::{Family, Parsed},
     wire::ip::Protocol,
@@ -54,11 +54,11 @@ pub fn by_shape<E: Environment>(env: &E, key: &Key) -> u32 {
     let Some(control) = env.control() else { return Entry::NONE };
     let header = control.active();
     let (count, shapes) = header.shapes_of(key.family);
-    for i in 0..MAX_SHAPES {
+    for (i, word) in shapes.iter().enumerate() {
         if i as u32 >= count {
             break;
         }
-        let shape = Shape::unpack(shapes[i].load());
+        let shape = Shape::unpack(word.load());
         if shape.kind as u8 != key.shape.kind as u8 {
             continue;
         }

@@ -3,7 +3,7 @@
 //! It is one thread's own and does no waiting of its own, so every change is whole before the next begins. What it is told
 //! (health, next hops, changes, the time) it takes from [`crate::supervisor`].
 //!
-//! - [`change`]: changes through the API. [`inputs`]: what the plan needs to know. [`report`]: answers.
+//! - [`change`]: changes through the API. `inputs`: what the plan needs to know. [`report`]: answers.
 
 pub mod change;
 mod drains;

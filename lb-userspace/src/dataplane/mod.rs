@@ -1,7 +1,7 @@
 //! The data path, from outside: where plans are carried out.
 //!
 //! [`DataPlane`] is what publishing needs; [`kernel::Loaded`] is the real one and [`fake::Fake`] one in memory. Both keep
-//! their tables in the same records, so [`publish`] is one function for both.
+//! their tables in the same records, so [`publish()`] is one function for both.
 
 pub mod explain;
 pub mod fake;

@@ -50,7 +50,10 @@ impl std::error::Error for PlanError {}
 
 /// Finished tables of the last plan, so that only what changed is computed.
 #[derive(Debug, Default)]
-pub struct Memo(HashMap<ServiceKey, (Vec<(BackendKey, u32, u32)>, u32, Arc<Vec<u32>>)>);
+pub struct Memo(HashMap<ServiceKey, Finished>);
+
+/// Members (backend, weight, destination id), size, and the table made from them.
+type Finished = (Vec<(BackendKey, u32, u32)>, u32, Arc<Vec<u32>>);
 
 struct Planner<'a> {
     tables: Slices<'a>,

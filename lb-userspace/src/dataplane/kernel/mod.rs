@@ -1,6 +1,6 @@
 //! The kernel's side: the loaded program and its maps. The only user of aya.
 //!
-//! - [`object`]: the compiled program. [`loaded`]: it in the kernel, and its maps in our memory ([`region`]).
+//! - [`object`]: the compiled program. [`loaded`]: it in the kernel, and its maps in our memory (`region`).
 //! - [`pins`]: what outlives the daemon, and whether it is ours. [`attach`]: the links to interfaces.
 //! - [`clock`]: the data path's time. [`grace`]: when nobody reads what was replaced.
 

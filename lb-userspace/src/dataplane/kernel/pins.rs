@@ -80,8 +80,7 @@ impl Pins {
             make_directory(&directory)?;
         }
         let kind = statfs(root).with_context(|| format!("{}", root.display()))?.filesystem_type();
-        #[expect(clippy::unnecessary_cast, reason = "the type of the field differs between architectures")]
-        let is_bpf = kind.0 as i64 & 0xffff_ffff == BPF_FS;
+        let is_bpf = kind.0 & 0xffff_ffff == BPF_FS;
         ensure!(
             is_bpf,
             "pin directory {} is not on a bpffs; mount one with `mount -t bpf bpf /sys/fs/bpf` or set \
