@@ -13,7 +13,7 @@ use crate::{
     service,
     verdict::{DropReason, PassReason, Stop, Verdict},
     wire::{
-        ip::{Fragment, is_martian_v4, is_martian_v6},
+        ip::{is_martian_v4, is_martian_v6},
         tcp::{ACK, RST, SYN},
     },
 };
@@ -21,9 +21,24 @@ use crate::{
 /// Decides over a packet and rewrites it.
 #[inline(always)]
 pub fn process<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Verdict {
+    process_with(env, frame, |frame| reply::reject(env, frame))
+}
+
+/// The same with a way of one's own to [`reply::reject`] a packet, which is rare work.
+#[inline(always)]
+pub fn process_with<E: Environment, F: Frame>(
+    env: &E,
+    frame: &mut F,
+    reject: impl FnOnce(&mut F) -> Result<(), DropReason>,
+) -> Verdict {
     match decide(env, frame) {
         Ok(verdict) => verdict,
-        Err(stop) => stop.into(),
+        Err(Stop::Pass(reason)) => Verdict::Pass(reason),
+        Err(Stop::Drop(reason)) => Verdict::Drop(reason),
+        Err(Stop::Reject) => match reject(frame) {
+            Ok(()) => Verdict::Transmit,
+            Err(reason) => Verdict::Drop(reason),
+        },
     }
 }
 
@@ -39,7 +54,7 @@ fn decide<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Result<Verdict, S
         Known::Not(stale) => admit(env, service, &packet, hash, stale)?,
     };
     let Some((id, destination)) = chosen else {
-        return no_backend(env, service, frame);
+        return Err(no_backend(service));
     };
     let verdict = dsr_l2::forward(env, destination, frame)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
@@ -53,8 +68,7 @@ fn judge<E: Environment>(env: &E, fault: Fault, packet: &Parsed) -> Stop {
     match fault {
         Fault::Pass(reason) => reason.into(),
         Fault::ForVip(reason) => {
-            // A later part of a datagram is the host's if the VIP has no service of its protocol.
-            let protocol = matches!(packet.fragment, Fragment::Later).then_some(packet.protocol);
+            let protocol = matches!(reason, DropReason::Fragment).then_some(packet.protocol);
             if service::is_vip(env, packet.family, &packet.destination, protocol) {
                 reason.into()
             } else {
@@ -67,9 +81,6 @@ fn judge<E: Environment>(env: &E, fault: Fault, packet: &Parsed) -> Stop {
 /// What no packet for a service may be, whether its flow is known or not.
 #[inline(always)]
 fn accept(packet: &Parsed) -> Result<(), DropReason> {
-    if !matches!(packet.fragment, Fragment::Whole) {
-        return Err(DropReason::Fragment);
-    }
     if packet.hop_limit == 0 {
         return Err(DropReason::Ttl);
     }
@@ -202,10 +213,9 @@ fn is_martian<E: Environment>(env: &E, packet: &Parsed) -> bool {
 
 /// What the service says about new flows that nobody can take.
 #[inline(always)]
-fn no_backend<E: Environment, F: Frame>(env: &E, service: &Service, frame: &mut F) -> Result<Verdict, Stop> {
-    if service.on_no_backend() != ON_NO_BACKEND_REJECT {
-        return Err(DropReason::NoBackend.into());
+fn no_backend(service: &Service) -> Stop {
+    match service.on_no_backend() {
+        ON_NO_BACKEND_REJECT => Stop::Reject,
+        _ => DropReason::NoBackend.into(),
     }
-    reply::reject(env, frame).map_err(Stop::from)?;
-    Ok(Verdict::Transmit)
 }

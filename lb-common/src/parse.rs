@@ -56,7 +56,8 @@ pub struct Parsed {
 pub enum Fault {
     /// It is the host's, whatever its destination is.
     Pass(PassReason),
-    /// It is dropped if its destination is a VIP, else the host's.
+    /// It is dropped if its destination is a VIP, else the host's. For [`DropReason::Fragment`] only a VIP with a service of its
+    /// protocol counts.
     ForVip(DropReason),
 }
 
@@ -159,7 +160,8 @@ fn parse_transport<F: Frame>(frame: &F, protocol: u8, packet: &mut Parsed) -> Re
         17 => Protocol::Udp,
         _ => return Err(Fault::Pass(PassReason::OtherProtocol)),
     };
-    if matches!(packet.fragment, Fragment::Later) {
+    // Before the transport header: later parts have none, and a datagram's parts must all fare alike.
+    if !matches!(packet.fragment, Fragment::Whole) {
         return Err(Fault::ForVip(DropReason::Fragment));
     }
     let malformed = Fault::ForVip(DropReason::Malformed);
@@ -171,7 +173,7 @@ fn parse_transport<F: Frame>(frame: &F, protocol: u8, packet: &mut Parsed) -> Re
             packet.tcp_flags = tcp.flags;
         }
         Protocol::Udp => {
-            let udp = udp::parse(frame, packet.transport, packet.end, packet.fragment).ok_or(malformed)?;
+            let udp = udp::parse(frame, packet.transport, packet.end).ok_or(malformed)?;
             packet.ports = udp.ports;
             packet.destination_port = udp.destination_port;
         }

@@ -34,6 +34,14 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $text,)* }
             }
 
+            /// The reason with this number; the last one for a number that none has.
+            #[inline(always)]
+            #[must_use]
+            pub const fn from_number(number: u32) -> Self {
+                $(if number == Self::$variant as u32 { return Self::$variant; })*
+                Self::ALL[Self::ALL.len() - 1]
+            }
+
             /// What it means, in one line for people.
             #[must_use]
             pub const fn help(self) -> &'static str {
@@ -76,6 +84,8 @@ pub enum Stop {
     Pass(PassReason),
     /// It is discarded.
     Drop(DropReason),
+    /// It is refused with a packet of the node's own.
+    Reject,
 }
 
 impl From<PassReason> for Stop {
@@ -89,15 +99,5 @@ impl From<DropReason> for Stop {
     #[inline(always)]
     fn from(reason: DropReason) -> Self {
         Self::Drop(reason)
-    }
-}
-
-impl From<Stop> for Verdict {
-    #[inline(always)]
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::Pass(reason) => Self::Pass(reason),
-            Stop::Drop(reason) => Self::Drop(reason),
-        }
     }
 }

@@ -24,6 +24,7 @@ mod programs {
     };
 
     use crate::{
+        apart,
         context::{self, Context, Maps},
         maps,
     };
@@ -33,7 +34,7 @@ mod programs {
         let mut frame = Context::new(xdp.ctx);
         let env = Maps { ingress: frame.ingress() };
         let bytes = frame.len() as u64;
-        let mut verdict = packet::process(&env, &mut frame);
+        let mut verdict = packet::process_with(&env, &mut frame, |_| apart::rejected(apart::reject(xdp.ctx)));
         let action = match verdict {
             Verdict::Transmit => xdp_action::XDP_TX,
             Verdict::Redirect(egress) => match maps::EGRESS_DEVICES.redirect(egress, 0) {

@@ -12,7 +12,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`DropReason::Neighbour`] if the next hop is not resolved.
+/// [`DropReason::Neighbour`] if the next hop is not resolved, [`DropReason::Egress`] if its interface is not known.
 #[inline(always)]
 pub fn forward<E: Environment, F: Frame>(
     env: &E,
@@ -24,6 +24,9 @@ pub fn forward<E: Environment, F: Frame>(
         return Err(DropReason::Neighbour);
     }
     let egress = env.egress(next_hop.egress).ok_or(DropReason::Tables)?;
+    if egress.ifindex() == 0 {
+        return Err(DropReason::Egress);
+    }
     let header = frame.window::<{ ethernet::HEADER }>(0).ok_or(DropReason::Tables)?;
     ethernet::set_addresses(header, next_hop.mac, egress.source_mac());
     if egress.ifindex() == env.ingress() { Ok(Verdict::Transmit) } else { Ok(Verdict::Redirect(next_hop.egress)) }

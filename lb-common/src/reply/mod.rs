@@ -25,7 +25,7 @@ use checked::Checked;
 /// [`REPLIES_PER_SECOND`].
 ///
 /// The packet is parsed again, so that nothing of it need be kept for this on the way of other packets.
-#[inline(never)]
+#[inline(always)]
 pub fn reject<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Result<(), DropReason> {
     let mut packet = Parsed::new();
     parse(frame, &mut packet).map_err(|_| DropReason::Malformed)?;

@@ -4,7 +4,6 @@
 //!  0 source port   2 destination port   4 length   6 checksum
 //! ```
 
-use super::ip::Fragment;
 use crate::frame::{Frame, Window};
 
 /// Length of the header.
@@ -19,14 +18,12 @@ pub struct Udp {
     pub destination_port: u16,
 }
 
-/// Reads the header at `at`; `None` where header or stated length do not fit between `at` and `end`. The length is that
-/// of the whole datagram, so a fragment's may be larger than what is here.
+/// Reads the header at `at`; `None` where header or stated length do not fit between `at` and `end`.
 #[inline(always)]
-pub fn parse<F: Frame>(frame: &F, at: usize, end: usize, fragment: Fragment) -> Option<Udp> {
+pub fn parse<F: Frame>(frame: &F, at: usize, end: usize) -> Option<Udp> {
     let header = frame.window::<HEADER>(at)?;
     let length = header.be16(4) as usize;
-    let fits = at + length <= end || matches!(fragment, Fragment::First);
-    if at + HEADER > end || length < HEADER || !fits {
+    if length < HEADER || at + length > end {
         return None;
     }
     Some(Udp { ports: header.word(0), destination_port: header.be16(2) })
