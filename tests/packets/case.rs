@@ -1,0 +1,74 @@
+//! Rows of the table.
+
+use lb_common::{
+    flow::FlowState,
+    verdict::{DropReason, PassReason},
+};
+
+use crate::{
+    wire::Wire,
+    world::{Backend, Service, State},
+};
+
+/// One row: what is shown, on which configuration, by which packets.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) what: String,
+    pub(crate) services: Vec<Service>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One step of a row.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// A packet arrives.
+    Packet(Vec<u8>, Expect),
+    /// So many seconds pass, for all flows.
+    Wait(u32),
+    /// A service (from 0) gets other slots.
+    Slots(usize, Vec<Backend>),
+    /// A destination changes its state.
+    State(usize, Backend, State),
+    /// The flow table holds exactly these flows, in any order.
+    Flows(Vec<(FlowState, Backend)>),
+    /// A backend has counted so many flows given to it, and so many ended, over all services.
+    Counted { backend: Backend, new: u64, closed: u64 },
+    /// So many flows went untracked, and so many entries were evicted, since the row began.
+    Table { untracked: u64, evicted: u64 },
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// Forwarded: the two MAC addresses change, and not a byte else.
+    To(Backend),
+    /// To the host, unmodified, for this reason.
+    Pass(PassReason),
+    /// To the host, unmodified; the catalogue does not say under which name.
+    Host,
+    /// Discarded for this reason.
+    Drop(DropReason),
+    /// Answered with this frame.
+    Reply(Vec<u8>),
+}
+
+/// A row.
+pub(crate) fn case(what: impl Into<String>, services: &[Service], steps: impl IntoIterator<Item = Step>) -> Case {
+    Case { what: what.into(), services: services.to_vec(), steps: steps.into_iter().collect() }
+}
+
+/// A packet arrives.
+pub(crate) fn send(wire: &Wire, expect: Expect) -> Step {
+    Step::Packet(wire.frame(), expect)
+}
+
+/// A frame arrives.
+pub(crate) fn send_bytes(frame: Vec<u8>, expect: Expect) -> Step {
+    Step::Packet(frame, expect)
+}
+
+pub(crate) use DropReason::{ExtensionHeaders, Fragment, Malformed, Martian, NoBackend, Ttl};
+pub(crate) use Expect::{Drop, Host, Pass, Reply, To};
+pub(crate) use FlowState::{Closing, Established, Setup, Udp, UdpSingle};
+pub(crate) use PassReason::{NotIp, NotParsed, NotServed, OtherProtocol};
+pub(crate) use Step::{Counted, Flows, Slots, Table, Wait};

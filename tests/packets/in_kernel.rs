@@ -1,0 +1,96 @@
+//! The loaded program, run by `BPF_PROG_TEST_RUN`.
+
+use evenkeel::dataplane::kernel::{LoadOptions, Loaded};
+use lb_common::{
+    abi::{DestinationCounters, DestinationState, NodeCounters, SlotRange},
+    flow::FlowWord,
+    memory::{Constants, Sizes, Slices},
+};
+
+use crate::machine::{Action, INGRESS, Machine, hash_key};
+
+/// The real program with maps of its own, which end with this value.
+pub(crate) struct InKernel {
+    loaded: Loaded,
+}
+
+impl InKernel {
+    /// `None` where programs cannot be loaded because this is not root.
+    pub(crate) fn new(sizes: Sizes) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: loading the program needs root");
+            return None;
+        }
+        let options = LoadOptions { sizes, hash_key: hash_key(), pins: None, flows_writable: true };
+        Some(Self { loaded: Loaded::load(&options).expect("the kernel takes the program") })
+    }
+}
+
+impl Machine for InKernel {
+    const NAME: &'static str = "kernel";
+    /// `BPF_PROG_TEST_RUN` wants an Ethernet header.
+    const SHORTEST: usize = 14;
+
+    fn reset(&mut self) {
+        let tables = self.loaded.tables();
+        for entry in tables.flows.iter().flat_map(|bucket| &bucket.entries) {
+            entry.store(0, FlowWord::EMPTY);
+        }
+        for destination in tables.destinations {
+            destination.set_state(DestinationState::default());
+            destination.set_next_hop(lb_common::abi::NextHop::default());
+        }
+        for service in tables.services {
+            service.set_slots(SlotRange::default());
+            service.clear();
+        }
+    }
+
+    fn tables(&self) -> Slices<'_> {
+        self.loaded.tables()
+    }
+
+    fn constants(&self) -> Constants {
+        self.loaded.constants()
+    }
+
+    fn set_device(&mut self, egress: u32, ifindex: u32) {
+        self.loaded.set_device(egress, ifindex).expect("the loopback can stand in for any device");
+    }
+
+    fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
+        let (action, bytes) = self.loaded.run(frame, Some(INGRESS)).expect("the kernel runs the program");
+        let action = match action {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            3 => Action::Transmit,
+            4 => Action::Redirect,
+            other => panic!("XDP action {other}"),
+        };
+        (action, bytes)
+    }
+
+    fn now(&self) -> u32 {
+        self.loaded.now().expect("the clock program runs")
+    }
+
+    /// The kernel's clock cannot be set, so every flow grows older instead.
+    fn advance(&mut self, ticks: u32) {
+        let now = self.now();
+        for entry in self.loaded.tables().flows.iter().flat_map(|bucket| &bucket.entries) {
+            let word = entry.word();
+            if let Some(state) = word.state() {
+                let seen = now.wrapping_sub(word.idle(now)).wrapping_sub(ticks);
+                entry.refresh(word.refreshed(state, seen));
+            }
+        }
+    }
+
+    fn node_counters(&self) -> NodeCounters {
+        self.loaded.node_counters().expect("the counters are readable")
+    }
+
+    fn destination_counters(&self, id: u32) -> DestinationCounters {
+        self.loaded.destination_counters(id).expect("the counters are readable")
+    }
+}

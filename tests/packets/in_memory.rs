@@ -1,0 +1,120 @@
+//! The packet function in this process, over vectors.
+
+use std::collections::BTreeSet;
+
+use evenkeel::dataplane::kernel::Clock;
+use lb_common::{
+    abi::{DestinationCounters, NodeCounters},
+    account,
+    flow::TICK_MASK,
+    memory::{Constants, Packet, Sizes, Slices, Tables},
+    packet,
+    verdict::{DropReason, PassReason, Verdict},
+};
+
+use crate::machine::{Action, INGRESS, Machine, hash_key};
+
+/// Shortly before the clock of 24 bits begins again, so that time-outs reach over its end.
+const START: u32 = TICK_MASK - 50;
+
+/// Tables in vectors and a clock that is stepped.
+pub(crate) struct InMemory {
+    tables: Tables,
+    /// Egress indices that have a device; the kernel's device map in the program's place.
+    devices: BTreeSet<u32>,
+    sizes: Sizes,
+    now: u32,
+    constants: Constants,
+}
+
+impl InMemory {
+    pub(crate) fn new(sizes: Sizes) -> Self {
+        let clock = Clock::of_this_kernel().expect("the coarse clock's resolution is readable");
+        let constants = Constants { hash_key: hash_key(), ticks_per_second: clock.ticks_per_second() };
+        Self { tables: Tables::new(sizes), devices: BTreeSet::new(), sizes, now: START, constants }
+    }
+}
+
+impl Machine for InMemory {
+    const NAME: &'static str = "memory";
+    const SHORTEST: usize = 0;
+
+    fn reset(&mut self) {
+        self.tables = Tables::new(self.sizes);
+        self.now = START;
+    }
+
+    fn tables(&self) -> Slices<'_> {
+        self.tables.slices()
+    }
+
+    fn constants(&self) -> Constants {
+        self.constants
+    }
+
+    fn set_device(&mut self, egress: u32, _: u32) {
+        self.devices.insert(egress);
+    }
+
+    fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
+        let view = self.tables.view(self.constants, self.now, INGRESS);
+        let mut packet = Packet::new(frame);
+        let mut verdict = packet::process(&view, &mut packet);
+        // What `bpf_redirect_map` says of an empty place, and what the program's entry point makes of it.
+        if matches!(verdict, Verdict::Redirect(egress) if !self.devices.contains(&egress)) {
+            verdict = Verdict::Drop(DropReason::Egress);
+        }
+        account::book(view.node_counters, verdict, frame.len() as u64);
+        let action = match verdict {
+            Verdict::Transmit => Action::Transmit,
+            Verdict::Redirect(_) => Action::Redirect,
+            Verdict::Pass(_) => Action::Pass,
+            Verdict::Drop(_) => Action::Drop,
+        };
+        (action, packet.into_bytes())
+    }
+
+    fn now(&self) -> u32 {
+        self.now & TICK_MASK
+    }
+
+    fn advance(&mut self, ticks: u32) {
+        self.now += ticks;
+    }
+
+    fn node_counters(&self) -> NodeCounters {
+        copy_node(self.tables.node_counters())
+    }
+
+    fn destination_counters(&self, id: u32) -> DestinationCounters {
+        let counters = &self.tables.destination_counters()[id as usize];
+        let copy = DestinationCounters::default();
+        copy.forwarded.packets.add(counters.forwarded.packets.get());
+        copy.forwarded.bytes.add(counters.forwarded.bytes.get());
+        copy.flows_new.add(counters.flows_new.get());
+        copy.flows_closed.add(counters.flows_closed.get());
+        copy
+    }
+}
+
+fn copy_node(node: &NodeCounters) -> NodeCounters {
+    let copy = NodeCounters::default();
+    for (to, from) in
+        [(&copy.received, &node.received), (&copy.transmitted, &node.transmitted), (&copy.redirected, &node.redirected)]
+    {
+        to.packets.add(from.packets.get());
+        to.bytes.add(from.bytes.get());
+    }
+    copy.replies.add(node.replies.get());
+    copy.flows_created.add(node.flows_created.get());
+    copy.flows_evicted.add(node.flows_evicted.get());
+    copy.flows_displaced.add(node.flows_displaced.get());
+    copy.flows_untracked.add(node.flows_untracked.get());
+    for reason in PassReason::ALL {
+        copy.passed(*reason).add(node.passed(*reason).get());
+    }
+    for reason in DropReason::ALL {
+        copy.dropped(*reason).add(node.dropped(*reason).get());
+    }
+    copy
+}

@@ -1,0 +1,241 @@
+//! Configurations: services, their backends, and how they get into tables.
+
+use std::net::IpAddr;
+
+use lb_common::{
+    abi::{
+        DestinationState, LAYOUT_VERSION, NextHop, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, ServiceIdentity, SlotRange,
+    },
+    flow::FlowState,
+    parse::Family,
+    service::builder::{self, Rule},
+    wire::ip::Protocol,
+};
+
+use crate::machine::{INGRESS, Machine};
+
+/// The interface that packets come from and that leads to [`Backend::A`] to [`Backend::C`].
+pub(crate) const NEAR_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xee];
+/// The interface that leads to [`Backend::Far`].
+pub(crate) const FAR_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xff];
+/// An interface index that packets do not come from.
+const FAR: u32 = 77;
+
+/// Servers. Every service has a destination for each, in its slots or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Backend {
+    A,
+    B,
+    C,
+    /// Behind another interface than the clients.
+    Far,
+    /// Its next hop is not resolved.
+    Unresolved,
+    /// Its egress index has neither a record nor a device.
+    Gone,
+}
+
+pub(crate) use Backend::{A, B, C};
+
+impl Backend {
+    pub(crate) const ALL: [Self; 6] = [Self::A, Self::B, Self::C, Self::Far, Self::Unresolved, Self::Gone];
+
+    /// Its MAC address.
+    pub(crate) fn mac(self) -> [u8; 6] {
+        [0x02, 0, 0, 0xbe, 0, self as u8 + 1]
+    }
+
+    /// The egress index that leads to it; 0: none.
+    pub(crate) fn egress(self) -> u32 {
+        match self {
+            Self::A | Self::B | Self::C => 1,
+            Self::Far => 2,
+            Self::Unresolved => 0,
+            Self::Gone => 3,
+        }
+    }
+
+    /// MAC address of the interface that leads to it.
+    pub(crate) fn egress_mac(self) -> [u8; 6] {
+        if self == Self::Far { FAR_MAC } else { NEAR_MAC }
+    }
+
+    /// Its destination id in a service (from 0).
+    pub(crate) fn id(self, service: usize) -> u32 {
+        (1 + service * Self::ALL.len()) as u32 + self as u32
+    }
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    /// Address, or address and prefix length.
+    pub(crate) vip: &'static str,
+    pub(crate) protocol: Protocol,
+    pub(crate) ports: (u16, u16),
+    pub(crate) slots: Vec<Backend>,
+    pub(crate) reject: bool,
+    /// Seconds, by [`FlowState::ALL`].
+    pub(crate) timeouts: [u32; 5],
+}
+
+impl Service {
+    fn new(protocol: Protocol, vip: &'static str, first: u16, last: u16, slots: &[Backend]) -> Self {
+        // The defaults of line 14.
+        let timeouts = [60, 900, 10, 30, 120];
+        Self { vip, protocol, ports: (first, last), slots: slots.to_vec(), reject: false, timeouts }
+    }
+
+    /// A TCP service.
+    pub(crate) fn tcp(vip: &'static str, port: u16, slots: &[Backend]) -> Self {
+        Self::new(Protocol::Tcp, vip, port, port, slots)
+    }
+
+    /// A UDP service.
+    pub(crate) fn udp(vip: &'static str, port: u16, slots: &[Backend]) -> Self {
+        Self::new(Protocol::Udp, vip, port, port, slots)
+    }
+
+    /// The same for a range of ports.
+    pub(crate) fn ports(mut self, first: u16, last: u16) -> Self {
+        self.ports = (first, last);
+        self
+    }
+
+    /// The same with policy `reject`.
+    pub(crate) fn rejecting(mut self) -> Self {
+        self.reject = true;
+        self
+    }
+
+    /// The same with time-outs in seconds.
+    pub(crate) fn timeouts(mut self, timeouts: [u32; 5]) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    fn prefix(&self) -> (Family, [u32; 4], u8) {
+        let (address, length) = self.vip.split_once('/').unwrap_or((self.vip, ""));
+        match address.parse().expect("an address") {
+            IpAddr::V4(address) => {
+                let words = [u32::from_ne_bytes(address.octets()), 0, 0, 0];
+                (Family::V4, words, length.parse().unwrap_or(32))
+            }
+            IpAddr::V6(address) => {
+                let octets = address.octets();
+                let word = |i: usize| u32::from_ne_bytes(octets[4 * i..][..4].try_into().expect("four bytes"));
+                (Family::V6, std::array::from_fn(word), length.parse().unwrap_or(128))
+            }
+        }
+    }
+
+    fn identity(&self) -> ServiceIdentity {
+        let (family, _, prefix_length) = self.prefix();
+        ServiceIdentity {
+            first_port: self.ports.0,
+            last_port: self.ports.1,
+            protocol: self.protocol,
+            prefix_length,
+            family,
+            on_no_backend: if self.reject { ON_NO_BACKEND_REJECT } else { ON_NO_BACKEND_DROP },
+        }
+    }
+}
+
+/// Slots set aside for each service: two ranges, so that a new one is never written over the one in force.
+const SLOTS_EACH: u32 = 16;
+
+/// Empties a machine and writes a configuration.
+pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
+    machine.reset();
+    for (egress, mac, ifindex) in [(1, NEAR_MAC, INGRESS), (2, FAR_MAC, FAR)] {
+        // The kernel wants a device that is there; which one does not matter where nothing is sent.
+        machine.set_device(egress, INGRESS);
+        machine.tables().egress[egress as usize].set(mac, ifindex, 1500);
+    }
+    machine.tables().control.set_layout(LAYOUT_VERSION, 1);
+    set_timeouts(machine, services);
+    for (index, service) in services.iter().enumerate() {
+        set_destinations(machine, index);
+        machine.tables().services[index + 1].set_identity(&service.prefix().1, service.identity());
+        set_slots(machine, index, &service.slots);
+    }
+    switch_table(machine, services);
+}
+
+fn set_timeouts(machine: &impl Machine, services: &[Service]) {
+    let rate = machine.constants().ticks_per_second;
+    for (i, state) in FlowState::ALL.into_iter().enumerate() {
+        let longest = services.iter().map(|service| service.timeouts[i]).max().unwrap_or(0);
+        machine.tables().control.set_longest_timeout(state, longest * rate);
+        for (index, service) in services.iter().enumerate() {
+            machine.tables().services[index + 1].set_timeout(state, service.timeouts[i] * rate);
+        }
+    }
+}
+
+fn set_destinations(machine: &impl Machine, service: usize) {
+    for backend in Backend::ALL {
+        let destination = &machine.tables().destinations[backend.id(service) as usize];
+        destination.set_address(&[u32::from_ne_bytes([10, 0, 0, backend as u8 + 1]), 0, 0, 0], 80);
+        let mac = NextHop::mac_word(backend.mac());
+        destination.set_next_hop(NextHop { mac, egress: backend.egress() });
+        set_state(machine, service, backend, State::default());
+    }
+}
+
+/// What a destination does, and how often its id was given away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct State {
+    pub(crate) keeps: bool,
+    pub(crate) takes: bool,
+    pub(crate) generation: u16,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { keeps: true, takes: true, generation: 1 }
+    }
+}
+
+/// Changes a destination's state.
+pub(crate) fn set_state(machine: &impl Machine, service: usize, backend: Backend, state: State) {
+    machine.tables().destinations[backend.id(service) as usize].set_state(DestinationState {
+        generation: state.generation,
+        keeps_flows: state.keeps,
+        takes_flows: state.takes,
+        service: service as u32 + 1,
+    });
+}
+
+/// Switches a service (from 0) to other slots.
+pub(crate) fn set_slots(machine: &impl Machine, service: usize, slots: &[Backend]) {
+    let ids: Vec<u32> = slots.iter().map(|backend| backend.id(service)).collect();
+    let first = 2 * SLOTS_EACH * service as u32;
+    let in_force = machine.tables().services[service + 1].slots().offset;
+    set_slots_at(machine, service, if in_force == first { first + SLOTS_EACH } else { first }, &ids);
+}
+
+/// The same with destination ids, in a range of slots of the caller's choice.
+pub(crate) fn set_slots_at(machine: &impl Machine, service: usize, offset: u32, ids: &[u32]) {
+    let tables = machine.tables();
+    for (slot, id) in tables.slots[offset as usize..].iter().zip(ids) {
+        slot.store(*id);
+    }
+    tables.services[service + 1].set_slots(SlotRange { offset, size: ids.len() as u32 });
+}
+
+fn switch_table(machine: &impl Machine, services: &[Service]) {
+    let rules: Vec<Rule> = services.iter().enumerate().map(|(index, service)| rule(index, service)).collect();
+    let tables = machine.tables();
+    let half = tables.service_buckets.len() / 2;
+    let table = builder::build(&rules, &machine.constants().hash_key, half).expect("the services fit");
+    table.write(tables.control.inactive(), tables.service_buckets, 0);
+    tables.control.switch();
+}
+
+fn rule(index: usize, service: &Service) -> Rule {
+    let (family, prefix, prefix_length) = service.prefix();
+    let (first_port, last_port) = service.ports;
+    Rule { index: index as u32 + 1, family, prefix, prefix_length, protocol: service.protocol, first_port, last_port }
+}
