@@ -2,6 +2,7 @@
 //!
 //! The way of a change is one direction: *source* ([`config`], [`api`], [`state`]) → desired state → [`plan`] (a pure
 //! function) → [`dataplane`] (publish). Health ([`health`], [`probe`]) and next hops ([`neighbour`]) are inputs to the plan.
+#![deny(unsafe_code)]
 
 pub mod api;
 pub mod cli;
