@@ -11,7 +11,8 @@
 //! (or a later writer) that meets the check of one flow beside the word of another computes a value that matches no
 //! flow but by a chance of 2^-64, and takes the entry for somebody else's. No order of the two stores is needed, and
 //! no lock. Refreshing state and time changes only bits outside of the identity, so it is one store of the word; if it
-//! races with a replacement, the entry matches nobody and the flow that lost it is inserted again by its next packet.
+//! races with a replacement, the entry matches nobody and its flow is inserted again by its next packet. Where both
+//! flows go to one destination it matches the new one, which then has the other's state and time until its next packet.
 //! The trick is known from lockless hash tables of chess programs (Hyatt and Mann, ICGA Journal 25(1), 2002).
 
 use crate::abi::Word64;
@@ -21,6 +22,9 @@ use super::{BUCKET_ENTRIES, ENTRY_BYTES, FlowState};
 /// Mask of the clock in an entry.
 pub const TICK_MASK: u32 = (1 << TICK_BITS) - 1;
 const TICK_BITS: u32 = 24;
+/// An entry may be stamped so many ticks later than the clock that it is judged by: another CPU wrote it after this one
+/// had read its clock, and a CPU can stand still in between (an interrupt, or its hypervisor).
+pub const SKEW_TICKS: u32 = 1 << 10;
 const STATE_SHIFT: u32 = TICK_BITS;
 const GENERATION_SHIFT: u32 = STATE_SHIFT + 4;
 const DESTINATION_SHIFT: u32 = GENERATION_SHIFT + crate::abi::GENERATION_BITS;
@@ -104,11 +108,19 @@ impl FlowWord {
         (self.0 >> STATE_SHIFT & 7) as usize
     }
 
-    /// Ticks since the last packet.
+    /// Ticks since the last packet; negative, but not below -[`SKEW_TICKS`], if it came to a CPU whose clock is ahead.
     #[inline(always)]
     #[must_use]
+    pub const fn age(self, now: u32) -> i32 {
+        let ahead = now.wrapping_add(SKEW_TICKS).wrapping_sub(self.0 as u32) & TICK_MASK;
+        ahead as i32 - SKEW_TICKS as i32
+    }
+
+    /// Ticks since the last packet.
+    #[must_use]
     pub const fn idle(self, now: u32) -> u32 {
-        now.wrapping_sub(self.0 as u32) & TICK_MASK
+        let age = self.age(now);
+        if age < 0 { 0 } else { age as u32 }
     }
 
     /// The same flow in another state at another time.

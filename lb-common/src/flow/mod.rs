@@ -12,7 +12,7 @@ pub mod room;
 pub mod state;
 pub mod table;
 
-pub use entry::{FlowBucket, FlowEntry, FlowWord, TICK_MASK};
+pub use entry::{FlowBucket, FlowEntry, FlowWord, SKEW_TICKS, TICK_MASK};
 pub use state::FlowState;
 pub use table::{Placement, find, insert};
 

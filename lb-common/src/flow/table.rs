@@ -84,18 +84,19 @@ pub fn insert<E: Environment>(env: &E, hash: FlowHash, word: FlowWord) -> Placem
 /// Which entries of a bucket are free: not used, or idle for longer than any service allows. Each is 0 or 1, computed without
 /// a branch: the verifier would follow every combination.
 #[derive(Clone, Copy)]
-pub(super) struct Free([u32; BUCKET_ENTRIES]);
+struct Free([u32; BUCKET_ENTRIES]);
 
 impl Free {
     #[inline(always)]
-    pub(super) fn of<E: Environment>(env: &E, bucket: &FlowBucket) -> Self {
+    fn of<E: Environment>(env: &E, bucket: &FlowBucket) -> Self {
         let mut free = [0; BUCKET_ENTRIES];
         let Some(control) = env.control() else { return Self(free) };
         let now = env.now();
         for (free, entry) in free.iter_mut().zip(&bucket.entries) {
             let word = entry.word();
             // Both are far below 2^31, so the difference is negative if and only if the entry is within its time.
-            let left = word.idle(now).wrapping_sub(control.longest_timeout(word.state_index()));
+            let left = (word.age(now) as u32).wrapping_sub(control.longest_timeout(word.state_index()));
+            // Just before the clock wraps an unused entry has a negative age: then it is found on the closer look.
             *free = left >> 31 ^ 1;
         }
         Self(free)
@@ -108,7 +109,7 @@ impl Free {
 
     /// Writes a flow into the first free entry.
     #[inline(always)]
-    pub(super) fn take(self, bucket: &FlowBucket, tag: u64, word: FlowWord) -> bool {
+    fn take(self, bucket: &FlowBucket, tag: u64, word: FlowWord) -> bool {
         for i in 0..BUCKET_ENTRIES {
             if self.0[i] != 0 {
                 bucket.entries[i].store(tag, word);
@@ -123,5 +124,5 @@ impl Free {
 #[inline(always)]
 #[must_use]
 pub const fn is_expired(word: FlowWord, now: u32, timeout: u32) -> bool {
-    word.idle(now) >= timeout
+    word.age(now) >= timeout as i32
 }
