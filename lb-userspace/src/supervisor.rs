@@ -32,7 +32,7 @@ use crate::{
         model::{Config, Node},
     },
     controller::{Controller, Parts},
-    dataplane::kernel::{LoadOptions, Loaded, Pins},
+    dataplane::kernel::{LoadOptions, Loaded, Pins, grace},
     neighbour::Resolver,
     probe::Prober,
     state::{Store, secret},
@@ -185,6 +185,10 @@ fn load(node: &Node, store: &Store) -> Result<(Loaded, Pins)> {
     let adopts = pins.check(&options)?;
     let fingerprint = secret::fingerprint(&secret);
     let plane = Loaded::load(&options)?;
+    if adopts {
+        // The daemon before may have been killed between a replacement and its grace period.
+        grace::wait()?;
+    }
     let control = plane.tables().control;
     match control.layout_version() {
         // Fresh, or made by a daemon that was killed before it wrote anything.

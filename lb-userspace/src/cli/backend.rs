@@ -14,8 +14,6 @@ use crate::{
     config::model::AdminState,
 };
 
-/// Changes made here survive a restart of the daemon and are marked with `*`
-/// in `evenkeel status`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// The backends of all services or of one.

@@ -7,8 +7,6 @@ use clap::Args;
 use super::output;
 use crate::config;
 
-/// Prints every problem as `FILE:LINE:COLUMN: reason; remedy` and exits with 2
-/// if there is one.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The configuration file.
@@ -26,7 +24,7 @@ pub(super) fn main(arguments: &Arguments, json: bool) -> anyhow::Result<()> {
                     &serde_json::json!({ "services": services, "backends": backends, "problems": [] }),
                 );
             }
-            output::print(&format!("{}: good, {services} services with {backends} backends", arguments.file.display()));
+            output::print(&format!("{}: good; services: {services}, backends: {backends}", arguments.file.display()));
             Ok(())
         }
         Err(error) => {

@@ -5,8 +5,6 @@ use clap_complete::Shell;
 
 use super::Cli;
 
-/// For example: evenkeel completions bash
-///   > /etc/bash_completion.d/evenkeel
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The shell.

@@ -11,9 +11,6 @@ use clap::Args;
 use super::output;
 use crate::{config, dataplane::kernel::Pins};
 
-/// The clean uninstall: packets for VIPs go to the host from now on, and all
-/// flows are forgotten. The daemon must be stopped first. State made at run
-/// time stays in the state directory.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Configuration file that names the pin directory.

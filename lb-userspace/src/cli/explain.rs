@@ -14,12 +14,10 @@ use crate::{
     config::model::Protocol,
 };
 
-/// Runs the data path's own code over the present tables, without a trace:
-/// nothing is counted and no flow is made.
-///
-/// For example: evenkeel explain --proto tcp
-///   --src '[2001:db8::7]:40000' --dst '[2001:db8:ff::10]:80'
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "evenkeel explain --proto <tcp|udp> --src <ADDRESS:PORT>\n                        --dst <ADDRESS:PORT> [OPTIONS]"
+)]
 pub(super) struct Arguments {
     /// Transport protocol.
     #[arg(long)]

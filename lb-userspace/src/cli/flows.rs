@@ -10,8 +10,6 @@ use super::{
 };
 use crate::api::{client::segment, model::Flows};
 
-/// The flow table holds a keyed tag in place of a client's address; to find
-/// the flow of an address, ask `evenkeel explain`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Only flows of this service.

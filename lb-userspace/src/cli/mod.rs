@@ -67,8 +67,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon in the foreground.
+    ///
+    /// Runs until SIGTERM or SIGINT; forwarding goes on after that, and a new daemon takes over where this one stopped. SIGHUP
+    /// reads the configuration again. Tells systemd when it is ready. RUST_LOG=debug shows more.
     Run(run::Arguments),
     /// Check a configuration file without touching anything.
+    ///
+    /// Prints every problem as `FILE:LINE:COLUMN: reason; remedy` and exits with 2 if there is one.
     Check(check::Arguments),
     /// Show what is served, what is down and why, and what is dropped.
     Status,
@@ -76,15 +81,28 @@ enum Command {
     #[command(subcommand)]
     Service(service::Command),
     /// Show and change backends.
+    ///
+    /// Changes made here survive a restart of the daemon and are marked with `*` in `evenkeel status`.
     #[command(subcommand)]
     Backend(backend::Command),
     /// Show live flows.
+    ///
+    /// The flow table holds a keyed tag in place of a client's address; to find the flow of an address, ask `evenkeel explain`.
     Flows(flows::Arguments),
     /// Tell what would happen to a packet, by the data path's own code.
+    ///
+    /// Runs it over the present tables without a trace: nothing is counted and no flow is made.
+    ///
+    /// For example: evenkeel explain --proto tcp --src '[2001:db8::7]:40000' --dst '[2001:db8:ff::10]:80'
     Explain(explain::Arguments),
     /// Take the program off all interfaces and remove all pins.
+    ///
+    /// The clean uninstall: packets for VIPs go to the host from then on, and all flows are forgotten. The daemon must be
+    /// stopped first. State made at run time stays in the state directory.
     Detach(detach::Arguments),
     /// Print a completion script for a shell.
+    ///
+    /// For example: evenkeel completions bash > /etc/bash_completion.d/evenkeel
     Completions(completions::Arguments),
     /// Print the JSON schema of the configuration file.
     Schema,
@@ -186,9 +204,10 @@ mod tests {
     #[test]
     fn help_fits_eighty_columns() {
         let mut commands = vec![Cli::command()];
-        while let Some(mut command) = commands.pop() {
+        while let Some(command) = commands.pop() {
             commands.extend(command.get_subcommands().cloned());
-            let help = command.render_long_help().to_string();
+            // What is too long to wrap, such as a usage line, is what this is about.
+            let help = command.clone().term_width(80).render_long_help().to_string();
             let long = help.lines().find(|line| line.chars().count() > 80);
             assert_eq!(long, None, "in the help of {}", command.get_name());
         }

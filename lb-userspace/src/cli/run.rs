@@ -7,9 +7,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::supervisor;
 
-/// Runs until SIGTERM or SIGINT; forwarding goes on after that, and a new
-/// daemon takes over where this one stopped. SIGHUP reads the configuration
-/// again. Tells systemd when it is ready. RUST_LOG=debug shows more.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The configuration file.
