@@ -32,7 +32,7 @@ use crate::{
         model::{Config, Node},
     },
     controller::{Controller, Parts},
-    dataplane::kernel::{LoadOptions, Loaded, Pins, grace},
+    dataplane::kernel::{LoadOptions, Loaded, Pins, grace, object},
     neighbour::Resolver,
     probe::Prober,
     state::{Store, secret},
@@ -52,6 +52,7 @@ const JOBS: usize = 64;
 /// [`config::ConfigError`] for a bad configuration; anything else that keeps it from starting.
 pub async fn run(config_file: &Path) -> Result<()> {
     let config = config::load(config_file)?;
+    object::bytes()?;
     let mut daemon = Daemon::start(config_file.to_owned(), config).await?;
     daemon.serve().await
 }

@@ -221,7 +221,11 @@ fn make_directory(path: &Path) -> Result<()> {
                 .with_context(|| format!("permissions of {}", path.display()))
         }
         Err(error) => Err(error).with_context(|| {
-            format!("pin directory {} cannot be created; is a bpffs mounted above it?", path.display())
+            format!(
+                "pin directory {} cannot be created; mount a bpffs above it with `mount -t bpf bpf /sys/fs/bpf`, or \
+                 set `node.pin_directory` to a directory on one",
+                path.display()
+            )
         }),
     }
 }
