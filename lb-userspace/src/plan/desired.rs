@@ -173,7 +173,8 @@ fn resolve_service(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredS
     for ((name, key), drain) in &inputs.leaving {
         if *name == service.name && !backends.contains_key(key) {
             let next_hop = inputs.next_hops.get(&key.0).copied();
-            backends.insert(*key, DesiredBackend { weight: 0, keeps_flows: !drain.overdue, next_hop });
+            let keeps_flows = !drain.overdue && !moves_flows(service, *key, inputs);
+            backends.insert(*key, DesiredBackend { weight: 0, keeps_flows, next_hop });
         }
     }
     let Scheduler::Maglev { table_size } = service.scheduler;
@@ -196,23 +197,26 @@ fn resolve_service(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredS
     }
 }
 
-/// The backends that take new flows: healthy ones; else healthy backups; else, with `fail-open`, all that are enabled.
+/// The backends that take new flows: healthy ones; else healthy backups; else, with `fail-open`, the same as if all were
+/// healthy. Only enabled ones with a weight count.
 #[must_use]
 pub fn takers(service: &Service, inputs: &Inputs) -> BTreeSet<BackendKey> {
-    let enabled = |backend: &&Backend| backend.admin_state == AdminState::Enabled && backend.weight > 0;
-    let healthy = |backend: &&Backend| {
+    let healthy = |backend: &Backend| {
         inputs.health.get(&(service.name.clone(), backend_key(backend))).is_none_or(|(_, eligible)| *eligible)
     };
-    let pick = |backup: bool| -> Vec<&Backend> {
-        service.backends.iter().filter(enabled).filter(healthy).filter(|backend| backend.backup == backup).collect()
+    let pick = |backup: bool, whatever_health: bool| -> Vec<&Backend> {
+        let enabled = |backend: &&Backend| backend.admin_state == AdminState::Enabled && backend.weight > 0;
+        let fits = |backend: &&Backend| backend.backup == backup && (whatever_health || healthy(backend));
+        service.backends.iter().filter(enabled).filter(fits).collect()
     };
-    let mut chosen = pick(false);
-    if chosen.is_empty() {
-        chosen = pick(true);
-    }
-    if chosen.is_empty() && service.on_no_backend == OnNoBackend::FailOpen {
-        chosen = service.backends.iter().filter(enabled).filter(|backend| !backend.backup).collect();
-    }
+    let fail_open = service.on_no_backend == OnNoBackend::FailOpen;
+    let preference = [(false, false), (true, false), (false, true), (true, true)];
+    let mut chosen = preference
+        .into_iter()
+        .filter(|(_, whatever_health)| fail_open || !whatever_health)
+        .map(|(backup, whatever_health)| pick(backup, whatever_health))
+        .find(|chosen| !chosen.is_empty())
+        .unwrap_or_default();
     // A backend whose next hop is not known would lose every flow it is given, as long as others can take them.
     let reachable = |backend: &&&Backend| inputs.next_hops.contains_key(&backend.address);
     if chosen.iter().any(|backend| reachable(&backend)) {
@@ -224,8 +228,7 @@ pub fn takers(service: &Service, inputs: &Inputs) -> BTreeSet<BackendKey> {
 /// Whether the known flows of a backend that takes no new ones stay.
 fn keeps_flows(service: &Service, backend: &Backend, inputs: &Inputs) -> bool {
     let key = (service.name.clone(), backend_key(backend));
-    let down = inputs.health.get(&key).is_some_and(|(status, _)| *status == Status::Down);
-    if down && service.on_backend_down == OnBackendDown::Move {
+    if moves_flows(service, key.1, inputs) {
         return false;
     }
     match backend.admin_state {
@@ -237,4 +240,10 @@ fn keeps_flows(service: &Service, backend: &Backend, inputs: &Inputs) -> bool {
             !(overdue && service.protocol == Protocol::Udp)
         }
     }
+}
+
+/// Whether the known flows of a backend move because it is down.
+fn moves_flows(service: &Service, backend: BackendKey, inputs: &Inputs) -> bool {
+    let status = inputs.health.get(&(service.name.clone(), backend)).map(|(status, _)| *status);
+    status == Some(Status::Down) && service.on_backend_down == OnBackendDown::Move
 }
