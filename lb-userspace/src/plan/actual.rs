@@ -1,6 +1,9 @@
 //! What the tables say: read once when they are adopted, then kept up by the writes.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use lb_common::{
     abi::{DestinationState, NextHop, ServiceIdentity, SlotRange},
@@ -27,8 +30,6 @@ pub struct Actual {
     pub egress: BTreeMap<u32, EgressRecord>,
     /// Longest time-outs.
     pub longest_timeouts: TimeoutTicks,
-    /// Rules of the service table in force; `None`: not known, the table itself has to be compared.
-    pub rules: Option<Vec<Rule>>,
     /// Used slots, those of replaced ranges included until a grace period has passed.
     pub slots: Ranges,
     /// Used places for services.
@@ -39,7 +40,16 @@ pub struct Actual {
     pub table: SlotRange,
     /// Generations of all destination places.
     generations: Vec<u16>,
+    /// Services by place.
+    keys: BTreeMap<u32, ServiceKey>,
+    /// Destinations by the place of their service, which is not written yet.
+    early: BTreeMap<u32, Vec<(BackendKey, u32)>>,
+    /// Destinations that were found without their service.
+    orphans: BTreeSet<u32>,
+    /// Slots that were replaced since the last grace period.
     retired: Vec<u32>,
+    /// There was no grace period since something was replaced, or it is not known.
+    unsettled: bool,
 }
 
 /// A service in the tables.
@@ -79,14 +89,17 @@ impl Actual {
             destinations: BTreeMap::new(),
             egress: read_egress(tables),
             longest_timeouts: FlowState::ALL.map(|state| tables.control.longest_timeout(state as usize)),
-            rules: None,
             slots: Ranges::default(),
             service_places: Places::new(tables.services.len()),
             destination_places: Places::new(tables.destinations.len()),
             // Fresh tables have a header of zeros: no salt, and nothing in the one bucket.
             table: SlotRange { offset, size: if salt == 0 { 0 } else { mask + 1 } },
             generations: tables.destinations.iter().map(|destination| destination.state().generation).collect(),
+            keys: BTreeMap::new(),
+            early: BTreeMap::new(),
+            orphans: BTreeSet::new(),
             retired: Vec::new(),
+            unsettled: true,
         };
         actual.read_services(tables);
         actual.read_destinations(tables);
@@ -96,42 +109,56 @@ impl Actual {
     fn read_services(&mut self, tables: &Slices<'_>) {
         for (index, service) in tables.services.iter().enumerate().skip(1) {
             let Some((prefix, identity)) = service.identity() else { continue };
-            let key = ServiceKey {
-                family: identity.family,
-                prefix,
-                prefix_length: identity.prefix_length,
-                protocol: identity.protocol,
-                first_port: identity.first_port,
-                last_port: identity.last_port,
-            };
             let slots = service.slots();
             self.slots.insert(slots.offset, slots.size);
-            self.service_places.insert(index as u32);
             let timeouts = FlowState::ALL.map(|state| service.timeout(state));
-            let found = ActualService { index: index as u32, identity, timeouts, slots, backends: BTreeMap::new() };
-            self.services.insert(key, found);
+            self.insert_service(index as u32, prefix, identity, timeouts, slots);
         }
     }
 
     fn read_destinations(&mut self, tables: &Slices<'_>) {
-        let families: BTreeMap<u32, ServiceKey> =
-            self.services.iter().map(|(key, service)| (service.index, *key)).collect();
         for (id, destination) in tables.destinations.iter().enumerate().skip(1) {
-            let state = destination.state();
-            let Some(service) = families.get(&state.service) else { continue };
-            let (words, port) = destination.address();
-            let backend = (address_of(service.family, &words), port);
-            self.insert_destination(id as u32, ActualDestination { backend, state, next_hop: destination.next_hop() });
+            let (id, state) = (id as u32, destination.state());
+            if let Some(service) = self.keys.get(&state.service) {
+                let (words, port) = destination.address();
+                let backend = (address_of(service.family, &words), port);
+                self.insert_destination(id, ActualDestination { backend, state, next_hop: destination.next_hop() });
+            } else if state.service != 0 {
+                self.destination_places.insert(id);
+                self.orphans.insert(id);
+            }
         }
     }
 
     fn insert_destination(&mut self, id: u32, destination: ActualDestination) {
         self.destination_places.insert(id);
         self.generations[id as usize] = destination.state.generation;
-        if let Some(service) = self.services.values_mut().find(|s| s.index == destination.state.service) {
-            service.backends.insert(destination.backend, id);
+        let index = destination.state.service;
+        match self.service_at(index) {
+            Some(service) => drop(service.backends.insert(destination.backend, id)),
+            None => self.early.entry(index).or_default().push((destination.backend, id)),
         }
         self.destinations.insert(id, destination);
+    }
+
+    fn service_at(&mut self, index: u32) -> Option<&mut ActualService> {
+        self.services.get_mut(self.keys.get(&index)?)
+    }
+
+    /// Destinations of services that are not there: whoever wrote them ended before the service was written.
+    pub(super) fn orphans(&self) -> Vec<u32> {
+        let early = self.early.values().flatten().map(|(_, id)| *id);
+        self.orphans.iter().copied().chain(early).collect()
+    }
+
+    /// Whether programs may still use what was replaced before.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// Whether a grace period would free slots.
+    pub(super) fn has_retired_slots(&self) -> bool {
+        !self.retired.is_empty()
     }
 
     /// The generation that the next backend in a place gets: never 0, and different from those of at least the last
@@ -168,13 +195,14 @@ impl Actual {
             }
             Write::ServiceSlots { index, slots } => self.switch_slots(*index, *slots),
             Write::ServiceOptions { index, identity, timeouts, .. } => {
-                if let Some(service) = self.services.values_mut().find(|service| service.index == *index) {
+                if let Some(service) = self.service_at(*index) {
                     service.identity = *identity;
                     service.timeouts = *timeouts;
                 }
             }
             Write::ServiceTable { offset, table } => self.switch_table(*offset, table),
             Write::Quiesce => {
+                self.unsettled = false;
                 for offset in self.retired.drain(..) {
                     self.slots.remove(offset);
                 }
@@ -201,48 +229,44 @@ impl Actual {
             last_port: identity.last_port,
         };
         self.service_places.insert(index);
-        // Its destinations may have been written before it.
-        let backends = self
-            .destinations
-            .iter()
-            .filter(|(_, destination)| destination.state.service == index)
-            .map(|(id, destination)| (destination.backend, *id))
-            .collect();
+        self.keys.insert(index, key);
+        let backends = self.early.remove(&index).into_iter().flatten().collect();
         self.services.insert(key, ActualService { index, identity, timeouts, slots, backends });
     }
 
     fn switch_slots(&mut self, index: u32, slots: SlotRange) {
-        if let Some(service) = self.services.values_mut().find(|service| service.index == index) {
-            if service.slots.size > 0 {
-                self.retired.push(service.slots.offset);
-            }
-            service.slots = slots;
+        let Some(service) = self.service_at(index) else { return };
+        let before = std::mem::replace(&mut service.slots, slots);
+        if before.size > 0 {
+            self.retired.push(before.offset);
         }
+        self.unsettled = true;
     }
 
     fn switch_table(&mut self, offset: u32, table: &Table) {
         self.table = SlotRange { offset, size: table.buckets.len() as u32 };
+        self.unsettled = true;
     }
 
     fn remove_destination(&mut self, id: u32) {
         self.destination_places.remove(id);
-        if let Some(destination) = self.destinations.remove(&id) {
-            for service in self.services.values_mut() {
-                if service.backends.get(&destination.backend) == Some(&id) {
-                    service.backends.remove(&destination.backend);
-                }
-            }
+        self.orphans.remove(&id);
+        let Some(destination) = self.destinations.remove(&id) else { return };
+        let index = destination.state.service;
+        if let Some(service) = self.service_at(index) {
+            service.backends.remove(&destination.backend);
+        } else if let Some(early) = self.early.get_mut(&index) {
+            early.retain(|(_, early)| *early != id);
         }
     }
 
     fn remove_service(&mut self, index: u32) {
         self.service_places.remove(index);
-        self.services.retain(|_, service| {
-            if service.index == index && service.slots.size > 0 {
-                self.slots.remove(service.slots.offset);
-            }
-            service.index != index
-        });
+        let Some(service) = self.keys.remove(&index).and_then(|key| self.services.remove(&key)) else { return };
+        // A service without slots has none at offset 0 either.
+        if service.slots.size > 0 {
+            self.slots.remove(service.slots.offset);
+        }
     }
 }
 

@@ -2,68 +2,41 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fmt,
     sync::Arc,
 };
 
 use lb_common::{
-    abi::{DestinationState, MAX_EGRESS, NextHop, ServiceIdentity, SlotRange, Word32},
+    abi::{DestinationState, NextHop, ServiceIdentity, SlotRange},
     hash::HashKey,
     memory::Slices,
-    schedule::maglev::{self, MaglevError, Member},
-    service::builder::{self, BuildError},
+    service::builder::{Rule, Table},
 };
 
 use super::{
     actual::{Actual, ActualService, rules},
     desired::{BackendKey, Desired, DesiredBackend, DesiredService, ServiceKey},
-    write::{EgressRecord, TimeoutTicks, Write},
+    error::PlanError,
+    memo::Memo,
+    write::{TimeoutTicks, Write},
 };
 
-/// Why a plan cannot be made. Nothing was written.
-#[derive(Debug, PartialEq, Eq)]
-pub enum PlanError {
-    /// No free place in a table; names the limit.
-    Full(&'static str),
-    /// More interfaces lead to backends than the table holds.
-    Egress,
-    /// The service table cannot be built.
-    Services(BuildError),
-    /// A Maglev table cannot be built.
-    Maglev(MaglevError),
-}
-
-impl fmt::Display for PlanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full(limit) => {
-                write!(f, "no room in the tables; raise `node.limits.{limit}` (needs `evenkeel detach`)")
-            }
-            Self::Egress => write!(f, "more than {} interfaces lead to backends", MAX_EGRESS - 1),
-            Self::Services(error) => write!(f, "{error}"),
-            Self::Maglev(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for PlanError {}
-
-/// Finished tables of the last plan, so that only what changed is computed.
-#[derive(Debug, Default)]
-pub struct Memo(HashMap<ServiceKey, Finished>);
-
-/// Members (backend, weight, destination id), size, and the table made from them.
-type Finished = (Vec<(BackendKey, u32, u32)>, u32, Arc<Vec<u32>>);
-
-struct Planner<'a> {
-    tables: Slices<'a>,
+pub(super) struct Planner<'a> {
+    pub(super) tables: Slices<'a>,
     key: &'a HashKey,
     /// What is, kept up with each write that is planned.
-    actual: Actual,
+    pub(super) actual: Actual,
     writes: Vec<Write>,
+    /// Slots that are planned, by offset. Elsewhere the tables tell.
+    pub(super) slots: HashMap<u32, Arc<Vec<u32>>>,
+    /// The service table that is planned; `None`: the one in force stays.
+    table: Option<Table>,
+    /// Programs may still use what an earlier plan replaced.
+    unsettled: bool,
 }
 
 /// Plans. `tables` are only read.
+///
+/// What is new is written before what goes is freed, if there is room for both; else what goes makes room first.
 ///
 /// # Errors
 ///
@@ -75,46 +48,80 @@ pub fn plan(
     key: &HashKey,
     memo: &mut Memo,
 ) -> Result<Vec<Write>, PlanError> {
-    let mut planner = Planner { tables, key, actual: actual.clone(), writes: Vec::new() };
-    planner.plan_timeouts(desired);
-    let mut leftovers = Leftovers::default();
-    for (service_key, service) in &desired.services {
-        planner.plan_service(service_key, service, memo, &mut leftovers)?;
+    match Planner::new(actual, tables, key).run(desired, memo, false) {
+        Err(PlanError::Full(_)) => Planner::new(actual, tables, key).run(desired, memo, true),
+        planned => planned,
     }
-    memo.0.retain(|service_key, _| desired.services.contains_key(service_key));
-    planner.plan_service_table(desired, &mut leftovers)?;
-    planner.free(&leftovers);
-    Ok(planner.writes)
 }
 
 /// What is no longer referred to once everything else is written.
 #[derive(Default)]
-struct Leftovers {
+pub(super) struct Leftovers {
     destinations: BTreeSet<u32>,
     services: BTreeSet<u32>,
     /// Slots or a table were replaced.
     replaced: bool,
 }
 
-impl Planner<'_> {
-    fn push(&mut self, write: Write) {
+impl<'a> Planner<'a> {
+    fn new(actual: &Actual, tables: Slices<'a>, key: &'a HashKey) -> Self {
+        let unsettled = actual.is_unsettled();
+        let (actual, slots, writes) = (actual.clone(), HashMap::new(), Vec::new());
+        Self { tables, key, actual, writes, slots, table: None, unsettled }
+    }
+
+    /// Plans everything, if need be in the room of what goes.
+    fn run(mut self, desired: &Desired, memo: &mut Memo, make_room: bool) -> Result<Vec<Write>, PlanError> {
+        self.reclaim();
+        let longest = longest_timeouts(desired);
+        self.raise_timeouts(longest);
+        if make_room {
+            self.make_room(desired, memo)?;
+        }
+        let mut leftovers = Leftovers::default();
+        for (key, service) in &desired.services {
+            self.plan_service(key, service, memo, &mut leftovers)?;
+        }
+        memo.retain(&desired.services);
+        self.plan_removals(desired, &mut leftovers);
+        self.plan_service_table(|key, _| desired.services.contains_key(key), memo, &mut leftovers)?;
+        self.set_timeouts(longest);
+        self.free(&leftovers);
+        Ok(self.writes)
+    }
+
+    pub(super) fn push(&mut self, write: Write) {
+        if matches!(write, Write::Quiesce) {
+            self.unsettled = false;
+        } else if self.unsettled && write.uses_a_free_place() {
+            self.push(Write::Quiesce);
+        }
         self.actual.apply(&write);
         self.writes.push(write);
     }
 
-    fn plan_timeouts(&mut self, desired: &Desired) {
-        let mut longest: TimeoutTicks = [0; 5];
-        for service in desired.services.values() {
-            for (longest, timeout) in longest.iter_mut().zip(service.timeouts) {
-                *longest = timeout.max(*longest);
-            }
+    /// Frees destinations whose service was never written: an earlier plan ended in between. First, so that none of them
+    /// is taken for a backend of the next service in that place.
+    fn reclaim(&mut self) {
+        for id in self.actual.orphans() {
+            self.push(Write::FreeDestination { id });
         }
+    }
+
+    /// Entries that are idle for longer than the longest time-outs are overwritten, so these are raised before those of
+    /// any service, and lowered after all of them.
+    fn raise_timeouts(&mut self, longest: TimeoutTicks) {
+        let present = self.actual.longest_timeouts;
+        self.set_timeouts(std::array::from_fn(|state| present[state].max(longest[state])));
+    }
+
+    fn set_timeouts(&mut self, longest: TimeoutTicks) {
         if longest != self.actual.longest_timeouts {
             self.push(Write::LongestTimeouts(longest));
         }
     }
 
-    fn plan_service(
+    pub(super) fn plan_service(
         &mut self,
         key: &ServiceKey,
         desired: &DesiredService,
@@ -182,84 +189,6 @@ impl Planner<'_> {
         Ok(id)
     }
 
-    /// A next hop that is no longer resolved stays: the last one known is the best there is.
-    fn plan_next_hop(&mut self, id: u32, backend: &DesiredBackend) -> Result<(), PlanError> {
-        let Some((egress, mac)) = backend.next_hop else { return Ok(()) };
-        let next_hop = self.next_hop(egress, mac)?;
-        if self.actual.destinations.get(&id).is_some_and(|found| found.next_hop != next_hop) {
-            self.push(Write::NextHop { id, next_hop });
-        }
-        Ok(())
-    }
-
-    fn next_hop(&mut self, egress: EgressRecord, mac: [u8; 6]) -> Result<NextHop, PlanError> {
-        Ok(NextHop { mac: NextHop::mac_word(mac), egress: self.egress_index(egress)? })
-    }
-
-    /// The index of an interface: its own, else a free one, else one that no destination refers to.
-    fn egress_index(&mut self, record: EgressRecord) -> Result<u32, PlanError> {
-        let own = self.actual.egress.iter().find(|(_, found)| found.ifindex == record.ifindex);
-        if let Some((index, found)) = own {
-            let (index, same) = (*index, *found == record);
-            if !same {
-                self.push(Write::Egress { index, record });
-            }
-            return Ok(index);
-        }
-        let used: BTreeSet<u32> = self.actual.destinations.values().map(|found| found.next_hop.egress).collect();
-        let index = (1..MAX_EGRESS)
-            .find(|index| !self.actual.egress.contains_key(index))
-            .or_else(|| (1..MAX_EGRESS).find(|index| !used.contains(index)))
-            .ok_or(PlanError::Egress)?;
-        self.push(Write::Egress { index, record });
-        Ok(index)
-    }
-
-    /// The slots of a service: where they are if they are right, else in a new range.
-    fn plan_slots(
-        &mut self,
-        key: &ServiceKey,
-        desired: &DesiredService,
-        ids: &BTreeMap<BackendKey, u32>,
-        present: Option<&ActualService>,
-        memo: &mut Memo,
-    ) -> Result<SlotRange, PlanError> {
-        let members: Vec<(BackendKey, u32, u32)> = desired
-            .backends
-            .iter()
-            .filter(|(_, backend)| backend.weight > 0)
-            .map(|(key, backend)| (*key, backend.weight, ids[key]))
-            .collect();
-        if members.is_empty() {
-            memo.0.remove(key);
-            return Ok(SlotRange::default());
-        }
-        let range = present.map(|service| service.slots).unwrap_or_default();
-        let remembered = memo.0.get(key).filter(|(of, size, _)| *of == members && *size == desired.table_size);
-        if let Some((_, _, slots)) = remembered
-            && slots.len() as u32 == range.size
-        {
-            return Ok(range);
-        }
-        let slots = Arc::new(build(&members, desired.table_size).map_err(PlanError::Maglev)?);
-        memo.0.insert(*key, (members, desired.table_size, Arc::clone(&slots)));
-        if self.holds(range, &slots) {
-            return Ok(range);
-        }
-        let size = slots.len() as u32;
-        let capacity = self.tables.slots.len() as u32;
-        let offset = self.actual.slots.find(size, capacity).ok_or(PlanError::Full("slots"))?;
-        self.push(Write::Slots { offset, ids: slots });
-        Ok(SlotRange { offset, size })
-    }
-
-    fn holds(&self, range: SlotRange, slots: &[u32]) -> bool {
-        let end = range.offset as usize + range.size as usize;
-        let held = self.tables.slots.get(range.offset as usize..end);
-        range.size as usize == slots.len()
-            && held.is_some_and(|held| held.iter().map(Word32::load).eq(slots.iter().copied()))
-    }
-
     /// The service's own record.
     fn plan_record(
         &mut self,
@@ -301,38 +230,52 @@ impl Planner<'_> {
         }
     }
 
-    fn plan_service_table(&mut self, desired: &Desired, leftovers: &mut Leftovers) -> Result<(), PlanError> {
-        let gone: Vec<ActualService> = self
-            .actual
-            .services
-            .iter()
-            .filter(|(key, _)| !desired.services.contains_key(key))
-            .map(|(_, service)| service.clone())
-            .collect();
-        for service in gone {
+    /// Services that are not desired leave.
+    pub(super) fn plan_removals(&mut self, desired: &Desired, leftovers: &mut Leftovers) {
+        for (_, service) in self.actual.services.iter().filter(|(key, _)| !desired.services.contains_key(key)) {
             leftovers.services.insert(service.index);
             leftovers.destinations.extend(service.backends.values());
         }
-        let kept = self.actual.services.iter().filter(|(key, _)| desired.services.contains_key(key));
-        let wanted = rules(kept.map(|(key, service)| (key, service.index)));
-        if self.actual.rules.as_ref() == Some(&wanted) {
-            return Ok(());
-        }
+    }
+
+    /// A service table of those services that are to be listed.
+    pub(super) fn plan_service_table(
+        &mut self,
+        is_listed: impl Fn(&ServiceKey, &ActualService) -> bool,
+        memo: &mut Memo,
+        leftovers: &mut Leftovers,
+    ) -> Result<(), PlanError> {
+        let listed = self.actual.services.iter().filter(|(key, service)| is_listed(key, service));
+        let wanted: Vec<Rule> = rules(listed.map(|(key, service)| (key, service.index)));
         // Half of the buckets each for the table in force and for the next one.
         let half = self.tables.service_buckets.len() / 2;
-        let table = builder::build(&wanted, self.key, half).map_err(PlanError::Services)?;
-        let same = table.is_in_force(&self.tables);
-        self.actual.rules = Some(wanted);
-        if !same {
-            let offset = if (self.actual.table.offset as usize) < half { half as u32 } else { 0 };
-            let offset = if self.actual.table.size == 0 { 0 } else { offset };
-            self.push(Write::ServiceTable { offset, table: Box::new(table) });
-            leftovers.replaced = true;
+        let table = memo.service_table(wanted, self.key, half).map_err(PlanError::Services)?;
+        if self.table.as_ref().map_or_else(|| table.is_in_force(&self.tables), |planned| planned == table) {
+            return Ok(());
         }
+        self.table = Some(table.clone());
+        let in_first_half = self.actual.table.size > 0 && (self.actual.table.offset as usize) < half;
+        let offset = if in_first_half { half as u32 } else { 0 };
+        let table = Box::new(table.clone());
+        self.push(Write::ServiceTable { offset, table });
+        leftovers.replaced = true;
         Ok(())
     }
 
-    fn free(&mut self, leftovers: &Leftovers) {
+    /// Lets the flows of backends go that leave a service that stays. What is freed after the grace period is in no
+    /// program's hands then.
+    fn let_go(&mut self, leftovers: &Leftovers) {
+        for id in &leftovers.destinations {
+            let Some(found) = self.actual.destinations.get(id) else { continue };
+            let state = DestinationState { keeps_flows: false, takes_flows: false, ..found.state };
+            if found.state != state && !leftovers.services.contains(&state.service) {
+                self.push(Write::State { id: *id, state });
+            }
+        }
+    }
+
+    pub(super) fn free(&mut self, leftovers: &Leftovers) {
+        self.let_go(leftovers);
         let freed = !leftovers.destinations.is_empty() || !leftovers.services.is_empty();
         if leftovers.replaced || freed {
             self.push(Write::Quiesce);
@@ -346,6 +289,17 @@ impl Planner<'_> {
     }
 }
 
+/// The longest time-outs of all services.
+fn longest_timeouts(desired: &Desired) -> TimeoutTicks {
+    let mut longest: TimeoutTicks = [0; 5];
+    for service in desired.services.values() {
+        for (longest, timeout) in longest.iter_mut().zip(service.timeouts) {
+            *longest = timeout.max(*longest);
+        }
+    }
+    longest
+}
+
 fn identity(key: &ServiceKey, desired: &DesiredService) -> ServiceIdentity {
     ServiceIdentity {
         first_port: key.first_port,
@@ -355,17 +309,4 @@ fn identity(key: &ServiceKey, desired: &DesiredService) -> ServiceIdentity {
         family: key.family,
         on_no_backend: desired.on_no_backend,
     }
-}
-
-/// A Maglev table of destination ids. It depends on backends' addresses, ports and weights alone.
-fn build(members: &[(BackendKey, u32, u32)], size: u32) -> Result<Vec<u32>, MaglevError> {
-    let of = |((address, port), weight, _): &(BackendKey, u32, u32)| {
-        let octets = match address {
-            std::net::IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            std::net::IpAddr::V6(address) => address.octets(),
-        };
-        Member { id: maglev::member_id(&octets, *port), weight: *weight }
-    };
-    let table = maglev::build(&members.iter().map(of).collect::<Vec<_>>(), size)?;
-    Ok(table.into_iter().map(|member| members[member as usize].2).collect())
 }

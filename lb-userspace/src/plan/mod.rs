@@ -12,9 +12,16 @@ pub mod actual;
 pub mod allocate;
 pub mod desired;
 pub mod diff;
+pub mod error;
+pub mod memo;
+mod next_hop;
+mod room;
+mod slots;
 pub mod write;
 
 pub use actual::Actual;
 pub use desired::Desired;
-pub use diff::{Memo, PlanError, plan};
+pub use diff::plan;
+pub use error::PlanError;
+pub use memo::Memo;
 pub use write::Write;

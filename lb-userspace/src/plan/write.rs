@@ -119,3 +119,24 @@ pub enum Write {
         index: u32,
     },
 }
+
+impl Write {
+    /// Whether it goes to a place that must be out of use, or puts a place out of use.
+    pub(super) fn uses_a_free_place(&self) -> bool {
+        match self {
+            Self::Destination { .. }
+            | Self::Slots { .. }
+            | Self::Service { .. }
+            | Self::ServiceTable { .. }
+            | Self::FreeDestination { .. }
+            | Self::FreeService { .. } => true,
+            Self::Egress { .. }
+            | Self::LongestTimeouts(_)
+            | Self::NextHop { .. }
+            | Self::State { .. }
+            | Self::ServiceSlots { .. }
+            | Self::ServiceOptions { .. }
+            | Self::Quiesce => false,
+        }
+    }
+}
