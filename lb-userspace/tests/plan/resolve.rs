@@ -1,0 +1,236 @@
+//! Who takes flows and who keeps them, for every combination of what can be said of a backend.
+
+use std::time::Duration;
+
+use evenkeel::{
+    config::model::{
+        AdminState, Backend, ForwardingMode, OnBackendDown, OnNoBackend, Ports, Protocol, Scheduler, Service, Timeouts,
+    },
+    dataplane::kernel::Clock,
+    health::Status,
+    plan::desired::{BackendKey, DesiredBackend, Drain, Inputs, ServiceKey, resolve},
+    plan::write::EgressRecord,
+};
+use lb_common::abi::{ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT};
+
+const SUBJECT: u8 = 1;
+const OTHER: u8 = 2;
+const ADMIN: [AdminState; 3] = [AdminState::Enabled, AdminState::Draining, AdminState::Disabled];
+const ON_NO_BACKEND: [OnNoBackend; 3] = [OnNoBackend::FailOpen, OnNoBackend::Drop, OnNoBackend::Reject];
+const ON_DOWN: [OnBackendDown; 2] = [OnBackendDown::Move, OnBackendDown::Keep];
+const BOTH: [bool; 2] = [false, true];
+/// Not probed, or what the probes say and whether that is enough for traffic.
+const HEALTH: [Option<(Status, bool)>; 5] = [
+    None,
+    Some((Status::Up, true)),
+    Some((Status::Down, false)),
+    Some((Status::Unknown, true)),
+    Some((Status::Unknown, false)),
+];
+
+/// What is said of the backend under test.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    admin: AdminState,
+    health: Option<(Status, bool)>,
+    backup: bool,
+    on_no_backend: OnNoBackend,
+    on_down: OnBackendDown,
+    protocol: Protocol,
+    resolved: bool,
+    overdue: bool,
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for admin in ADMIN {
+        for health in HEALTH {
+            for on_no_backend in ON_NO_BACKEND {
+                for on_down in ON_DOWN {
+                    for bits in 0..16 {
+                        cases.push(Case {
+                            admin,
+                            health,
+                            backup: bits & 1 != 0,
+                            on_no_backend,
+                            on_down,
+                            protocol: if bits & 2 != 0 { Protocol::Tcp } else { Protocol::Udp },
+                            resolved: bits & 4 != 0,
+                            overdue: bits & 8 != 0,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    cases
+}
+
+impl Case {
+    fn healthy(&self) -> bool {
+        matches!(self.health, None | Some((_, true)))
+    }
+
+    fn enabled(&self) -> bool {
+        self.admin == AdminState::Enabled
+    }
+}
+
+fn key(host: u8) -> BackendKey {
+    ([10, 0, 0, host].into(), 80)
+}
+
+fn backend(host: u8) -> Backend {
+    let (address, port) = key(host);
+    let admin_state = AdminState::Enabled;
+    Backend { name: address.to_string(), address, port, weight: 7, backup: false, admin_state }
+}
+
+fn hop(host: u8) -> (EgressRecord, [u8; 6]) {
+    (EgressRecord { ifindex: 3, source_mac: [2, 0, 0, 0, 0, 9], mtu: 1500 }, [2, 0, 0, 0, 0, host])
+}
+
+fn service(case: &Case, others: &[Backend]) -> Service {
+    let subject = Backend { backup: case.backup, admin_state: case.admin, ..backend(SUBJECT) };
+    Service {
+        name: "web".into(),
+        vip: "198.51.100.10/32".parse().expect("a prefix"),
+        ports: Ports::Range(80, 80),
+        protocol: case.protocol,
+        mode: ForwardingMode::DsrL2,
+        scheduler: Scheduler::Maglev { table_size: None },
+        probe: None,
+        on_no_backend: case.on_no_backend,
+        on_backend_down: case.on_down,
+        drain_timeout: Duration::from_secs(300),
+        timeouts: Timeouts::default(),
+        backends: std::iter::once(subject).chain(others.iter().cloned()).collect(),
+    }
+}
+
+fn inputs(case: &Case) -> Inputs {
+    let mut inputs = Inputs::default();
+    inputs.health.extend(case.health.map(|health| (("web".to_owned(), key(SUBJECT)), health)));
+    inputs.drains.insert(("web".to_owned(), key(SUBJECT)), Drain { overdue: case.overdue });
+    inputs.next_hops.insert(key(OTHER).0, hop(OTHER));
+    if case.resolved {
+        inputs.next_hops.insert(key(SUBJECT).0, hop(SUBJECT));
+    }
+    inputs
+}
+
+/// The backend under test and, if there is one, the other.
+fn resolved(case: &Case, others: &[Backend]) -> (DesiredBackend, Option<DesiredBackend>) {
+    let service = service(case, others);
+    let desired = resolve(std::slice::from_ref(&service), &inputs(case), Clock::with_hz(250));
+    let found = &desired.services[&ServiceKey::of(&service)];
+    let on_no_backend =
+        if case.on_no_backend == OnNoBackend::Reject { ON_NO_BACKEND_REJECT } else { ON_NO_BACKEND_DROP };
+    assert_eq!(found.on_no_backend, on_no_backend);
+    let subject = found.backends[&key(SUBJECT)];
+    assert_eq!(subject.next_hop, case.resolved.then(|| hop(SUBJECT)));
+    assert!(subject.weight == 0 || subject.weight == 7 && subject.keeps_flows, "{case:?}: {subject:?}");
+    (subject, found.backends.get(&key(OTHER)).copied())
+}
+
+/// Without another backend it takes flows if it may, healthy or, with fail-open, not. Whether it is a backup or resolved makes
+/// no difference: there is none better.
+#[test]
+fn alone() {
+    for case in cases() {
+        let (subject, _) = resolved(&case, &[]);
+        let takes = case.enabled() && (case.healthy() || case.on_no_backend == OnNoBackend::FailOpen);
+        assert_eq!(subject.weight > 0, takes, "{case:?}");
+    }
+}
+
+/// Beside a healthy backend with a known next hop, only what is healthy, no backup and resolved takes flows.
+#[test]
+fn beside_a_healthy_backend() {
+    for case in cases() {
+        let (subject, other) = resolved(&case, &[backend(OTHER)]);
+        let takes = case.enabled() && case.healthy() && !case.backup && case.resolved;
+        assert_eq!(subject.weight > 0, takes, "{case:?}");
+        assert_eq!(other.map(|other| other.weight), Some(7), "{case:?}");
+    }
+}
+
+/// Beside a healthy backup that is resolved: the backup takes flows only while it must.
+#[test]
+fn beside_a_healthy_backup() {
+    let backup = Backend { backup: true, ..backend(OTHER) };
+    for case in cases() {
+        let (subject, other) = resolved(&case, std::slice::from_ref(&backup));
+        let takes = case.enabled() && case.healthy() && (!case.backup || case.resolved);
+        assert_eq!(subject.weight > 0, takes, "{case:?}");
+        let backup_takes = !takes || case.backup;
+        assert_eq!(other.is_some_and(|other| other.weight > 0), backup_takes, "{case:?}");
+    }
+}
+
+/// A backend that takes no new flows keeps the known ones unless it is disabled, is down where flows move then, or is a
+/// UDP backend whose drain is over.
+#[test]
+fn known_flows() {
+    for case in cases() {
+        let (subject, _) = resolved(&case, &[backend(OTHER)]);
+        let moves = matches!(case.health, Some((Status::Down, _))) && case.on_down == OnBackendDown::Move;
+        let drained = case.admin == AdminState::Draining && case.overdue && case.protocol == Protocol::Udp;
+        let keeps = case.admin != AdminState::Disabled && !moves && !drained;
+        assert_eq!(subject.keeps_flows, keeps, "{case:?}");
+    }
+}
+
+/// With fail-open, backups are as good as nothing else only where nothing else is enabled.
+#[test]
+fn fail_open_prefers_what_is_no_backup() {
+    let backup = Backend { backup: true, ..backend(OTHER) };
+    for case in cases().into_iter().filter(|case| case.on_no_backend == OnNoBackend::FailOpen && !case.backup) {
+        let service = service(&case, std::slice::from_ref(&backup));
+        let mut inputs = inputs(&case);
+        inputs.health.insert(("web".to_owned(), key(OTHER)), (Status::Down, false));
+        let desired = resolve(std::slice::from_ref(&service), &inputs, Clock::with_hz(250));
+        let backends = &desired.services[&ServiceKey::of(&service)].backends;
+        assert_eq!(backends[&key(SUBJECT)].weight > 0, case.enabled(), "{case:?}");
+        assert_eq!(backends[&key(OTHER)].weight > 0, !case.enabled(), "{case:?}");
+    }
+}
+
+/// A backend that left the configuration keeps its flows until its deadline, unless it is down where flows move then.
+#[test]
+fn leaving() {
+    for on_down in ON_DOWN {
+        for health in HEALTH {
+            for overdue in BOTH {
+                let case = Case { on_down, ..cases()[0] };
+                let service = service(&case, &[]);
+                let mut inputs = inputs(&case);
+                let leaving = ("web".to_owned(), key(OTHER));
+                inputs.health.extend(health.map(|health| (leaving.clone(), health)));
+                inputs.leaving.insert(leaving, Drain { overdue });
+                inputs.leaving.insert(("other".to_owned(), key(3)), Drain::default());
+                let desired = resolve(std::slice::from_ref(&service), &inputs, Clock::with_hz(250));
+                let backends = &desired.services[&ServiceKey::of(&service)].backends;
+                assert!(!backends.contains_key(&key(3)), "a backend of another service");
+                let moves = matches!(health, Some((Status::Down, _))) && on_down == OnBackendDown::Move;
+                let expected =
+                    DesiredBackend { weight: 0, keeps_flows: !overdue && !moves, next_hop: Some(hop(OTHER)) };
+                assert_eq!(backends[&key(OTHER)], expected, "{on_down:?} {health:?} {overdue}");
+            }
+        }
+    }
+}
+
+/// Weight 0 takes no new flows, healthy or not, and keeps the known ones; others take them instead.
+#[test]
+fn weight_zero() {
+    for on_no_backend in ON_NO_BACKEND {
+        let case = Case { on_no_backend, resolved: true, ..cases()[0] };
+        let mut service = service(&case, &[Backend { backup: true, ..backend(OTHER) }]);
+        service.backends[0].weight = 0;
+        let desired = resolve(std::slice::from_ref(&service), &inputs(&case), Clock::with_hz(250));
+        let backends = &desired.services[&ServiceKey::of(&service)].backends;
+        assert_eq!((backends[&key(SUBJECT)].weight, backends[&key(SUBJECT)].keeps_flows), (0, true));
+        assert_eq!(backends[&key(OTHER)].weight, 7);
+    }
+}

@@ -1,0 +1,204 @@
+//! A desired state over fixed services, and random changes of it.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use evenkeel::plan::{
+    Desired,
+    desired::{BackendKey, DesiredBackend, DesiredService, ServiceKey, address_words},
+    write::EgressRecord,
+};
+use ipnet::IpNet;
+use lb_common::{abi::ON_NO_BACKEND_REJECT, wire::ip::Protocol};
+use proptest::prelude::*;
+
+use super::packets::Target;
+
+/// Services that may be there: VIP, protocol, first and last port. They overlap on purpose.
+const SERVICES: [(&str, Protocol, u16, u16); 9] = [
+    ("198.51.100.10/32", Protocol::Tcp, 80, 80),
+    ("198.51.100.10/32", Protocol::Tcp, 8000, 8099),
+    ("198.51.100.10/32", Protocol::Udp, 0, u16::MAX),
+    ("198.51.100.0/28", Protocol::Tcp, 0, u16::MAX),
+    ("2001:db8:1::1/128", Protocol::Tcp, 443, 443),
+    ("2001:db8:1::/64", Protocol::Udp, 53, 53),
+    ("203.0.113.7/32", Protocol::Tcp, 80, 80),
+    ("203.0.113.0/24", Protocol::Tcp, 0, u16::MAX),
+    ("2001:db8:2::/48", Protocol::Tcp, 1000, 2999),
+];
+
+/// Backends that a service may have.
+pub(crate) const BACKENDS: u8 = 6;
+
+/// What should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct World {
+    pub(crate) services: BTreeMap<usize, Service>,
+    /// Changes the MAC addresses of all interfaces.
+    pub(crate) egress_version: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Service {
+    pub(crate) reject: bool,
+    pub(crate) timeout: u32,
+    pub(crate) large: bool,
+    pub(crate) backends: BTreeMap<u8, Backend>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backend {
+    pub(crate) weight: u32,
+    pub(crate) keeps: bool,
+    /// Which MAC address it has; `None`: not resolved.
+    pub(crate) hop: Option<u8>,
+}
+
+/// A change.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    AddService(usize, u8),
+    RemoveService(usize),
+    Policy(usize),
+    Timeout(usize, u32),
+    TableSize(usize),
+    SetBackend(usize, u8, Backend),
+    RemoveBackend(usize, u8),
+    NextHop(usize, u8, Option<u8>),
+    Egress(u8),
+}
+
+pub(crate) fn change() -> impl Strategy<Value = Change> {
+    let service = || 0..SERVICES.len();
+    let hop = || prop_oneof![1 => Just(None), 4 => (0..3_u8).prop_map(Some)];
+    let backend = (0..4_u32, any::<bool>(), hop());
+    prop_oneof![
+        4 => (service(), 1..1_u8 << BACKENDS).prop_map(|(s, mask)| Change::AddService(s, mask)),
+        2 => service().prop_map(Change::RemoveService),
+        1 => service().prop_map(Change::Policy),
+        1 => (service(), 1000..3000_u32).prop_map(|(s, ticks)| Change::Timeout(s, ticks)),
+        1 => service().prop_map(Change::TableSize),
+        6 => (service(), 0..BACKENDS, backend).prop_map(|(s, b, (weight, keeps, hop))| {
+            Change::SetBackend(s, b, Backend { weight, keeps, hop })
+        }),
+        2 => (service(), 0..BACKENDS).prop_map(|(s, b)| Change::RemoveBackend(s, b)),
+        2 => (service(), 0..BACKENDS, hop()).prop_map(|(s, b, hop)| Change::NextHop(s, b, hop)),
+        1 => (0..3_u8).prop_map(Change::Egress),
+    ]
+}
+
+impl World {
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match *change {
+            Change::AddService(s, mask) => {
+                self.services.entry(s).or_insert_with(|| Service::new(mask));
+            }
+            Change::RemoveService(s) => drop(self.services.remove(&s)),
+            Change::Policy(s) => self.with(s, |service| service.reject ^= true),
+            Change::Timeout(s, ticks) => self.with(s, |service| service.timeout = ticks),
+            Change::TableSize(s) => self.with(s, |service| service.large ^= true),
+            Change::SetBackend(s, b, backend) => self.with(s, |service| {
+                service.backends.insert(b, backend);
+            }),
+            Change::RemoveBackend(s, b) => self.with(s, |service| {
+                service.backends.remove(&b);
+            }),
+            Change::NextHop(s, b, hop) => self.with(s, |service| {
+                service.backends.entry(b).and_modify(|backend| backend.hop = hop);
+            }),
+            Change::Egress(version) => self.egress_version = version,
+        }
+    }
+
+    fn with(&mut self, s: usize, change: impl FnOnce(&mut Service)) {
+        if let Some(service) = self.services.get_mut(&s) {
+            change(service);
+        }
+    }
+
+    /// The service that a packet is for: the longest prefix, then the fewest ports.
+    pub(crate) fn owner(&self, target: &Target) -> Option<usize> {
+        let matches = |s: &&usize| {
+            let (vip, protocol, first, last) = SERVICES[**s];
+            let vip: IpNet = vip.parse().expect("a prefix");
+            vip.contains(&target.address) && protocol == target.protocol && (first..=last).contains(&target.port)
+        };
+        let rank = |s: &&usize| {
+            let (vip, _, first, last) = SERVICES[**s];
+            (vip.parse::<IpNet>().expect("a prefix").prefix_len(), u16::MAX - (last - first))
+        };
+        self.services.keys().filter(matches).max_by_key(rank).copied()
+    }
+
+    pub(crate) fn backend(&self, service: usize, backend: u8) -> Option<&Backend> {
+        self.services.get(&service)?.backends.get(&backend)
+    }
+
+    pub(crate) fn desired(&self) -> Desired {
+        let services = self.services.iter().map(|(s, service)| (key(*s), self.desired_service(*s, service)));
+        Desired { services: services.collect() }
+    }
+
+    fn desired_service(&self, s: usize, service: &Service) -> DesiredService {
+        let backend = |(b, backend): (&u8, &Backend)| {
+            let next_hop = backend.hop.map(|version| {
+                let ifindex = ifindex(*b, version);
+                let source_mac = [2, 0xee, self.egress_version, 0, 0, ifindex as u8];
+                (EgressRecord { ifindex, source_mac, mtu: 1500 }, mac(s, *b, version))
+            });
+            let desired = DesiredBackend { weight: backend.weight, keeps_flows: backend.keeps(), next_hop };
+            (backend_key(s, *b), desired)
+        };
+        DesiredService {
+            on_no_backend: if service.reject { ON_NO_BACKEND_REJECT } else { 0 },
+            timeouts: [0, 1, 2, 3, 4].map(|state| service.timeout + state),
+            table_size: if service.large { 509 } else { 251 },
+            backends: service.backends.iter().map(backend).collect(),
+        }
+    }
+}
+
+impl Service {
+    /// With the backends in a mask, all resolved and of weight 1.
+    pub(crate) fn new(mask: u8) -> Self {
+        let backend = Backend { weight: 1, keeps: true, hop: Some(0) };
+        let backends = (0..BACKENDS).filter(|b| mask & 1 << b != 0).map(|b| (b, backend)).collect();
+        Self { reject: false, timeout: 1000, large: false, backends }
+    }
+
+    pub(crate) fn has_takers(&self) -> bool {
+        self.backends.values().any(|backend| backend.weight > 0)
+    }
+}
+
+impl Backend {
+    /// What takes flows keeps them.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keeps || self.weight > 0
+    }
+}
+
+pub(crate) fn key(s: usize) -> ServiceKey {
+    let (vip, protocol, first_port, last_port) = SERVICES[s];
+    let vip: IpNet = vip.parse().expect("a prefix");
+    let (family, prefix) = address_words(vip.addr());
+    ServiceKey { family, prefix, prefix_length: vip.prefix_len(), protocol, first_port, last_port }
+}
+
+/// The same address in all services of a family, as on real servers.
+pub(crate) fn backend_key(s: usize, b: u8) -> BackendKey {
+    let (vip, _, port, _) = SERVICES[s];
+    let address: IpAddr = match vip.parse().expect("a prefix") {
+        IpNet::V4(_) => [10, 0, 0, b + 1].into(),
+        IpNet::V6(_) => [0x2001, 0xdb8, 0xb, 0, 0, 0, 0, u16::from(b) + 1].into(),
+    };
+    (address, port)
+}
+
+/// The MAC address tells service, backend and version, so that a frame that went astray says from where.
+pub(crate) fn mac(s: usize, b: u8, version: u8) -> [u8; 6] {
+    [2, 0, 0, s as u8, b, version]
+}
+
+pub(crate) fn ifindex(b: u8, version: u8) -> u32 {
+    10 + u32::from((b + version) % 3)
+}
