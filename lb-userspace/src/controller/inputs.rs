@@ -8,7 +8,7 @@ use std::{
 
 use super::Controller;
 use crate::{
-    config::model::{Backend, Initial, Probe, Service},
+    config::model::{AdminState, Backend, Initial, Probe, Service},
     neighbour::Resolution,
     plan::{
         Actual, Desired,
@@ -26,14 +26,29 @@ pub(super) fn target(service: &Service, backend: &Backend) -> Option<(Target, Pr
     Some((Target { address: backend.address, port, kind: probe.kind }, probe))
 }
 
-/// All targets, each once.
-pub(super) fn targets(effective: &Effective, adopted: &BTreeSet<Target>) -> BTreeMap<Target, Probe> {
-    let all = effective.services.iter().flat_map(|s| s.backends.iter().filter_map(move |b| target(s, b)));
-    all.map(|(target, probe)| {
-        let initial = if adopted.contains(&target) { Initial::Up } else { probe.initial };
-        (target, Probe { initial, ..probe })
+/// The backends of a service that leave, as far as probes go.
+fn leaving_backends<'a>(service: &Service, runtime: &'a Runtime) -> impl Iterator<Item = Backend> + use<'a> {
+    let changes = runtime.services.get(&service.name);
+    changes.into_iter().flat_map(|changes| &changes.leaving).filter_map(|(key, leaving)| {
+        let (address, port) = parse_key(key)?;
+        let admin_state = AdminState::Draining;
+        Some(Backend { name: leaving.name.clone(), address, port, weight: 0, backup: false, admin_state })
     })
-    .collect()
+}
+
+/// All targets, each once. A backend that leaves is probed to its end: its flows move if it goes down.
+pub(super) fn targets(effective: &Effective, runtime: &Runtime, adopted: &BTreeSet<Target>) -> BTreeMap<Target, Probe> {
+    let mut all = Vec::new();
+    for service in &effective.services {
+        all.extend(service.backends.iter().filter_map(|backend| target(service, backend)));
+        all.extend(leaving_backends(service, runtime).filter_map(|backend| target(service, &backend)));
+    }
+    all.into_iter()
+        .map(|(target, probe)| {
+            let initial = if adopted.contains(&target) { Initial::Up } else { probe.initial };
+            (target, Probe { initial, ..probe })
+        })
+        .collect()
 }
 
 /// Targets of backends that take flows in tables that are taken over: a restart must not empty them until probes have
@@ -89,6 +104,14 @@ impl Controller {
                 let record = runtime.backend(&service.name, key.1).and_then(|change| change.drain);
                 if let Some(record) = record {
                     inputs.drains.insert(key, Drain { overdue: record.is_overdue(now) });
+                }
+            }
+        }
+        for service in &effective.services {
+            for backend in leaving_backends(service, runtime) {
+                if let Some((target, probe)) = target(service, &backend) {
+                    let key = (service.name.clone(), backend_key(&backend));
+                    inputs.health.entry(key).or_insert_with(|| self.health_of(&target, &probe));
                 }
             }
         }

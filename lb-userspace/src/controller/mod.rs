@@ -174,7 +174,7 @@ impl Controller {
         // Planned once without writing, so that what does not fit is refused with everything as it was.
         let desired = self.desired(&effective, &runtime, SystemTime::now());
         let key = self.plane.constants().hash_key;
-        plan::plan(&desired, &self.actual, self.plane.tables(), &key, &mut Memo::default())?;
+        plan::plan(&desired, &self.actual, self.plane.tables(), &key, &mut self.memo)?;
         self.store.save(&runtime)?;
         self.config = config;
         self.runtime = runtime;
@@ -276,7 +276,7 @@ impl Controller {
     /// The targets to probe.
     #[must_use]
     pub fn targets(&self) -> BTreeMap<Target, config::model::Probe> {
-        inputs::targets(&self.effective, &self.adopted)
+        inputs::targets(&self.effective, &self.runtime, &self.adopted)
     }
 
     /// The addresses whose next hops are needed.

@@ -211,17 +211,19 @@ pub fn takers(service: &Service, inputs: &Inputs) -> BTreeSet<BackendKey> {
     };
     let fail_open = service.on_no_backend == OnNoBackend::FailOpen;
     let preference = [(false, false), (true, false), (false, true), (true, true)];
-    let mut chosen = preference
+    let choices: Vec<Vec<&Backend>> = preference
         .into_iter()
         .filter(|(_, whatever_health)| fail_open || !whatever_health)
         .map(|(backup, whatever_health)| pick(backup, whatever_health))
-        .find(|chosen| !chosen.is_empty())
-        .unwrap_or_default();
+        .filter(|choice| !choice.is_empty())
+        .collect();
     // A backend whose next hop is not known would lose every flow it is given, as long as others can take them.
-    let reachable = |backend: &&&Backend| inputs.next_hops.contains_key(&backend.address);
-    if chosen.iter().any(|backend| reachable(&backend)) {
-        chosen.retain(|backend| reachable(&backend));
-    }
+    let reachable = choices.iter().find_map(|choice| {
+        let known: Vec<&Backend> =
+            choice.iter().filter(|backend| inputs.next_hops.contains_key(&backend.address)).copied().collect();
+        (!known.is_empty()).then_some(known)
+    });
+    let chosen = reachable.or_else(|| choices.into_iter().next()).unwrap_or_default();
     chosen.into_iter().map(backend_key).collect()
 }
 

@@ -155,13 +155,14 @@ fn beside_a_healthy_backend() {
     }
 }
 
-/// Beside a healthy backup that is resolved: the backup takes flows only while it must.
+/// Beside a healthy backup that is resolved: the backup takes flows only while it must, which is also when every flow to the
+/// backend would be lost.
 #[test]
 fn beside_a_healthy_backup() {
     let backup = Backend { backup: true, ..backend(OTHER) };
     for case in cases() {
         let (subject, other) = resolved(&case, std::slice::from_ref(&backup));
-        let takes = case.enabled() && case.healthy() && (!case.backup || case.resolved);
+        let takes = case.enabled() && case.healthy() && case.resolved;
         assert_eq!(subject.weight > 0, takes, "{case:?}");
         let backup_takes = !takes || case.backup;
         assert_eq!(other.is_some_and(|other| other.weight > 0), backup_takes, "{case:?}");
@@ -181,7 +182,7 @@ fn known_flows() {
     }
 }
 
-/// With fail-open, backups are as good as nothing else only where nothing else is enabled.
+/// With fail-open, unhealthy backups take flows only where nothing else that can be reached is enabled.
 #[test]
 fn fail_open_prefers_what_is_no_backup() {
     let backup = Backend { backup: true, ..backend(OTHER) };
@@ -191,8 +192,9 @@ fn fail_open_prefers_what_is_no_backup() {
         inputs.health.insert(("web".to_owned(), key(OTHER)), (Status::Down, false));
         let desired = resolve(std::slice::from_ref(&service), &inputs, Clock::with_hz(250));
         let backends = &desired.services[&ServiceKey::of(&service)].backends;
-        assert_eq!(backends[&key(SUBJECT)].weight > 0, case.enabled(), "{case:?}");
-        assert_eq!(backends[&key(OTHER)].weight > 0, !case.enabled(), "{case:?}");
+        let takes = case.enabled() && case.resolved;
+        assert_eq!(backends[&key(SUBJECT)].weight > 0, takes, "{case:?}");
+        assert_eq!(backends[&key(OTHER)].weight > 0, !takes, "{case:?}");
     }
 }
 
