@@ -1,6 +1,7 @@
 //! Evenkeel's development commands, run as `cargo xtask COMMAND`: one command a file.
 
 mod build;
+mod demo;
 mod lint;
 mod progress;
 mod setup;
@@ -25,6 +26,8 @@ enum Command {
     Setup(setup::Options),
     /// Build the daemon with its XDP program.
     Build(build::Options),
+    /// Show it at work: real servers, real traffic, a failure and a drain.
+    Demo(demo::Options),
     /// Run the unit, packet and end-to-end tests, or a part of them.
     Test(test::Options),
     /// Check format, lints (for this machine and for BPF) and documentation.
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Setup(options) => setup::main(&options),
         Command::Build(options) => build::main(&options),
+        Command::Demo(options) => demo::main(&options),
         Command::Test(options) => test::main(&options),
         Command::Lint => lint::main(),
     };
