@@ -120,19 +120,20 @@ fn conclude(screen: &mut Screen, findings: &[Finding]) -> Result<()> {
         wrong.iter().try_for_each(|finding| screen.say(&format!("  {finding}")))?;
     }
     screen.say("\nLook further: `cargo xtask demo --keep` leaves it running, with commands to try;")?;
-    screen.say("tests/e2e/ has every behaviour as a test; configs/ has configurations to start from.")?;
+    screen.say("tests/e2e/ has behaviours as tests; configs/ has configurations to start from.")?;
     Ok(())
 }
 
 /// Leaves the stage to the user.
 fn keep(stage: &mut Stage<'_>, topology: &Topology) -> Result<()> {
     let binary = find_binary()?;
-    let evenkeel = format!("{} --socket {}", binary.display(), stage.daemon.paths().socket.display());
+    let socket = stage.daemon.paths().socket.display();
     let (client, server) = (topology.client().name(), VIP.ip());
     let flow = format!("--proto tcp --src {}:40000 --dst {VIP}", topology.client_addresses().v4);
     stage.screen.say("\nEverything stays until Ctrl-C. In another terminal:\n")?;
     stage.screen.say(&format!("  ip netns exec {client} curl http://{server}/who"))?;
-    stage.screen.say(&format!("  alias ek='{evenkeel}'"))?;
+    stage.screen.say(&format!("  export EVENKEEL_SOCKET={socket}"))?;
+    stage.screen.say(&format!("  alias ek={}", binary.display()))?;
     for words in ["status", "flows", "backend drain web b1", "backend enable web b1", "backend weight web b3 5"] {
         stage.screen.say(&format!("  ek {words}"))?;
     }

@@ -49,7 +49,7 @@ impl fmt::Display for Finding {
 pub(crate) fn without_errors(attempts: &[Attempt]) -> Finding {
     let tally: Tally = attempts.iter().collect();
     let holds = tally.answered() > 0 && tally.failed() == 0;
-    Finding::new(holds, format!("{} connections answered, {} failed{}", tally.answered(), tally.failed(), why(&tally)))
+    Finding::new(holds, format!("{} answered, {} failed{}", tally.answered(), tally.failed(), why(&tally)))
 }
 
 /// The backends' shares are those of their weights.
@@ -85,7 +85,7 @@ pub(crate) fn no_other_errors(attempts: &[Attempt], death: Change<'_>) -> Findin
     let excused = |a: &&Attempt| !(is_hit(a, death) && a.started <= death.at + death.bound);
     let rest: Vec<_> = attempts.iter().filter(excused).cloned().collect();
     let finding = without_errors(&rest);
-    Finding { text: format!("on healthy backends, all in all: {}", finding.text), ..finding }
+    Finding { text: format!("on healthy backends: {}", finding.text), ..finding }
 }
 
 /// New connections reach a backend again: when the first was opened, whatever its answer took.
@@ -129,7 +129,11 @@ fn is_hit(attempt: &Attempt, death: Change<'_>) -> bool {
 }
 
 fn why(tally: &Tally) -> String {
-    tally.errors.iter().next().map_or_else(String::new, |(error, _)| format!(" ({error})"))
+    tally
+        .errors
+        .iter()
+        .next()
+        .map_or_else(String::new, |(error, _)| format!(": {}", error.split(" (os").next().unwrap_or(error)))
 }
 
 fn ms(duration: Duration) -> String {
