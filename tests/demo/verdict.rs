@@ -116,7 +116,7 @@ pub(crate) fn completed(report: &DownloadReport, backend: &str, size: u64, befor
         Ok(()) => "all right",
         Err(why) => why,
     };
-    let text = format!("the download through {backend}: {} of {size} bytes, {after} since: {end}", report.received);
+    let text = format!("download from {backend}: {} of {size} bytes, {after} since: {end}", report.received);
     Finding::new(intact && after > 0, text)
 }
 
