@@ -17,10 +17,12 @@
 mod address;
 mod link;
 mod settings;
+mod xdp_pass;
 
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpStream},
+    os::fd::OwnedFd,
     sync::Once,
     time::Duration,
 };
@@ -45,6 +47,8 @@ pub struct Topology {
     backends: Vec<Backend>,
     switch: Namespace,
     serving: Subnet,
+    /// Programs at the other ends of the balancer's cables.
+    _passing: Vec<OwnedFd>,
 }
 
 /// A backend's machine.
@@ -162,8 +166,11 @@ impl Topology {
         let client = machine(&switch, &format!("{prefix}-client"), CLIENT, &[("eth0", Subnet::Front)])?;
         settings::client(&client)?;
         let balancer = machine(&switch, &format!("{prefix}-lb"), BALANCER, legs(serving))?;
+        let pass = |&(_, subnet): &(_, Subnet)| xdp_pass::attach(&switch, &link::port(subnet, BALANCER));
+        let passing = legs(serving).iter().map(pass).collect::<Result<_>>()?;
         let backends = (0..backends).map(|index| Backend::build(&switch, &prefix, index, serving));
-        let topology = Self { backends: backends.collect::<Result<_>>()?, client, balancer, switch, serving };
+        let backends = backends.collect::<Result<_>>()?;
+        let topology = Self { backends, client, balancer, switch, serving, _passing: passing };
         topology.route_vips_to_balancer()?;
         topology.await_links().context("the network does not come up")?;
         Ok(topology)
