@@ -2,4 +2,8 @@
 //!
 //! Each test prints in one line what it showed. Needs root, iproute2, ethtool, nginx, dnsmasq, dig, curl, wrk and iperf3.
 
+mod drain;
+mod failure;
+mod no_backend;
+mod runtime;
 mod shares;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::{
+    bpffs::Bpffs,
     content::Content,
     daemon::{Daemon, Paths},
     servers::{self, Nginx},
@@ -61,6 +62,13 @@ impl Service {
         self
     }
 
+    /// With these lines in place of its probe and other options.
+    #[must_use]
+    pub fn options(mut self, lines: &[&str]) -> Self {
+        self.options = lines.iter().map(|line| (*line).to_owned()).collect();
+        self
+    }
+
     /// With a further line.
     #[must_use]
     pub fn option(mut self, line: &str) -> Self {
@@ -83,6 +91,14 @@ pub fn configuration(paths: &Paths, topology: &Topology, services: &[Service]) -
         add_service(&mut text, topology, service);
     }
     text
+}
+
+/// Starts a daemon with these services.
+///
+/// # Errors
+/// As [`Daemon::start`].
+pub fn start<'a>(topology: &'a Topology, bpffs: &Bpffs, services: &[Service]) -> Result<Daemon<'a>> {
+    Daemon::start(topology.balancer(), bpffs, |paths| configuration(paths, topology, services))
 }
 
 fn add_service(text: &mut String, topology: &Topology, service: &Service) {
