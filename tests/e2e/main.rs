@@ -5,5 +5,6 @@
 mod drain;
 mod failure;
 mod no_backend;
+mod restart;
 mod runtime;
 mod shares;
