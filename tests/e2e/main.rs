@@ -2,9 +2,11 @@
 //!
 //! Each test prints in one line what it showed. Needs root, iproute2, ethtool, nginx, dnsmasq, dig, curl, wrk and iperf3.
 
+mod counters;
 mod drain;
 mod failure;
 mod no_backend;
+mod programs;
 mod restart;
 mod runtime;
 mod shares;
