@@ -67,15 +67,18 @@ struct Daemon {
     revision: Option<u64>,
     /// The last reconciliation failed and is to be tried again.
     retry: bool,
-    _lock: Flock<File>,
+    /// Of the state and of the pins.
+    _locks: [Flock<File>; 2],
 }
 
 impl Daemon {
     async fn start(config_file: PathBuf, config: Config) -> Result<Self> {
         let node = config.node.clone();
         let store = Store::open(&node.state_directory)?;
-        let lock = lock(&node)?;
-        let (plane, pins) = load(&node, &store)?;
+        let state_lock = lock(&node)?;
+        let pins = Pins::open(&node.pin_directory)?;
+        let locks = [state_lock, pins.lock()?];
+        let plane = load(&node, &store, &pins)?;
         let mut controller = Controller::new(Parts { config_file, config: config.clone(), store, plane, pins })?;
         let (prober, resolver) = (Prober::start(), Resolver::start().await?);
         let mut next_hops = resolver.subscribe();
@@ -92,7 +95,7 @@ impl Daemon {
         tokio::spawn(server::serve(listener, sender));
         tracing::info!(writes, services = controller.effective.services.len(), "running");
         let socket = node.api_socket;
-        Ok(Self { controller, prober, resolver, jobs, socket, revision: None, retry: false, _lock: lock })
+        Ok(Self { controller, prober, resolver, jobs, socket, revision: None, retry: false, _locks: locks })
     }
 
     async fn serve(&mut self) -> Result<()> {
@@ -174,9 +177,8 @@ fn lock(node: &Node) -> Result<Flock<File>> {
 }
 
 /// Loads the program, over the tables of an earlier daemon if there are any.
-fn load(node: &Node, store: &Store) -> Result<(Loaded, Pins)> {
+fn load(node: &Node, store: &Store, pins: &Pins) -> Result<Loaded> {
     let secret = secret::of_node(node.hash_secret.as_deref(), store)?;
-    let pins = Pins::open(&node.pin_directory)?;
     let options = LoadOptions {
         sizes: sizes(node),
         hash_key: secret::hash_key(&secret),
@@ -205,7 +207,7 @@ fn load(node: &Node, store: &Store) -> Result<(Loaded, Pins)> {
         ),
     }
     tracing::info!(adopted = adopts, pins = %node.pin_directory.display(), "tables are ready");
-    Ok((plane, pins))
+    Ok(plane)
 }
 
 /// Sizes of the tables for a node's limits.

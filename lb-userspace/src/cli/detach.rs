@@ -1,11 +1,8 @@
 //! `evenkeel detach`
 
-use std::{
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::Context as _;
 use clap::Args;
 
 use super::output;
@@ -21,22 +18,18 @@ pub(super) struct Arguments {
     pin_directory: PathBuf,
 }
 
-pub(super) fn main(arguments: &Arguments, socket: &Path) -> anyhow::Result<()> {
-    let (directory, socket) = match &arguments.config {
-        Some(file) => {
-            let node = config::load(file)?.node;
-            (node.pin_directory, node.api_socket)
-        }
-        None => (arguments.pin_directory.clone(), socket.to_owned()),
+pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
+    let directory = match &arguments.config {
+        Some(file) => config::load(file)?.node.pin_directory,
+        None => arguments.pin_directory.clone(),
     };
-    if UnixStream::connect(&socket).is_ok() {
-        bail!("the daemon is running (it answers on {}); stop it first", socket.display());
-    }
     if !directory.exists() {
         output::print(&format!("nothing is attached: {} does not exist", directory.display()));
         return Ok(());
     }
-    let links = Pins::at(&directory).remove()?;
+    let pins = Pins::at(&directory);
+    let _lock = pins.lock().context("the daemon is running; stop it first")?;
+    let links = pins.remove()?;
     for link in &links {
         let name = link.split(':').next().unwrap_or(link).replace("%2E", ".");
         output::print(&format!("detached from {name}"));

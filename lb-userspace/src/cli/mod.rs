@@ -143,7 +143,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Backend(command) => backend::main(command, &daemon),
         Command::Flows(arguments) => flows::main(arguments, &daemon),
         Command::Explain(arguments) => explain::main(arguments, &daemon),
-        Command::Detach(arguments) => detach::main(arguments, &cli.socket),
+        Command::Detach(arguments) => detach::main(arguments),
         Command::Completions(arguments) => completions::main(arguments),
         Command::Schema => schema::main(),
     }

@@ -13,7 +13,7 @@ use aya::programs::{
 };
 use serde::Serialize;
 
-use super::{Loaded, Pins};
+use super::{Loaded, Pins, detach::detach};
 use crate::config::model::{AttachMode, Interface};
 
 /// How a program really is attached.
@@ -96,7 +96,7 @@ pub fn attach(loaded: &mut Loaded, pins: &Pins, interface: &Interface) -> Result
             return Ok(Attached { interface: pin.interface, ifindex, mode: pin.mode });
         }
         tracing::warn!(interface = name, "the pinned link is of another mode or of an interface that is gone");
-        remove(&path)?;
+        detach(&path)?;
     }
     let mode = attach_anew(loaded, pins, interface, ifindex)?;
     Ok(Attached { interface: name.clone(), ifindex, mode })
@@ -111,7 +111,7 @@ pub fn detach_others(pins: &Pins, wanted: &[&str]) -> Result<Vec<String>> {
     let mut detached = Vec::new();
     for (path, pin) in pinned(pins)? {
         if !wanted.contains(&pin.interface.as_str()) {
-            remove(&path)?;
+            detach(&path)?;
             detached.push(pin.interface);
         }
     }
@@ -130,10 +130,6 @@ fn pinned(pins: &Pins) -> Result<Vec<(PathBuf, Pin)>> {
         }
     }
     Ok(found)
-}
-
-fn remove(pin: &Path) -> Result<()> {
-    fs::remove_file(pin).with_context(|| format!("{}", pin.display()))
 }
 
 /// Replaces the program of a pinned link in one step.

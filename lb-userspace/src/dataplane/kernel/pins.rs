@@ -8,12 +8,13 @@
 //! ```
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::maps::{MapInfo, MapType};
 use lb_common::{
     abi::{
@@ -22,9 +23,12 @@ use lb_common::{
     },
     flow::FlowBucket,
 };
-use nix::sys::statfs::statfs;
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::statfs::statfs,
+};
 
-use super::LoadOptions;
+use super::{LoadOptions, detach::detach};
 
 /// `BPF_FS_MAGIC` of the kernel's `magic.h`.
 const BPF_FS: i64 = 0xcafe_4a11;
@@ -90,6 +94,18 @@ impl Pins {
         Ok(pins)
     }
 
+    /// Makes the directory this process's own until the lock is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If a daemon has it, or it does not exist.
+    pub fn lock(&self) -> Result<Flock<File>> {
+        // A bpffs has no ordinary files, but its directories can be locked.
+        let directory = File::open(&self.root).with_context(|| format!("{}", self.root.display()))?;
+        Flock::lock(directory, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| anyhow!("another daemon uses pin directory {}", self.root.display()))
+    }
+
     /// The pin of a map.
     #[must_use]
     pub fn map(&self, name: &str) -> PathBuf {
@@ -150,7 +166,10 @@ impl Pins {
     pub fn remove(&self) -> Result<Vec<String>> {
         let mut links = Vec::new();
         for layout in self.layouts()? {
-            links.extend(remove_files(&layout.join("links"))?);
+            for link in entries(&layout.join("links"))? {
+                detach(&link)?;
+                links.extend(link.file_name().map(|name| name.to_string_lossy().into_owned()));
+            }
             remove_files(&layout.join("maps"))?;
             for directory in [layout.join("links"), layout.join("maps"), layout] {
                 remove_directory(&directory)?;
@@ -240,13 +259,11 @@ fn entries(directory: &Path) -> Result<impl Iterator<Item = PathBuf> + use<>> {
     Ok(paths.into_iter())
 }
 
-fn remove_files(directory: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
+fn remove_files(directory: &Path) -> Result<()> {
     for path in entries(directory)? {
         fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
-        names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
     }
-    Ok(names)
+    Ok(())
 }
 
 fn remove_directory(path: &Path) -> Result<()> {
