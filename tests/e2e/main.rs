@@ -5,6 +5,8 @@
 mod counters;
 mod drain;
 mod failure;
+mod lifecycle;
+mod neighbour;
 mod no_backend;
 mod programs;
 mod restart;
