@@ -140,15 +140,13 @@ const fn is_opening(packet: &Parsed) -> bool {
 }
 
 /// Whether a SYN may follow an entry. A repeated SYN of a flow in setup does. In an established flow it is an old
-/// duplicate, a forgery or a client that lost its state; the backend tells which (RFC 5961, section 4), unless it takes no
-/// new flows. After FIN or RST it is a new connection.
+/// duplicate, a forgery or a client that lost its state; the backend tells which (RFC 5961, section 4). After FIN or RST
+/// it is a new connection. It never follows to a destination that takes no new flows: with direct server return nobody
+/// tells us that a backend refused a connection, so the entry in setup may be of an earlier one with the same ports, and
+/// a client whose first SYN was not answered loses nothing by another backend.
 #[inline(always)]
 const fn trusts(state: FlowState, takes_flows: bool) -> bool {
-    match state {
-        FlowState::Setup => true,
-        FlowState::Closing => false,
-        _ => takes_flows,
-    }
+    takes_flows && !matches!(state, FlowState::Closing)
 }
 
 #[inline(always)]

@@ -17,8 +17,7 @@ use evenkeel_tests::{
     namespace::Namespace,
 };
 
-/// Clients that each open one connection after the other. Not more: a veth holds 256 frames, a burst of many clients
-/// overflows it, and there are kernels on which one that overflowed under XDP carries nothing any more.
+/// Clients that each open one connection after the other.
 const CLIENTS: usize = 32;
 /// Each client's time from one connection to the next, if it is answered in less: 1000 connections a second in all,
 /// so that something is left of the machine.

@@ -63,12 +63,13 @@ fn a_syn_of_an_established_flow_of_a_draining_destination_is_a_new_flow() {
 }
 
 #[test]
-fn a_repeated_syn_in_setup_stays_even_with_a_draining_destination() {
+fn a_syn_never_follows_to_a_draining_destination_not_even_in_setup() {
     let node = Node::new(4);
     let (client, destination) = in_state(&node, FlowState::Setup);
     node.set_state(destination, DestinationState { takes_flows: false, ..serving(1) });
-    point_elsewhere(&node, TCP, destination);
-    assert_eq!(node.send(client, SYN), destination);
+    let other = point_elsewhere(&node, TCP, destination);
+    assert_eq!(node.send(client, SYN), other);
+    assert_eq!(node.send(client, ACK), other);
 }
 
 #[test]
