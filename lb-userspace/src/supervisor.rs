@@ -20,7 +20,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use lb_common::{abi::LAYOUT_VERSION, memory::Sizes};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -53,8 +53,17 @@ const JOBS: usize = 64;
 pub async fn run(config_file: &Path) -> Result<()> {
     let config = config::load(config_file)?;
     object::bytes()?;
+    // Before anyone can know that the daemon is there: by default each of them would kill it.
+    let signals = Signals::register()?;
     let mut daemon = Daemon::start(config_file.to_owned(), config).await?;
-    daemon.serve().await
+    daemon.serve(signals).await
+}
+
+/// What the daemon is told by signals.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 struct Daemon {
@@ -69,6 +78,16 @@ struct Daemon {
     retry: bool,
     /// Of the state and of the pins.
     _locks: [Flock<File>; 2],
+}
+
+impl Signals {
+    fn register() -> Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
 }
 
 impl Daemon {
@@ -98,12 +117,9 @@ impl Daemon {
         Ok(Self { controller, prober, resolver, jobs, socket, revision: None, retry: false, _locks: locks })
     }
 
-    async fn serve(&mut self) -> Result<()> {
+    async fn serve(&mut self, mut signals: Signals) -> Result<()> {
         let mut health = self.prober.subscribe();
         let mut next_hops = self.resolver.subscribe();
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut clock = interval(TICK);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         next_hops.mark_changed();
@@ -122,14 +138,14 @@ impl Daemon {
                     self.reconcile();
                 }
                 Some(job) = self.jobs.recv() => job(&mut self.controller),
-                Some(()) = hangup.recv() => self.reload(),
+                Some(()) = signals.hangup.recv() => self.reload(),
                 _ = clock.tick() => {
                     if self.retry || self.controller.has_drains() {
                         self.reconcile();
                     }
                 }
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
             }
         }
         notify(&[sd_notify::NotifyState::Stopping]);

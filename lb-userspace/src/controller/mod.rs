@@ -202,6 +202,8 @@ impl Controller {
             (
                 node.flow_entries,
                 limits,
+                node.api_socket.clone(),
+                node.api_group.clone(),
                 node.pin_directory.clone(),
                 node.state_directory.clone(),
                 node.hash_secret.clone(),
