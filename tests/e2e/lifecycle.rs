@@ -141,6 +141,27 @@ fn two_daemons_never_share_pins() -> Result<()> {
 }
 
 #[test]
+fn a_restart_changes_the_mode_of_an_interface() -> Result<()> {
+    let (topology, vip) = (Topology::one_nic(2)?, IpAddr::from(VIP4));
+    let _servers = nginx_everywhere(&topology, &[80], None)?;
+    let bpffs = Bpffs::mount()?;
+    let services = [Service::tcp("web", vip, 80, &topology)];
+    let mut daemon = start(&topology, &bpffs, &services)?;
+    for mode in ["native", "generic", "native"] {
+        let interfaces = format!("[{{name: eth0, mode: {mode}}}]");
+        daemon.configure(|paths| configuration(paths, &topology, &services).replace("[eth0]", &interfaces))?;
+        assert!(daemon.terminate()?.success());
+        daemon.restart()?;
+        wait_for_takers(&daemon, "web", &["b1", "b2"])?;
+        assert_eq!(daemon.cli(&["--json", "status"])?["node"]["interfaces"][0]["mode"], mode);
+        let tally = connections(topology.client(), SocketAddr::new(vip, 80), 200, 8)?;
+        assert_eq!((tally.failed(), tally.answered()), (0, 200), "{mode}: {tally:?}");
+    }
+    println!("{vip}: native, generic and native again after restarts, 600 of 600 connections answered");
+    Ok(())
+}
+
+#[test]
 fn bad_files_end_with_2_and_their_place() -> Result<()> {
     let topology = Topology::one_nic(1)?;
     let text = "version: 1\nnode:\n  interfaces: [eth0]\nservices:\n  - name: web\n    vip: 192.0.2.10\n    \

@@ -6,8 +6,7 @@ use anyhow::Result;
 use evenkeel_tests::{
     bpffs::Bpffs,
     clients::connections,
-    daemon::Daemon,
-    scenario::{Service, configuration, nginx_everywhere, wait_for_takers},
+    scenario::{Service, nginx_everywhere, start, wait_for_takers},
     topology::{Topology, VIP4, VIP6},
 };
 
@@ -19,9 +18,7 @@ fn check_shares(topology: &Topology, vip: IpAddr, weights: [u16; 3]) -> Result<(
     let _servers = nginx_everywhere(topology, &[80], None)?;
     let bpffs = Bpffs::mount()?;
     let service = Service::tcp("web", vip, 80, topology).weights(&weights);
-    let daemon = Daemon::start(topology.balancer(), &bpffs, |paths| {
-        configuration(paths, topology, std::slice::from_ref(&service))
-    })?;
+    let daemon = start(topology, &bpffs, std::slice::from_ref(&service))?;
     wait_for_takers(&daemon, "web", &["b1", "b2", "b3"])?;
     let tally = connections(topology.client(), SocketAddr::new(vip, 80), CONNECTIONS, 32)?;
     assert_eq!(tally.failed(), 0, "{tally:?}");
