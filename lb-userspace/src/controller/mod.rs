@@ -23,7 +23,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::{
     config::{
         self,
-        model::{Config, Service},
+        model::{AttachMode, Config, Service},
     },
     dataplane::{
         kernel::{Attached, Loaded, Pins, attach},
@@ -209,9 +209,15 @@ impl Controller {
                 node.hash_secret.clone(),
             )
         };
-        if fixed(&config) != fixed(&self.config) {
+        let modes = |config: &Config| -> BTreeMap<String, AttachMode> {
+            config.node.interfaces.iter().map(|interface| (interface.name.clone(), interface.mode)).collect()
+        };
+        let before = modes(&self.config);
+        let same_modes = modes(&config).iter().all(|(name, mode)| before.get(name).is_none_or(|before| before == mode));
+        if fixed(&config) != fixed(&self.config) || !same_modes {
             return Err(anyhow!(
-                "{}: flow_table, limits, directories, api and hash_secret under `node` cannot change while the daemon runs; \
+                "{}: flow_table, limits, directories, api, hash_secret and the mode of an interface under `node` \
+                 cannot change while the daemon runs; \
                  restore them, or restart the daemon (other sizes or another secret also need `evenkeel detach`)",
                 self.config_file.display()
             ));
