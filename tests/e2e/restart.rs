@@ -154,13 +154,15 @@ fn a_bad_configuration_changes_nothing() -> Result<()> {
     assert_eq!(service_status(&daemon, "web")?["port"], "80");
     let tally = connections(topology.client(), SocketAddr::new(vip, 80), 300, 8)?;
     assert_eq!((tally.failed(), tally.answered()), (0, 300), "{tally:?}");
-    daemon.configure(|_| good.replace("api.sock", "other.sock"))?;
-    daemon.hangup()?;
-    let fixed = |error: serde_json::Value| error.as_str().is_some_and(|text| text.contains("cannot change while"));
-    wait_until("another socket is refused", PATIENCE, || error_of(&daemon).is_ok_and(fixed))?;
-    daemon.configure(|_| good.clone())?;
-    assert_eq!(reload(&mut daemon)?, "writes=0");
-    assert!(error_of(&daemon)?.is_null());
+    for (from, to) in [("api.sock", "other.sock"), ("[eth0]", "[{name: eth0, mode: generic}]")] {
+        daemon.configure(|_| good.replace(from, to))?;
+        daemon.hangup()?;
+        let fixed = |error: serde_json::Value| error.as_str().is_some_and(|text| text.contains("cannot change while"));
+        wait_until("it is refused", PATIENCE, || error_of(&daemon).is_ok_and(fixed))?;
+        daemon.configure(|_| good.clone())?;
+        assert_eq!(reload(&mut daemon)?, "writes=0");
+        assert!(error_of(&daemon)?.is_null());
+    }
     println!("a reload was refused with its place in the file, 300 of 300 connections went on as before");
     Ok(())
 }
