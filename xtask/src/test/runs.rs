@@ -78,6 +78,10 @@ pub(crate) fn run_of(kind: Kind, filters: &[String], targets: &[String]) -> Opti
             if own.is_empty() {
                 return None;
             }
+            if kind == Kind::EndToEnd {
+                // The harness's own unit tests, and those of the demo.
+                arguments.extend(["--lib", "--bins"]);
+            }
             own.iter().for_each(|name| arguments.extend(["--test", name]));
         }
     }
@@ -117,7 +121,8 @@ mod tests {
         let tests = "test --no-fail-fast --package evenkeel-tests";
         let packets = format!("{tests} --test packets --test packets_ipv6 -- --nocapture");
         assert_eq!(arguments(Kind::Packets, ""), words(&packets));
-        let end_to_end = format!("{tests} --test e2e_basic --test e2e_drain -- --nocapture --test-threads=2 drain");
+        let end_to_end =
+            format!("{tests} --lib --bins --test e2e_basic --test e2e_drain -- --nocapture --test-threads=2 drain");
         assert_eq!(arguments(Kind::EndToEnd, "drain"), words(&end_to_end));
     }
 
