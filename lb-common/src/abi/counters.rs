@@ -64,7 +64,7 @@ pub struct NodeCounters {
     pub flows_evicted: Counter,
     /// Entries that made room by moving to their other bucket.
     pub flows_displaced: Counter,
-    /// Flows without an entry because the table was full around them; they go where their hash says.
+    /// Packets of flows without an entry because the table was full around them; they go where their hash says.
     pub flows_untracked: Counter,
     spare: [Counter; 5],
     passed: [Counter; PASS_REASONS],
@@ -113,7 +113,7 @@ impl NodeCounters {
 pub struct DestinationCounters {
     /// Packets and bytes forwarded.
     pub forwarded: PacketCounter,
-    /// Flows that were given to it, tracked or not.
+    /// Flows that were given to it; one that found no room in the flow table counts with each packet.
     pub flows_new: Counter,
     /// Tracked flows that ended with FIN or RST.
     pub flows_closed: Counter,

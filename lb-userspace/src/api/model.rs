@@ -72,7 +72,7 @@ pub struct NodeTotals {
     pub flows_evicted: u64,
     /// Flow entries moved to make room.
     pub flows_displaced: u64,
-    /// Flows that found no room and go by their hash.
+    /// Packets of flows that found no room and go by their hash.
     pub flows_untracked: u64,
 }
 
@@ -142,7 +142,7 @@ pub struct BackendStatus {
     pub active_flows: u64,
     /// Flows that end.
     pub closing_flows: u64,
-    /// Flows given to it.
+    /// Flows given to it; one that found no room in the flow table counts with each packet.
     pub flows_new: u64,
     /// Flows ended by FIN or RST.
     pub flows_closed: u64,
