@@ -74,8 +74,6 @@ struct Daemon {
     socket: PathBuf,
     /// The revision that prober and resolver know.
     revision: Option<u64>,
-    /// The last reconciliation failed and is to be tried again.
-    retry: bool,
     /// Of the state and of the pins.
     _locks: [Flock<File>; 2],
 }
@@ -114,7 +112,7 @@ impl Daemon {
         tokio::spawn(server::serve(listener, sender));
         tracing::info!(writes, services = controller.effective.services.len(), "running");
         let socket = node.api_socket;
-        Ok(Self { controller, prober, resolver, jobs, socket, revision: None, retry: false, _locks: locks })
+        Ok(Self { controller, prober, resolver, jobs, socket, revision: None, _locks: locks })
     }
 
     async fn serve(&mut self, mut signals: Signals) -> Result<()> {
@@ -140,7 +138,7 @@ impl Daemon {
                 Some(job) = self.jobs.recv() => job(&mut self.controller),
                 Some(()) = signals.hangup.recv() => self.reload(),
                 _ = clock.tick() => {
-                    if self.retry || self.controller.has_drains() {
+                    if self.controller.is_behind() || self.controller.has_drains() {
                         self.reconcile();
                     }
                 }
@@ -165,13 +163,8 @@ impl Daemon {
     }
 
     fn reconcile(&mut self) {
-        let result = self.controller.reconcile();
-        if let Err(error) = &result
-            && !self.retry
-        {
-            tracing::error!("the tables could not be brought up to date, trying again: {error:#}");
-        }
-        self.retry = result.is_err();
+        // What went wrong is logged there, and tried again with the clock.
+        drop(self.controller.reconcile());
     }
 
     fn reload(&mut self) {

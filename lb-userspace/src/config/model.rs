@@ -6,6 +6,7 @@
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use lb_common::schedule::maglev;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +101,15 @@ pub struct Service {
     pub backends: Vec<Backend>,
 }
 
+impl Service {
+    /// Slots of its table: as configured, or chosen from the number of its backends.
+    #[must_use]
+    pub fn table_size(&self) -> u32 {
+        let Scheduler::Maglev { table_size } = self.scheduler;
+        table_size.unwrap_or_else(|| maglev::table_size_for(self.backends.len()))
+    }
+}
+
 /// Transport protocols of services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -132,7 +142,7 @@ pub enum ForwardingMode {
 pub enum Scheduler {
     /// Weighted Maglev hashing (Eisenbud et al., NSDI 2016, section 3.4).
     Maglev {
-        /// Slots of the table, one of `lb_common::schedule::maglev::TABLE_SIZES`; `None`: chosen from the number of backends.
+        /// Slots of the table, one of [`maglev::TABLE_SIZES`]; `None`: chosen from the number of backends.
         table_size: Option<u32>,
     },
 }

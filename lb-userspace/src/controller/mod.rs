@@ -63,6 +63,8 @@ pub struct Controller {
     pub(crate) reload_error: Option<String>,
     /// Counts changes of what is to be probed and resolved.
     revision: u64,
+    /// The last reconciliation failed.
+    behind: bool,
 }
 
 /// What a controller starts with.
@@ -110,6 +112,7 @@ impl Controller {
             started: SystemTime::now(),
             reload_error: None,
             revision: 0,
+            behind: false,
         };
         controller.adopted = inputs::adopted_targets(&controller.effective, &controller.actual);
         Ok(controller)
@@ -138,6 +141,23 @@ impl Controller {
     ///
     /// If the plan cannot be made or written. The desired state stays; the next call tries again.
     pub fn reconcile(&mut self) -> Result<usize> {
+        let result = self.try_reconcile();
+        if let Err(error) = &result
+            && !self.behind
+        {
+            tracing::error!("the tables could not be brought up to date, trying again: {error:#}");
+        }
+        self.behind = result.is_err();
+        result
+    }
+
+    /// Whether the tables are not what they should be, and [`Self::reconcile`] should be tried again.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    fn try_reconcile(&mut self) -> Result<usize> {
         let now = SystemTime::now();
         if self.update_drains(now)? {
             self.revision += 1;
@@ -180,7 +200,7 @@ impl Controller {
         self.runtime = runtime;
         self.effective = effective;
         self.revision += 1;
-        self.reconcile()
+        self.reconcile().context("the change is kept, but the tables could not be written; this is tried again")
     }
 
     /// Reads the configuration file again.

@@ -8,13 +8,12 @@ use std::{
 use lb_common::{
     abi::{ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT},
     parse::Family,
-    schedule::maglev,
     wire::ip,
 };
 
 use super::write::{EgressRecord, TimeoutTicks};
 use crate::{
-    config::model::{AdminState, Backend, OnBackendDown, OnNoBackend, Ports, Protocol, Scheduler, Service},
+    config::model::{AdminState, Backend, OnBackendDown, OnNoBackend, Ports, Protocol, Service},
     dataplane::kernel::Clock,
     health::Status,
 };
@@ -177,7 +176,6 @@ fn resolve_service(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredS
             backends.insert(*key, DesiredBackend { weight: 0, keeps_flows, next_hop });
         }
     }
-    let Scheduler::Maglev { table_size } = service.scheduler;
     let timeouts = &service.timeouts;
     DesiredService {
         on_no_backend: match service.on_no_backend {
@@ -192,7 +190,7 @@ fn resolve_service(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredS
             timeouts.udp,
         ]
         .map(|time| clock.ticks(time)),
-        table_size: table_size.unwrap_or_else(|| maglev::table_size_for(service.backends.len())),
+        table_size: service.table_size(),
         backends,
     }
 }

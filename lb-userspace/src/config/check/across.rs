@@ -9,7 +9,6 @@ use std::{
 use super::{
     super::model::{Config, Limits, Ports, Probe, ProbeKind, Service},
     backend::show,
-    tables,
 };
 
 /// What a problem is about; services are numbered as in the model.
@@ -147,7 +146,7 @@ fn same(one: &Probe, other: &Probe) -> bool {
 
 fn table_sizes(services: &[Service], conflicts: &mut Vec<Conflict>) {
     for (index, service) in services.iter().enumerate() {
-        let (slots, backends) = (tables::slots(service), service.backends.len());
+        let (slots, backends) = (service.table_size(), service.backends.len());
         if backends > slots as usize {
             conflicts.push(Conflict {
                 place: Place::Scheduler(index),
@@ -161,8 +160,8 @@ fn table_sizes(services: &[Service], conflicts: &mut Vec<Conflict>) {
 fn totals(services: &[Service], limits: Limits, conflicts: &mut Vec<Conflict>) {
     let backends: usize = services.iter().map(|service| service.backends.len()).sum();
     // The largest once more: while a table is replaced the old one is still in use.
-    let slots: u64 = services.iter().map(|service| u64::from(tables::slots(service))).sum();
-    let largest = services.iter().map(|service| u64::from(tables::slots(service))).max().unwrap_or(0);
+    let slots: u64 = services.iter().map(|service| u64::from(service.table_size())).sum();
+    let largest = services.iter().map(|service| u64::from(service.table_size())).max().unwrap_or(0);
     for (what, wanted, limit) in [
         ("services", services.len() as u64, limits.services),
         ("backends", backends as u64, limits.backends),

@@ -10,7 +10,6 @@ mod node;
 mod options;
 mod probe;
 mod service;
-mod tables;
 mod values;
 
 use super::{

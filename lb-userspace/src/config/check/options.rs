@@ -2,6 +2,8 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use lb_common::schedule::maglev::TABLE_SIZES;
+
 use super::{
     super::{
         field::{Field, ShortOrMap, Time, Whole},
@@ -9,9 +11,7 @@ use super::{
         problem::{Findings, Position},
         raw,
     },
-    probe,
-    tables::TABLE_SIZES,
-    values,
+    probe, values,
 };
 
 /// The options of one service, checked.
