@@ -95,6 +95,7 @@ impl Daemon {
         let state_lock = lock(&node)?;
         let pins = Pins::open(&node.pin_directory)?;
         let locks = [state_lock, pins.lock()?];
+        let listener = server::listen(&node.api_socket, node.api_group.as_deref())?;
         let plane = load(&node, &store, &pins)?;
         let mut controller = Controller::new(Parts { config_file, config: config.clone(), store, plane, pins })?;
         let (prober, resolver) = (Prober::start(), Resolver::start().await?);
@@ -108,7 +109,6 @@ impl Daemon {
         let attached = controller.attached.clone();
         controller.detach_all_but(&attached)?;
         let (sender, jobs) = mpsc::channel(JOBS);
-        let listener = server::listen(&node.api_socket, node.api_group.as_deref())?;
         tokio::spawn(server::serve(listener, sender));
         tracing::info!(writes, services = controller.effective.services.len(), "running");
         let socket = node.api_socket;

@@ -266,9 +266,10 @@ const fn yes() -> bool {
 /// What would happen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explanation {
-    /// `transmit`, `redirect`, `pass`, `drop`.
+    /// `transmit` or `redirect` (`forward` where the node has several interfaces and it depends on which one the packet comes
+    /// from), `reject`, `pass`, `drop`.
     pub verdict: String,
-    /// The reason of `pass` and `drop`.
+    /// The reason of `pass`, `drop` and `reject`.
     pub reason: Option<String>,
     /// What it means.
     pub help: Option<String>,

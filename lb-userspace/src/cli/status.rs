@@ -36,7 +36,7 @@ fn print_node(status: &Status) {
     output::print(&format!(
         "packets: {} received, {} forwarded, {} to the host, {} dropped",
         number(counters.received),
-        number(counters.transmitted + counters.redirected - counters.replies),
+        number((counters.transmitted + counters.redirected).saturating_sub(counters.replies)),
         number(passed),
         number(dropped)
     ));
@@ -126,11 +126,12 @@ fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<String> {
         remarks.push(format!("next hop: {reason}; {effect}"));
     }
     if let Some(drain) = &backend.drain {
+        let left = number(backend.active_flows + backend.closing_flows);
         remarks.push(match (drain.empty, drain.overdue) {
             (true, _) => format!("drained: no flow is left, {} after the drain began", ago(drain.since)),
-            (false, true) => format!("drain overdue: {} flows are left", number(backend.active_flows)),
+            (false, true) => format!("drain overdue: {left} flows are left"),
             (false, false) => {
-                format!("draining: {} flows are left, {} to go", number(backend.active_flows), until(drain.deadline))
+                format!("draining: {left} flows are left, {} to go", until(drain.deadline))
             }
         });
     }

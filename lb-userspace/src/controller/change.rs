@@ -32,6 +32,10 @@ impl Controller {
             ApiError::bad_request(texts.join("\n"))
         })?;
         let key = backend_key(&checked);
+        if service.backends.iter().any(|present| backend_key(present) == key) {
+            let message = format!("service {} has backend {} already; change it instead", service.name, key_text(key));
+            return Err(ApiError::conflict(message));
+        }
         let mut runtime = self.runtime.clone();
         let in_file = self
             .config
@@ -40,10 +44,9 @@ impl Controller {
             .find(|other| other.name == service.name)
             .is_some_and(|service| service.backends.iter().any(|backend| backend_key(backend) == key));
         let change = runtime.backend_mut(&service.name, key);
-        change.drain = None;
+        *change = crate::state::BackendRuntime::default();
         if in_file {
             // It had been removed at run time; what is said of it now counts.
-            change.removed = false;
             change.weight = Some(checked.weight);
             change.admin_state = Some(checked.admin_state);
         } else {
@@ -105,9 +108,11 @@ impl Controller {
     }
 
     fn commit(&mut self, runtime: Runtime, message: String) -> Outcome {
-        let writes =
-            self.adopt(self.config.clone(), runtime).map_err(|error| ApiError::conflict(format!("{error:#}")))?;
+        self.adopt(self.config.clone(), runtime).map_err(|error| ApiError::conflict(format!("{error:#}")))?;
         tracing::info!("{message}");
+        let writes = self.reconcile().map_err(|error| {
+            ApiError::internal(format!("{message}, but the tables could not be written yet: {error:#}"))
+        })?;
         Ok(Changed { message, writes })
     }
 

@@ -65,6 +65,8 @@ pub struct Controller {
     revision: u64,
     /// The last reconciliation failed.
     behind: bool,
+    /// The state file is older than the state.
+    unsaved: bool,
 }
 
 /// What a controller starts with.
@@ -113,6 +115,7 @@ impl Controller {
             reload_error: None,
             revision: 0,
             behind: false,
+            unsaved: false,
         };
         controller.adopted = inputs::adopted_targets(&controller.effective, &controller.actual);
         Ok(controller)
@@ -161,10 +164,16 @@ impl Controller {
         let now = SystemTime::now();
         if self.update_drains(now)? {
             self.revision += 1;
-            self.store.save(&self.runtime)?;
+            self.unsaved = true;
         }
         let desired = self.desired(&self.effective, &self.runtime, now);
-        self.publish(&desired)
+        let published = self.publish(&desired);
+        // The tables do not wait for a disk that is full.
+        if self.unsaved {
+            self.store.save(&self.runtime)?;
+            self.unsaved = false;
+        }
+        published
     }
 
     fn publish(&mut self, desired: &Desired) -> Result<usize> {
@@ -183,8 +192,8 @@ impl Controller {
         result.map(|()| writes.len())
     }
 
-    /// Puts another configuration and other changes in force: both or neither.
-    pub(crate) fn adopt(&mut self, config: Config, mut runtime: Runtime) -> Result<usize> {
+    /// Puts another configuration and other changes in force, both or neither; [`Self::reconcile`] then writes the tables.
+    pub(crate) fn adopt(&mut self, config: Config, mut runtime: Runtime) -> Result<()> {
         runtime.prune(&config);
         let effective = runtime.effective(&config);
         let problems = config::check_all(&Config { services: effective.services.clone(), ..config.clone() });
@@ -200,7 +209,10 @@ impl Controller {
         self.runtime = runtime;
         self.effective = effective;
         self.revision += 1;
-        self.reconcile().context("the change is kept, but the tables could not be written; this is tried again")
+        // What is configured anew later begins as its `initial` says.
+        let present = inputs::targets(&self.effective, &self.runtime, &self.adopted);
+        self.adopted.retain(|target| present.contains_key(target));
+        Ok(())
     }
 
     /// Reads the configuration file again.
@@ -247,12 +259,13 @@ impl Controller {
         if taken.is_err() {
             self.detach_all_but(&before)?;
         }
-        let writes = taken.context("the configuration is not taken over")?;
+        taken.context("the configuration is not taken over")?;
         let interfaces = self.config.node.interfaces.clone();
         let wanted: Vec<Attached> =
             self.attached.iter().filter(|a| interfaces.iter().any(|i| i.name == a.interface)).cloned().collect();
         self.detach_all_but(&wanted)?;
-        Ok(writes)
+        self.reconcile()
+            .context("the configuration is in force, but the tables could not be written; this is tried again")
     }
 
     /// Attaches the program to the configured interfaces that do not have it from this daemon yet.
@@ -262,9 +275,12 @@ impl Controller {
     /// The first interface that refuses.
     pub fn attach_all(&mut self, config: &Config) -> Result<()> {
         for interface in &config.node.interfaces {
-            if self.attached.iter().any(|attached| attached.interface == interface.name) {
+            // An interface that was made anew under its old name has another index, and no program.
+            let ifindex = nix::net::if_::if_nametoindex(interface.name.as_str()).ok();
+            if self.attached.iter().any(|a| a.interface == interface.name && Some(a.ifindex) == ifindex) {
                 continue;
             }
+            self.attached.retain(|attached| attached.interface != interface.name);
             let attached = attach::attach(&mut self.plane, &self.pins, interface)?;
             tracing::info!(interface = attached.interface, mode = attached.mode.name(), "attached");
             self.attached.push(attached);

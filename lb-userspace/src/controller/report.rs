@@ -18,7 +18,7 @@ use crate::{
     },
     config::model::{AdminState, Backend, OnBackendDown, OnNoBackend, Protocol, Scheduler, Service},
     dataplane::{
-        explain::{self, Question},
+        explain::{self, Answer, Question},
         scan::{self, FlowCounts, Scan},
     },
     neighbour::Resolution,
@@ -77,7 +77,8 @@ impl Controller {
                 admin_state: AdminState::Draining,
             };
             let status = self.backend_status(service, &backend, &slots, scan)?;
-            let drain = Some(drain_status(&leaving.drain, status.active_flows));
+            let flows = status.active_flows + status.closing_flows;
+            let drain = Some(drain_status(&leaving.drain, flows));
             backends.push(BackendStatus { leaving: true, drain, ..status });
         }
         let Scheduler::Maglev { .. } = service.scheduler;
@@ -175,7 +176,7 @@ impl Controller {
             flows_closed: counters.flows_closed.get(),
             packets: counters.forwarded.packets.get(),
             bytes: counters.forwarded.bytes.get(),
-            drain: change.and_then(|change| change.drain).map(|drain| drain_status(&drain, flows.active)),
+            drain: change.and_then(|change| change.drain).map(|drain| drain_status(&drain, flows.all())),
             leaving: false,
             origin: if change.is_some_and(|change| change.added.is_some()) { "runtime" } else { "file" }.to_owned(),
             runtime_changes: change
@@ -279,11 +280,17 @@ impl Controller {
             tcp_flags: if request.syn { tcp::SYN } else { tcp::ACK },
         };
         let now = self.plane.now().map_err(|error| ApiError::internal(format!("{error:#}")))?;
-        let answer = explain::explain(self.plane.tables(), self.plane.constants(), now, &question)
-            .map_err(|error| ApiError::bad_request(format!("{error:#}")))?;
+        // On a node with one interface packets come from there; else it is not known which way the verdict goes.
+        let ingress = match self.attached.as_slice() {
+            [only] => Some(only.ifindex),
+            _ => None,
+        };
+        let answer =
+            explain::explain(self.plane.tables(), self.plane.constants(), now, ingress.unwrap_or(0), &question)
+                .map_err(|error| ApiError::bad_request(format!("{error:#}")))?;
         let names = self.destination_names();
         let name = |id: u32| names.get(&id).map(|(_, name, _)| name.clone());
-        let (verdict, reason, help) = describe(answer.verdict);
+        let (verdict, reason, help) = describe(&answer, ingress.is_some());
         let service = answer.service.and_then(|index| {
             let (key, _) = self.actual.services.iter().find(|(_, service)| service.index == index)?;
             self.effective.services.iter().find(|service| ServiceKey::of(service) == *key)
@@ -326,13 +333,18 @@ fn matches_backend(wanted: &str, name: &str, key: BackendKey) -> bool {
         || wanted.parse::<IpAddr>().is_ok_and(|address| address == key.0)
 }
 
-fn drain_status(record: &DrainRecord, active: u64) -> DrainStatus {
+fn drain_status(record: &DrainRecord, flows: u64) -> DrainStatus {
     let overdue = record.is_overdue(SystemTime::now());
-    DrainStatus { since: record.since, deadline: record.deadline, empty: active == 0, overdue }
+    DrainStatus { since: record.since, deadline: record.deadline, empty: flows == 0, overdue }
 }
 
-const fn describe(verdict: Verdict) -> (&'static str, Option<&'static str>, Option<&'static str>) {
-    match verdict {
+fn describe(answer: &Answer, known_ingress: bool) -> (&'static str, Option<&'static str>, Option<&'static str>) {
+    match answer.verdict {
+        _ if answer.refused => {
+            let reason = DropReason::NoBackend;
+            ("reject", Some(reason.name()), Some(reason.help()))
+        }
+        Verdict::Transmit | Verdict::Redirect(_) if !known_ingress => ("forward", None, None),
         Verdict::Transmit => ("transmit", None, None),
         Verdict::Redirect(_) => ("redirect", None, None),
         Verdict::Pass(reason) => ("pass", Some(reason.name()), Some(reason.help())),

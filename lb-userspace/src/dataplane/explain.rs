@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::scan;
 use anyhow::{Result, ensure};
 use lb_common::{
     abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
@@ -34,9 +35,11 @@ pub struct Question {
 pub struct Answer {
     /// The verdict.
     pub verdict: Verdict,
+    /// The packet is answered with a reset or port unreachable.
+    pub refused: bool,
     /// The service's index, if one takes the packet.
     pub service: Option<u32>,
-    /// The entry of the flow, if it has one.
+    /// The entry of the flow, if it has a live one.
     pub flow: Option<FlowWord>,
     /// The slot of the service's table that the flow's hash chooses, and the destination in it.
     pub slot: Option<(u32, u32)>,
@@ -44,12 +47,18 @@ pub struct Answer {
     pub destination: Option<u32>,
 }
 
-/// Asks.
+/// Asks about a packet that comes from interface `ingress`.
 ///
 /// # Errors
 ///
 /// If source and destination are of different families.
-pub fn explain(tables: Slices<'_>, constants: Constants, now: u32, question: &Question) -> Result<Answer> {
+pub fn explain(
+    tables: Slices<'_>,
+    constants: Constants,
+    now: u32,
+    ingress: u32,
+    question: &Question,
+) -> Result<Answer> {
     ensure!(
         question.source.is_ipv4() == question.destination.is_ipv4(),
         "source {} and destination {} are of different address families",
@@ -67,7 +76,7 @@ pub fn explain(tables: Slices<'_>, constants: Constants, now: u32, question: &Qu
         tables,
         constants,
         now,
-        ingress: 0,
+        ingress,
         node_counters: &counters,
         destination_counters: &[],
         reply_budget: &budget,
@@ -75,16 +84,18 @@ pub fn explain(tables: Slices<'_>, constants: Constants, now: u32, question: &Qu
     let dry = Dry::over(view, FlowHash::of(&view, &parsed));
     let found = is_parsed.then(|| service::find(&view, &parsed)).flatten();
     let flow = flow::find(&view, FlowHash::of(&view, &parsed)).map(|(_, word)| word);
+    let flow = flow.filter(|word| scan::judge(&tables, *word, now).is_some());
     let slot = found.and_then(|(_, service)| {
         let slots = service.slots();
         let slot = FlowHash::of(&view, &parsed).slot(slots.size);
         Some((slot, view.slot(slots.offset + slot).filter(|_| slots.size > 0)?))
     });
     let verdict = packet::process(&dry, &mut frame);
-    let destination = matches!(verdict, Verdict::Transmit | Verdict::Redirect(_))
+    let refused = counters.replies.get() > 0;
+    let destination = (!refused && matches!(verdict, Verdict::Transmit | Verdict::Redirect(_)))
         .then(|| dry.destination_of_flow().or(slot.map(|(_, id)| id)))
         .flatten();
-    Ok(Answer { verdict, service: found.map(|(index, _)| index), flow, slot, destination })
+    Ok(Answer { verdict, refused, service: found.map(|(index, _)| index), flow, slot, destination })
 }
 
 /// The environment with copies of the flow's two buckets and with counters that nobody reads.

@@ -16,6 +16,14 @@ pub struct FlowCounts {
     pub closing: u64,
 }
 
+impl FlowCounts {
+    /// Active and closing ones.
+    #[must_use]
+    pub const fn all(self) -> u64 {
+        self.active + self.closing
+    }
+}
+
 /// A flow in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveFlow {
@@ -65,7 +73,8 @@ fn words<'a>(tables: Slices<'a>) -> impl Iterator<Item = FlowWord> + 'a {
     tables.flows.iter().flat_map(|bucket| &bucket.entries).map(|entry| entry.word()).filter(|w| w.state().is_some())
 }
 
-fn judge(tables: &Slices<'_>, word: FlowWord, now: u32) -> Option<LiveFlow> {
+/// The flow of an entry, if it is live.
+pub(super) fn judge(tables: &Slices<'_>, word: FlowWord, now: u32) -> Option<LiveFlow> {
     let state = word.state()?;
     let destination = tables.destinations.get(word.destination() as usize)?.state();
     let service = tables.services.get(destination.service as usize)?;

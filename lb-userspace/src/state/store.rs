@@ -27,6 +27,11 @@ struct Document {
     runtime: Runtime,
 }
 
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+}
+
 impl Store {
     /// Opens a directory, which is made if it is missing (mode 0700).
     ///
@@ -52,15 +57,16 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Runtime::default()),
             Err(error) => return Err(error).with_context(|| format!("{}", path.display())),
         };
-        let document: Document = serde_json::from_str(&text).with_context(|| {
-            format!("{} is damaged; move it away to start without run-time changes", path.display())
-        })?;
+        let damaged = || format!("{} is damaged; move it away to start without run-time changes", path.display());
+        // Another version may have other fields, so its number is read alone first.
+        let head: Head = serde_json::from_str(&text).with_context(damaged)?;
         anyhow::ensure!(
-            document.version == VERSION,
+            head.version == VERSION,
             "{} has version {}, this evenkeel knows {VERSION}; move it away to start without run-time changes",
             path.display(),
-            document.version
+            head.version
         );
+        let document: Document = serde_json::from_str(&text).with_context(damaged)?;
         Ok(document.runtime)
     }
 
@@ -119,5 +125,8 @@ mod tests {
         fs::write(directory.path().join("state.json"), "{").expect("writes");
         let message = format!("{:#}", store.load().expect_err("damaged"));
         assert!(message.contains("state.json is damaged"), "{message}");
+        fs::write(directory.path().join("state.json"), r#"{"version": 2, "more": []}"#).expect("writes");
+        let message = format!("{:#}", store.load().expect_err("of another version"));
+        assert!(message.contains("has version 2"), "{message}");
     }
 }

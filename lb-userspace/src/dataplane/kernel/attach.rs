@@ -89,6 +89,7 @@ pub fn attach(loaded: &mut Loaded, pins: &Pins, interface: &Interface) -> Result
     let name = &interface.name;
     let ifindex = nix::net::if_::if_nametoindex(name.as_str())
         .with_context(|| format!("interface {name} does not exist; see `ip link` and `node.interfaces`"))?;
+    let mut before = None;
     for (path, pin) in pinned(pins)?.into_iter().filter(|(_, pin)| pin.interface == *name) {
         // A link dies with its interface; one of the same name that came later has another index.
         if pin.ifindex == ifindex && pin.mode.fits(interface.mode) {
@@ -97,9 +98,29 @@ pub fn attach(loaded: &mut Loaded, pins: &Pins, interface: &Interface) -> Result
         }
         tracing::warn!(interface = name, "the pinned link is of another mode or of an interface that is gone");
         detach(&path)?;
+        if pin.ifindex == ifindex {
+            before = Some(pin.mode);
+        }
     }
-    let mode = attach_anew(loaded, pins, interface, ifindex)?;
+    let mode = attach_anew(loaded, pins, interface, ifindex)
+        .map_err(|error| restore(loaded, pins, name, ifindex, before, error))?;
     Ok(Attached { interface: name.clone(), ifindex, mode })
+}
+
+/// Attaches in the mode that was in force before another was refused: the kernel allows one at a time only.
+fn restore(
+    loaded: &mut Loaded,
+    pins: &Pins,
+    name: &str,
+    ifindex: u32,
+    before: Option<AttachedMode>,
+    error: anyhow::Error,
+) -> anyhow::Error {
+    let Some(mode) = before else { return error };
+    match link(loaded, pins, name, ifindex, mode) {
+        Ok(()) => error.context(format!("{name} stays in {} mode", mode.name())),
+        Err(again) => error.context(format!("{name} is detached, {} mode is refused, too: {again:#}", mode.name())),
+    }
 }
 
 /// Detaches all interfaces but some; returns their names.
