@@ -49,6 +49,17 @@ fn dropped_for_no_backend(daemon: &Daemon<'_>) -> Result<u64> {
     Ok(status["node"]["counters"]["dropped"]["no-backend"].as_u64().expect("a counter"))
 }
 
+/// `explain` says what the kernel did.
+fn explained(daemon: &Daemon<'_>, vip: IpAddr) -> Result<()> {
+    let source = if vip.is_ipv4() { "10.0.0.1:40000" } else { "[2001:db8:1::1]:40000" };
+    for (port, verdict) in [(DROP, "drop"), (REJECT, "reject"), (9, "pass")] {
+        let vip = SocketAddr::new(vip, port).to_string();
+        let answer = daemon.cli(&["--json", "explain", "--proto", "tcp", "--src", source, "--dst", &vip])?;
+        assert_eq!((&answer["verdict"], &answer["backend"]), (&verdict.into(), &serde_json::Value::Null), "{answer}");
+    }
+    Ok(())
+}
+
 fn check(topology: &Topology, vip: IpAddr) -> Result<()> {
     let _servers = nginx_everywhere(topology, &[DROP, REJECT, FAIL_OPEN], None)?;
     let tcp = |name, port, what: &str| Service::tcp(name, vip, port, topology).options(&[FAILING_PROBE, what]);
@@ -79,6 +90,7 @@ fn check(topology: &Topology, vip: IpAddr) -> Result<()> {
     assert_eq!(send(client, at(REJECT_UDP))?, ErrorKind::ConnectionRefused);
     let tally = connections(client, at(FAIL_OPEN), 300, 4)?;
     assert!(tally.failed() == 0 && ["b1", "b2", "b3"].iter().all(|name| tally.of(name) > 50), "{tally:?}");
+    explained(&daemon, vip)?;
     println!(
         "{vip}, all backends down: drop timed out, reject refused TCP and UDP, fail-open answered 300 of 300 by all three"
     );

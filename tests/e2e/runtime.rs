@@ -48,6 +48,7 @@ fn check_add_and_remove(topology: &Topology, vip: IpAddr) -> Result<()> {
     let added = backend(topology, "b4");
     let address = added.addresses().like(vip).to_string();
     daemon.cli_text(&["backend", "add", "web", &address, "--name", "b4"])?;
+    assert!(daemon.cli_text(&["backend", "add", "web", &address]).is_err(), "what is there already cannot be added");
     wait_for_backend(&daemon, "web", "b4", "its probe fails", |status| status["last_probe"]["error"].is_string())?;
     let status = backend_status(&daemon, "web", "b4")?;
     assert_eq!((&status["takes_flows"], &status["origin"]), (&false.into(), &"runtime".into()), "{status}");
