@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf};
 
-use lb_ebpf::{OBJECT_NAME, Toolchain, compile};
+use lb_ebpf::{EVENKEEL, Toolchain, compile};
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(has_bpf_object)");
@@ -26,9 +26,9 @@ fn main() {
             return;
         }
     };
-    match compile(&toolchain, &out.join("bpf")) {
+    match compile(EVENKEEL, &toolchain, &out.join("bpf")) {
         Ok(object) => {
-            let copy = out.join(OBJECT_NAME);
+            let copy = out.join(EVENKEEL.binary);
             std::fs::copy(&object, &copy).expect("the object was just written, and OUT_DIR is ours");
             println!("cargo:rustc-env=EVENKEEL_OBJECT={}", copy.display());
             println!("cargo:rustc-cfg=has_bpf_object");

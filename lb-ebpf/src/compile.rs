@@ -1,4 +1,4 @@
-//! Compiles the XDP program to a BPF object.
+//! Compiles XDP programs to BPF objects.
 
 use std::{
     fmt, io,
@@ -8,8 +8,19 @@ use std::{
 
 use crate::toolchain::Toolchain;
 
-/// The name of the binary half, and of the object made from it.
-pub const OBJECT_NAME: &str = "evenkeel-xdp";
+/// A binary of this workspace that is compiled for BPF.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// Its package.
+    pub package: &'static str,
+    /// The binary, and the name of the object made from it.
+    pub binary: &'static str,
+}
+
+/// The balancer.
+pub const EVENKEEL: Source = Source { package: "lb-ebpf", binary: "evenkeel-xdp" };
+/// The programs that the bench compares it with.
+pub const BENCH: Source = Source { package: "bench-ebpf", binary: "bench-xdp" };
 
 /// Kernels from 5.1 on know BPF cpu v3 (32-bit sub-registers and jumps), and from 5.12 its atomics; our floor is 5.15.
 const RUSTFLAGS: &[&str] = &["-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"];
@@ -29,7 +40,7 @@ impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start(error) => write!(f, "the BPF compiler could not be started: {error}"),
-            Self::Failed(messages) => write!(f, "the XDP program is refused:\n{messages}"),
+            Self::Failed(messages) => write!(f, "the program is refused:\n{messages}"),
             Self::NoClippy => {
                 f.write_str("the BPF toolchain has no clippy: Debian's rust-web-clippy, or rustup's clippy")
             }
@@ -39,38 +50,45 @@ impl fmt::Display for CompileError {
 
 impl std::error::Error for CompileError {}
 
-/// Compiles the XDP program and returns the path of the object. `target_directory` must not be the one of a build that
+/// Compiles a program and returns the path of the object. `target_directory` must not be the one of a build that
 /// is under way: cargo locks it.
 ///
 /// # Errors
 ///
 /// [`CompileError`] when the compiler cannot be started or refuses the source.
-pub fn compile(toolchain: &Toolchain, target_directory: &Path) -> Result<PathBuf, CompileError> {
-    let mut cargo = command(toolchain, &toolchain.cargo, target_directory, &["build", "--release"]);
+pub fn compile(source: Source, toolchain: &Toolchain, target_directory: &Path) -> Result<PathBuf, CompileError> {
+    let mut cargo = command(source, toolchain, &toolchain.cargo, target_directory, &["build", "--release"]);
     run(&mut cargo)?;
-    Ok(target_directory.join("bpfel-unknown-none/release").join(OBJECT_NAME))
+    Ok(target_directory.join("bpfel-unknown-none/release").join(source.binary))
 }
 
-/// Runs clippy over the XDP program, and over `lb-common` as it is compiled for BPF; every warning is an error.
+/// Runs clippy over a program, and over `lb-common` as it is compiled for BPF; every warning is an error.
 /// `target_directory` as for [`compile`].
 ///
 /// # Errors
 ///
 /// [`CompileError`] when the toolchain has no clippy, it cannot be started, or it finds something.
-pub fn clippy(toolchain: &Toolchain, target_directory: &Path) -> Result<(), CompileError> {
+pub fn clippy(source: Source, toolchain: &Toolchain, target_directory: &Path) -> Result<(), CompileError> {
     let clippy = toolchain.cargo_clippy().ok_or(CompileError::NoClippy)?;
     // `cargo clippy` would start the first `cargo-clippy` of the PATH, which may belong to another release.
-    let mut cargo = command(toolchain, &clippy, target_directory, &["clippy"]);
+    let mut cargo = command(source, toolchain, &clippy, target_directory, &["clippy"]);
     run(cargo.env("CARGO", &toolchain.cargo).args(["--", "-Dwarnings"]))
 }
 
-fn command(toolchain: &Toolchain, program: &Path, target_directory: &Path, subcommand: &[&str]) -> Command {
+fn command(
+    source: Source,
+    toolchain: &Toolchain,
+    program: &Path,
+    target_directory: &Path,
+    subcommand: &[&str],
+) -> Command {
     let linker = format!("-Clinker={}", toolchain.bpf_linker.display());
     let flags = [RUSTFLAGS, &[linker.as_str()]].concat().join("\x1f");
     let mut cargo = Command::new(program);
     cargo
         .args(subcommand)
-        .args(["--package", "lb-ebpf", "--bin", OBJECT_NAME, "--target", "bpfel-unknown-none", "-Zbuild-std=core"])
+        .args(["--package", source.package, "--bin", source.binary])
+        .args(["--target", "bpfel-unknown-none", "-Zbuild-std=core"])
         .arg("--target-dir")
         .arg(target_directory)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -107,7 +125,7 @@ mod tests {
     #[test]
     fn the_chosen_compiler_and_linker_are_used_and_the_surrounding_build_does_not_leak_in() {
         let toolchain = toolchain("/opt/rust/cargo");
-        let cargo = command(&toolchain, &toolchain.cargo, Path::new("/tmp/bpf"), &["build"]);
+        let cargo = command(EVENKEEL, &toolchain, &toolchain.cargo, Path::new("/tmp/bpf"), &["build"]);
         assert_eq!(cargo.get_program(), "/opt/rust/cargo");
         assert_eq!(variable(&cargo, "RUSTC"), Some(Some("/opt/rust/rustc".to_owned())));
         assert_eq!(variable(&cargo, "RUSTC_BOOTSTRAP"), Some(Some("1".to_owned())));
@@ -118,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_toolchain_without_clippy_says_so() {
-        let error = clippy(&toolchain("/nonexistent/cargo"), Path::new("/nonexistent/target"));
+        let error = clippy(EVENKEEL, &toolchain("/nonexistent/cargo"), Path::new("/nonexistent/target"));
         assert!(matches!(error, Err(CompileError::NoClippy)), "{error:?}");
     }
 }

@@ -14,7 +14,7 @@ mod version;
 
 #[cfg(not(target_arch = "bpf"))]
 pub use {
-    compile::{CompileError, OBJECT_NAME, clippy, compile},
+    compile::{BENCH, CompileError, EVENKEEL, Source, clippy, compile},
     toolchain::{Compiler, MissingTool, Toolchain, cargo_bin_directory},
     version::Version,
 };

@@ -58,7 +58,10 @@ fn clippy_for_bpf() -> Result<()> {
         Err(missing) => bail!("{}", missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
     };
     let target = workspace::metadata()?.target_directory.join("bpf-clippy");
-    Ok(lb_ebpf::clippy(&toolchain, target.as_std_path())?)
+    for source in [lb_ebpf::EVENKEEL, lb_ebpf::BENCH] {
+        lb_ebpf::clippy(source, &toolchain, target.as_std_path())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

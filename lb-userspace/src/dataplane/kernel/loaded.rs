@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Map, MapData, PerCpuArray, xdp::DevMap},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
     abi::{
@@ -199,6 +199,15 @@ impl Loaded {
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
         array.set(id, vec![[0; DestinationCounters::WORDS]; cpus].try_into()?, 0)?;
         Ok(())
+    }
+
+    /// The balancer's program, for programs that call it.
+    ///
+    /// # Errors
+    ///
+    /// If there are no more file descriptors.
+    pub fn program_fd(&self) -> Result<ProgramFd> {
+        Ok(program(&self.ebpf, object::PROGRAM)?.fd()?.try_clone()?)
     }
 
     /// The balancer's program, for attaching it.

@@ -1,0 +1,184 @@
+//! Evenkeel's own program, its tables written for the bench.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use aya::programs::ProgramFd;
+use evenkeel::dataplane::kernel::{LoadOptions, Loaded};
+use lb_common::{
+    abi::{DestinationState, LAYOUT_VERSION, NextHop, ON_NO_BACKEND_DROP, ServiceIdentity, SlotRange},
+    flow::{BUCKET_ENTRIES, FlowState, FlowWord},
+    memory::Sizes,
+    parse::Family,
+    schedule::maglev::{self, Member},
+    service::builder::{self, Rule},
+    verdict::{DropReason, PassReason},
+    wire::ip::Protocol,
+};
+
+use super::{
+    packets::{PORT, Shape, VIP4, VIP6},
+    subject::{Expected, Setting, Subject, Tally},
+};
+
+/// Backends of the services that packets are for.
+const BACKENDS: u32 = 100;
+/// Slots of each.
+const SLOTS: u32 = 65_537;
+/// `BPF_PROG_TEST_RUN` lets packets come from the loopback.
+const INGRESS: u32 = 1;
+/// Index of the first service that is only there to be many.
+const FIRST_OTHER: u32 = 5;
+
+/// The program.
+pub(crate) struct Evenkeel {
+    loaded: Loaded,
+}
+
+impl Evenkeel {
+    /// Loads it and writes its tables.
+    pub(crate) fn load(setting: Setting) -> Result<Self> {
+        let services = (FIRST_OTHER + setting.services) as usize;
+        let destinations = 4 * BACKENDS + setting.services + 1;
+        let sizes = Sizes {
+            service_buckets: 2 * (16 * services).next_power_of_two(),
+            services,
+            slots: (4 * SLOTS + setting.services) as usize,
+            destinations: destinations as usize,
+            // At most three quarters of the places are taken.
+            flow_buckets: (setting.capacity * 4 / 3).div_ceil(BUCKET_ENTRIES as u64).next_power_of_two() as usize,
+        };
+        let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(2 * i as u32 + 1) ^ 0x5bd1_e995);
+        let mut loaded = Loaded::load(&LoadOptions { sizes, hash_key, pins: None, flows_writable: true })?;
+        loaded.set_device(1, INGRESS)?;
+        let evenkeel = Self { loaded };
+        evenkeel.write_tables(setting)?;
+        Ok(evenkeel)
+    }
+
+    fn write_tables(&self, setting: Setting) -> Result<()> {
+        let tables = self.loaded.tables();
+        tables.egress[1].set([0x02, 0, 0, 0, 0, 0xee], INGRESS, 1500);
+        tables.control.set_layout(LAYOUT_VERSION, 1);
+        let ticks = 900 * self.loaded.clock().ticks_per_second();
+        for state in FlowState::ALL {
+            tables.control.set_longest_timeout(state, ticks);
+        }
+        let mut rules = Vec::new();
+        let members: Vec<Member> = (0..BACKENDS).map(|i| Member { id: u64::from(i), weight: 1 }).collect();
+        let ring = maglev::build(&members, SLOTS)?;
+        let kinds = [
+            (Family::V4, Protocol::Tcp),
+            (Family::V4, Protocol::Udp),
+            (Family::V6, Protocol::Tcp),
+            (Family::V6, Protocol::Udp),
+        ];
+        for (i, (family, protocol)) in kinds.into_iter().enumerate() {
+            let index = i as u32 + 1;
+            let first = 1 + i as u32 * BACKENDS;
+            for id in first..first + BACKENDS {
+                self.write_destination(id, index);
+            }
+            let offset = i as u32 * SLOTS;
+            for (slot, member) in tables.slots[offset as usize..].iter().zip(&ring) {
+                slot.store(first + member);
+            }
+            rules.push(self.write_service(index, family, vip(family), protocol, SlotRange { offset, size: SLOTS }));
+        }
+        for other in 0..setting.services {
+            let index = FIRST_OTHER + other;
+            let (id, offset) = (4 * BACKENDS + 1 + other, 4 * SLOTS + other);
+            self.write_destination(id, index);
+            tables.slots[offset as usize].store(id);
+            let prefix = [u32::from_ne_bytes(other_vip(other).octets()), 0, 0, 0];
+            rules.push(self.write_service(index, Family::V4, prefix, Protocol::Tcp, SlotRange { offset, size: 1 }));
+        }
+        let half = tables.service_buckets.len() / 2;
+        let table = builder::build(&rules, &self.loaded.constants().hash_key, half)?;
+        table.write(tables.control.inactive(), tables.service_buckets, 0);
+        tables.control.switch();
+        Ok(())
+    }
+
+    fn write_destination(&self, id: u32, service: u32) {
+        let destination = &self.loaded.tables().destinations[id as usize];
+        let [_, b, c, d] = id.to_be_bytes();
+        destination.set_address(&[u32::from_ne_bytes([10, b, c, d]), 0, 0, 0], PORT);
+        destination.set_next_hop(NextHop { mac: NextHop::mac_word([0x02, 0, 0, b, c, d]), egress: 1 });
+        destination.set_state(DestinationState { generation: 1, keeps_flows: true, takes_flows: true, service });
+    }
+
+    fn write_service(
+        &self,
+        index: u32,
+        family: Family,
+        prefix: [u32; 4],
+        protocol: Protocol,
+        slots: SlotRange,
+    ) -> Rule {
+        let service = &self.loaded.tables().services[index as usize];
+        let prefix_length = if family == Family::V4 { 32 } else { 128 };
+        let identity = ServiceIdentity {
+            first_port: PORT,
+            last_port: PORT,
+            protocol,
+            prefix_length,
+            family,
+            on_no_backend: ON_NO_BACKEND_DROP,
+        };
+        service.set_identity(&prefix, identity);
+        for state in FlowState::ALL {
+            service.set_timeout(state, 900 * self.loaded.clock().ticks_per_second());
+        }
+        service.set_slots(slots);
+        Rule { index, family, prefix, prefix_length, protocol, first_port: PORT, last_port: PORT }
+    }
+}
+
+/// The VIP of the services that packets are for, as in memory.
+fn vip(family: Family) -> [u32; 4] {
+    match family {
+        Family::V4 => [u32::from_ne_bytes(VIP4.octets()), 0, 0, 0],
+        Family::V6 => {
+            let octets = VIP6.octets();
+            std::array::from_fn(|i| u32::from_ne_bytes([0, 1, 2, 3].map(|byte| octets[4 * i + byte])))
+        }
+    }
+}
+
+/// The VIP of a service that is only there to be many: its number is in the last two bytes as the driver writes them.
+pub(crate) fn other_vip(number: u32) -> Ipv4Addr {
+    let [low, high, ..] = number.to_le_bytes();
+    Ipv4Addr::new(198, 18, low, high)
+}
+
+impl Subject for Evenkeel {
+    fn name(&self) -> &str {
+        "evenkeel"
+    }
+
+    fn program(&self) -> Result<ProgramFd> {
+        self.loaded.program_fd()
+    }
+
+    fn takes(&self, _: Shape, _: Expected) -> bool {
+        true
+    }
+
+    fn clear_flows(&mut self) -> Result<()> {
+        for entry in self.loaded.tables().flows.iter().flat_map(|bucket| &bucket.entries) {
+            entry.store(0, FlowWord::EMPTY);
+        }
+        Ok(())
+    }
+
+    fn tally(&self) -> Result<Option<Tally>> {
+        let counters = self.loaded.node_counters()?;
+        Ok(Some(Tally {
+            forwarded: counters.transmitted.packets.get() + counters.redirected.packets.get(),
+            inserted: counters.flows_created.get(),
+            passed: PassReason::ALL.iter().map(|reason| counters.passed(*reason).get()).sum(),
+            dropped: DropReason::ALL.iter().map(|reason| counters.dropped(*reason).get()).sum(),
+        }))
+    }
+}
