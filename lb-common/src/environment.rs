@@ -3,6 +3,7 @@
 use crate::{
     abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
     flow::{FlowBucket, FlowWord, Placement, room},
+    hash::HashKey,
     service::{self, Key},
 };
 
@@ -10,6 +11,8 @@ use crate::{
 pub trait Environment {
     /// The control record.
     fn control(&self) -> Option<&Control>;
+    /// Whether an address with this [`place`](crate::service::filter::place) may be a VIP.
+    fn may_be_vip(&self, place: u32) -> bool;
     /// A bucket of the service tables.
     fn service_bucket(&self, index: u32) -> Option<&ServiceBucket>;
     /// A service, by index from 1.
@@ -24,8 +27,8 @@ pub trait Environment {
     fn flow_bucket(&self, index: u32) -> Option<&FlowBucket>;
     /// Number of flow buckets less one; a power of two less one.
     fn flow_mask(&self) -> u32;
-    /// A word of the hash key, below [`crate::hash::KEY_WORDS`].
-    fn hash_word(&self, index: usize) -> u32;
+    /// The hash key.
+    fn hash_key(&self) -> &HashKey;
     /// The clock in ticks, modulo 2^24 ([`crate::flow::TICK_MASK`]).
     fn now(&self) -> u32;
     /// Ticks in a second.

@@ -5,10 +5,11 @@
 //! knowledge of the key, the probability that they collide is at most 2^-32 for one lane; we use two lanes with
 //! independent keys. One multiplication a pair and no byte shuffling: two pairs for IPv4 and five for IPv6.
 //!
-//! NH alone has poor low bits, so what is used as an index goes through [`finish`].
+//! NH alone has poor low bits, so what is used as an index is mixed once more: [`FlowHash::bucket`], [`finish`].
 
 use crate::{
     environment::Environment,
+    opaque::opaque,
     parse::{Family, Parsed},
 };
 
@@ -18,13 +19,28 @@ pub const KEY_WORDS: usize = 20;
 /// The secret that all nodes of a cluster share.
 pub type HashKey = [u32; KEY_WORDS];
 
-/// What the tables need of a flow.
+/// What the tables need of a flow: two lanes of NH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowHash {
     /// Identifies the flow within a bucket.
     pub tag: u64,
-    /// Chooses buckets (low half) and the slot of the scheduler's table (high half).
+    /// Chooses the bucket and, after [`finish`], the slot of the scheduler's table.
     pub index: u64,
+}
+
+/// A flow as it is hashed: words as they lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowKey {
+    /// Address family.
+    pub family: Family,
+    /// Source address; IPv4 in the first word.
+    pub source: [u32; 4],
+    /// Destination address likewise.
+    pub destination: [u32; 4],
+    /// Both ports.
+    pub ports: u32,
+    /// IP protocol number.
+    pub protocol: u32,
 }
 
 impl FlowHash {
@@ -32,39 +48,65 @@ impl FlowHash {
     #[inline(always)]
     #[must_use]
     pub fn of<E: Environment>(env: &E, packet: &Parsed) -> Self {
-        let (tag, index) = match packet.family {
-            Family::V4 => (v4_lane(env, 0, packet), v4_lane(env, KEY_WORDS / 2, packet)),
-            Family::V6 => (v6_lane(env, 0, packet), v6_lane(env, KEY_WORDS / 2, packet)),
+        Self::of_key(
+            env,
+            &FlowKey {
+                family: packet.family,
+                source: packet.source,
+                destination: packet.destination,
+                ports: packet.ports,
+                protocol: packet.protocol as u32,
+            },
+        )
+    }
+
+    /// The same of the words alone.
+    #[inline(always)]
+    #[must_use]
+    pub fn of_key<E: Environment>(env: &E, key: &FlowKey) -> Self {
+        let words = env.hash_key();
+        let (tag, index) = match key.family {
+            Family::V4 => (v4_lane(words, 0, key), v4_lane(words, KEY_WORDS / 2, key)),
+            Family::V6 => (v6_lane(words, 0, key), v6_lane(words, KEY_WORDS / 2, key)),
         };
-        Self { tag, index: finish(index) }
+        // Computed here and not where it is first compared: until then every word of the key would have to be kept.
+        Self { tag: opaque(tag), index }
+    }
+
+    /// A number of 32 bits for the first bucket. NH's bits are good in the middle of its products; the fold brings the
+    /// upper half down and the multiplication brings all of it up again (multiply-shift; Dietzfelbinger et al., 1997).
+    #[inline(always)]
+    #[must_use]
+    pub const fn bucket(self) -> u32 {
+        ((self.index ^ self.index >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
     }
 
     /// A slot of a table of `size` slots, without a division (Lemire, 2019, "Fast random integer generation in an interval").
     #[inline(always)]
     #[must_use]
     pub const fn slot(self, size: u32) -> u32 {
-        (((self.index >> 32) * size as u64) >> 32) as u32
+        (((finish(self.index) >> 32) * size as u64) >> 32) as u32
     }
 }
 
 #[inline(always)]
-fn v4_lane<E: Environment>(env: &E, at: usize, packet: &Parsed) -> u64 {
-    pair(packet.source[0], env.hash_word(at), packet.ports, env.hash_word(at + 1)).wrapping_add(pair(
-        packet.destination[0],
-        env.hash_word(at + 2),
-        packet.protocol as u32,
-        env.hash_word(at + 3),
+fn v4_lane(words: &HashKey, at: usize, key: &FlowKey) -> u64 {
+    pair(key.source[0], words[at], key.ports, words[at + 1]).wrapping_add(pair(
+        key.destination[0],
+        words[at + 2],
+        key.protocol,
+        words[at + 3],
     ))
 }
 
 #[inline(always)]
-fn v6_lane<E: Environment>(env: &E, at: usize, packet: &Parsed) -> u64 {
-    let (s, d) = (&packet.source, &packet.destination);
-    pair(s[0], env.hash_word(at), s[1], env.hash_word(at + 1))
-        .wrapping_add(pair(s[2], env.hash_word(at + 2), s[3], env.hash_word(at + 3)))
-        .wrapping_add(pair(d[0], env.hash_word(at + 4), d[1], env.hash_word(at + 5)))
-        .wrapping_add(pair(d[2], env.hash_word(at + 6), d[3], env.hash_word(at + 7)))
-        .wrapping_add(pair(packet.ports, env.hash_word(at + 8), packet.protocol as u32, env.hash_word(at + 9)))
+fn v6_lane(words: &HashKey, at: usize, key: &FlowKey) -> u64 {
+    let (s, d) = (&key.source, &key.destination);
+    pair(s[0], words[at], s[1], words[at + 1])
+        .wrapping_add(pair(s[2], words[at + 2], s[3], words[at + 3]))
+        .wrapping_add(pair(d[0], words[at + 4], d[1], words[at + 5]))
+        .wrapping_add(pair(d[2], words[at + 6], d[3], words[at + 7]))
+        .wrapping_add(pair(key.ports, words[at + 8], key.protocol, words[at + 9]))
 }
 
 /// One NH step.

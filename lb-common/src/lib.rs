@@ -12,6 +12,7 @@
 //! - [`forward`]: one forwarding mode a file. [`reply`]: packets that the node makes itself.
 //! - [`abi`]: records shared between the XDP program and user space. [`verdict`]: every reason, by name.
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(unsafe_code)]
 
 pub mod abi;
@@ -23,10 +24,12 @@ pub mod frame;
 pub mod hash;
 #[cfg(feature = "std")]
 pub mod memory;
+pub mod opaque;
 pub mod packet;
 pub mod parse;
 pub mod reply;
 pub mod schedule;
 pub mod service;
+pub mod steady;
 pub mod verdict;
 pub mod wire;

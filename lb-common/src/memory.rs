@@ -8,12 +8,13 @@ use std::cell::RefCell;
 use crate::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Service,
-        ServiceBucket, Word32,
+        ServiceBucket, Word8, Word32,
     },
     environment::Environment,
     flow::FlowBucket,
     frame::{Frame, Window},
     hash::HashKey,
+    service::filter::FILTER_BYTES,
 };
 
 /// The tables.
@@ -21,6 +22,8 @@ use crate::{
 pub struct Slices<'a> {
     /// The control record.
     pub control: &'a Control,
+    /// Which addresses may be VIPs ([`crate::service::filter`]).
+    pub vip_filter: &'a [Word8],
     /// Buckets of the service tables.
     pub service_buckets: &'a [ServiceBucket],
     /// Services by index; the first is not used.
@@ -54,6 +57,7 @@ pub struct Sizes {
 #[derive(Debug)]
 pub struct Tables {
     control: Box<Control>,
+    vip_filter: Vec<Word8>,
     service_buckets: Vec<ServiceBucket>,
     services: Vec<Service>,
     slots: Vec<Word32>,
@@ -75,6 +79,7 @@ impl Tables {
     pub fn new(sizes: Sizes) -> Self {
         Self {
             control: Box::default(),
+            vip_filter: zeroed(FILTER_BYTES),
             service_buckets: zeroed(sizes.service_buckets),
             services: zeroed(sizes.services),
             slots: zeroed(sizes.slots),
@@ -92,6 +97,7 @@ impl Tables {
     pub fn slices(&self) -> Slices<'_> {
         Slices {
             control: &self.control,
+            vip_filter: &self.vip_filter,
             service_buckets: &self.service_buckets,
             services: &self.services,
             slots: &self.slots,
@@ -161,6 +167,10 @@ impl Environment for View<'_> {
         Some(self.tables.control)
     }
 
+    fn may_be_vip(&self, place: u32) -> bool {
+        self.tables.vip_filter.get(place as usize).is_some_and(|byte| byte.load() != 0)
+    }
+
     fn service_bucket(&self, index: u32) -> Option<&ServiceBucket> {
         self.tables.service_buckets.get(index as usize)
     }
@@ -189,8 +199,8 @@ impl Environment for View<'_> {
         self.tables.flows.len() as u32 - 1
     }
 
-    fn hash_word(&self, index: usize) -> u32 {
-        self.constants.hash_key[index]
+    fn hash_key(&self) -> &HashKey {
+        &self.constants.hash_key
     }
 
     fn now(&self) -> u32 {

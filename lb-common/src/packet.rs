@@ -1,4 +1,6 @@
 //! The way of a packet: parse → service → flow (hit) or schedule (miss) → destination → rewrite → verdict.
+//!
+//! Most packets take a short cut through [`steady`].
 
 use crate::{
     abi::{Destination, ON_NO_BACKEND_REJECT, Service},
@@ -10,7 +12,7 @@ use crate::{
     parse::{Family, Fault, Parsed, parse},
     reply,
     schedule::slot,
-    service,
+    service, steady,
     verdict::{DropReason, PassReason, Stop, Verdict},
     wire::{
         ip::{is_martian_v4, is_martian_v6},
@@ -21,12 +23,13 @@ use crate::{
 /// Decides over a packet and rewrites it.
 #[inline(always)]
 pub fn process<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Verdict {
-    process_with(env, frame, |frame| reply::reject(env, frame))
+    steady::forward(env, frame, |verdict| verdict)
+        .unwrap_or_else(|| process_long(env, frame, |frame| reply::reject(env, frame)))
 }
 
-/// The same with a way of one's own to [`reply::reject`] a packet, which is rare work.
+/// The long way, with a way of one's own to [`reply::reject`] a packet, which is rare work.
 #[inline(always)]
-pub fn process_with<E: Environment, F: Frame>(
+pub fn process_long<E: Environment, F: Frame>(
     env: &E,
     frame: &mut F,
     reject: impl FnOnce(&mut F) -> Result<(), DropReason>,

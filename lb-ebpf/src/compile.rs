@@ -1,7 +1,7 @@
 //! Compiles XDP programs to BPF objects.
 
 use std::{
-    fmt, io,
+    env, fmt, io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -91,7 +91,7 @@ fn command(
         .args(["--target", "bpfel-unknown-none", "-Zbuild-std=core"])
         .arg("--target-dir")
         .arg(target_directory)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(manifest_directory())
         .env("RUSTC", &toolchain.rustc)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags);
@@ -99,6 +99,12 @@ fn command(
         cargo.env_remove(leaked);
     }
     cargo
+}
+
+/// A directory of the workspace: the one of the package that is being built or run. The one that this library was compiled in
+/// may be another checkout, if its target directory was copied.
+fn manifest_directory() -> PathBuf {
+    env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }
 
 fn run(cargo: &mut Command) -> Result<(), CompileError> {

@@ -1,9 +1,7 @@
 //! Read-only globals: set before the object is loaded and frozen then, so the verifier takes them for constants and
 //! removes what they switch off.
 
-use core::ptr;
-
-use lb_common::hash::KEY_WORDS;
+use lb_common::{hash::KEY_WORDS, opaque::opaque};
 
 /// Key of the flow hash.
 #[unsafe(no_mangle)]
@@ -18,10 +16,13 @@ static TICK_SHIFT: u32 = 0;
 #[unsafe(no_mangle)]
 static TICKS_PER_SECOND: u32 = 1;
 
-/// A word of the hash key.
+/// The key. The compiler sees only the initial value of these statics and must not use it, so their address is opaque; it
+/// may load the words in any order then, which volatile reads would forbid.
 #[inline(always)]
-pub(crate) fn hash_word(index: usize) -> u32 {
-    read(&HASH_KEY[index])
+pub(crate) fn hash_key() -> &'static [u32; KEY_WORDS] {
+    let address = opaque((&raw const HASH_KEY) as u64);
+    // SAFETY: the address is that of the static.
+    unsafe { &*(address as *const [u32; KEY_WORDS]) }
 }
 
 /// Flow buckets less one.
@@ -42,9 +43,8 @@ pub(crate) fn ticks_per_second() -> u32 {
     read(&TICKS_PER_SECOND)
 }
 
-/// The compiler sees only the initial value of these statics and must not use it.
 #[inline(always)]
 fn read(global: &u32) -> u32 {
     // SAFETY: the pointer comes from a reference.
-    unsafe { ptr::read_volatile(ptr::from_ref(global)) }
+    unsafe { core::ptr::read_volatile(core::ptr::from_ref(global)) }
 }

@@ -11,10 +11,11 @@ use lb_common::{
     environment::Environment,
     flow::{FlowBucket, FlowWord, Placement, TICK_MASK},
     frame::{Frame, Window},
+    hash::HashKey,
     service::Key,
 };
 
-use crate::{apart, constants, maps};
+use crate::{apart, constants, filter, maps};
 
 /// Above every offset that parsing can reach: link layer, IPv6 header and its extension headers are under 12 500 bytes.
 const OFFSET_MASK: usize = 0x3fff;
@@ -160,6 +161,11 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn may_be_vip(&self, place: u32) -> bool {
+        filter::byte(place) != 0
+    }
+
+    #[inline(always)]
     fn service_bucket(&self, index: u32) -> Option<&ServiceBucket> {
         maps::SERVICE_BUCKETS.get(index)
     }
@@ -195,8 +201,8 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
-    fn hash_word(&self, index: usize) -> u32 {
-        constants::hash_word(index)
+    fn hash_key(&self) -> &HashKey {
+        constants::hash_key()
     }
 
     #[inline(always)]

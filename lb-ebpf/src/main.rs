@@ -11,6 +11,8 @@ mod constants;
 #[cfg(target_arch = "bpf")]
 mod context;
 #[cfg(target_arch = "bpf")]
+mod filter;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs {
@@ -19,7 +21,7 @@ mod programs {
         account,
         environment::Environment as _,
         frame::Frame as _,
-        packet,
+        packet, steady,
         verdict::{DropReason, Verdict},
     };
 
@@ -34,7 +36,18 @@ mod programs {
         let mut frame = Context::new(xdp.ctx);
         let env = Maps { ingress: frame.ingress() };
         let bytes = frame.len() as u64;
-        let mut verdict = packet::process_with(&env, &mut frame, |_| apart::rejected(apart::reject(xdp.ctx)));
+        match steady::forward(&env, &mut frame, |verdict| finish(&env, verdict, bytes)) {
+            Some(action) => action,
+            None => {
+                let reject = |_: &mut Context| apart::rejected(apart::reject(xdp.ctx));
+                finish(&env, packet::process_long(&env, &mut frame, reject), bytes)
+            }
+        }
+    }
+
+    /// Books a verdict and says it to the kernel.
+    #[inline(always)]
+    fn finish(env: &Maps, mut verdict: Verdict, bytes: u64) -> u32 {
         let action = match verdict {
             Verdict::Transmit => xdp_action::XDP_TX,
             Verdict::Redirect(egress) => match maps::EGRESS_DEVICES.redirect(egress, 0) {

@@ -5,6 +5,7 @@ use lb_common::{
     abi::{DestinationCounters, DestinationState, NodeCounters, SlotRange},
     flow::FlowWord,
     memory::{Constants, Sizes, Slices},
+    steady,
 };
 
 use crate::machine::{Action, INGRESS, Machine, hash_key};
@@ -54,11 +55,17 @@ impl Machine for InKernel {
         self.loaded.constants()
     }
 
+    fn publish_filter(&mut self) {
+        self.loaded.publish_filter().expect("the program's filter is writable");
+    }
+
     fn set_device(&mut self, egress: u32, ifindex: u32) {
         self.loaded.set_device(egress, ifindex).expect("the loopback can stand in for any device");
     }
 
     fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
+        // As whoever writes tables does.
+        steady::publish_all(&self.loaded.tables());
         let (action, bytes) = self.loaded.run(frame, Some(INGRESS)).expect("the kernel runs the program");
         let action = match action {
             1 => Action::Drop,

@@ -8,7 +8,7 @@ use lb_common::{
     account,
     flow::TICK_MASK,
     memory::{Constants, Packet, Sizes, Slices, Tables},
-    packet,
+    packet, steady,
     verdict::{DropReason, PassReason, Verdict},
 };
 
@@ -52,11 +52,15 @@ impl Machine for InMemory {
         self.constants
     }
 
+    fn publish_filter(&mut self) {}
+
     fn set_device(&mut self, egress: u32, _: u32) {
         self.devices.insert(egress);
     }
 
     fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
+        // As whoever writes tables does.
+        steady::publish_all(&self.tables.slices());
         let view = self.tables.view(self.constants, self.now, INGRESS);
         let mut packet = Packet::new(frame);
         let mut verdict = packet::process(&view, &mut packet);
@@ -99,12 +103,11 @@ impl Machine for InMemory {
 
 fn copy_node(node: &NodeCounters) -> NodeCounters {
     let copy = NodeCounters::default();
-    for (to, from) in
-        [(&copy.received, &node.received), (&copy.transmitted, &node.transmitted), (&copy.redirected, &node.redirected)]
-    {
+    for (to, from) in [(&copy.transmitted, &node.transmitted), (&copy.redirected, &node.redirected)] {
         to.packets.add(from.packets.get());
         to.bytes.add(from.bytes.get());
     }
+    copy.stopped_bytes.add(node.stopped_bytes.get());
     copy.replies.add(node.replies.get());
     copy.flows_created.add(node.flows_created.get());
     copy.flows_evicted.add(node.flows_evicted.get());

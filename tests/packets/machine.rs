@@ -48,6 +48,8 @@ pub(crate) trait Machine {
     fn tables(&self) -> Slices<'_>;
     /// Key and clock rate.
     fn constants(&self) -> Constants;
+    /// Hands the filter of VIPs to the program.
+    fn publish_filter(&mut self);
     /// Gives an egress index its device.
     fn set_device(&mut self, egress: u32, ifindex: u32);
     /// Runs a frame that came from [`INGRESS`].
@@ -85,7 +87,7 @@ impl Books {
         let node = machine.node_counters();
         let pair = |counter: &lb_common::abi::PacketCounter| [counter.packets.get(), counter.bytes.get()];
         Self {
-            received: pair(&node.received),
+            received: pair(&node.received()),
             transmitted: pair(&node.transmitted),
             redirected: pair(&node.redirected),
             other: [

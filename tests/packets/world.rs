@@ -225,13 +225,14 @@ pub(crate) fn set_slots_at(machine: &impl Machine, service: usize, offset: u32, 
     tables.services[service + 1].set_slots(SlotRange { offset, size: ids.len() as u32 });
 }
 
-fn switch_table(machine: &impl Machine, services: &[Service]) {
+fn switch_table(machine: &mut impl Machine, services: &[Service]) {
     let rules: Vec<Rule> = services.iter().enumerate().map(|(index, service)| rule(index, service)).collect();
     let tables = machine.tables();
     let half = tables.service_buckets.len() / 2;
     let table = builder::build(&rules, &machine.constants().hash_key, half).expect("the services fit");
-    table.write(tables.control.inactive(), tables.service_buckets, 0);
-    tables.control.switch();
+    table.stage(&tables, 0);
+    table.switch(&tables);
+    machine.publish_filter();
 }
 
 fn rule(index: usize, service: &Service) -> Rule {

@@ -12,6 +12,7 @@ use lb_common::{
     parse::Family,
     schedule::maglev::{self, Member},
     service::builder::{self, Rule},
+    steady,
     verdict::{DropReason, PassReason},
     wire::ip::Protocol,
 };
@@ -51,8 +52,9 @@ impl Evenkeel {
         let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(2 * i as u32 + 1) ^ 0x5bd1_e995);
         let mut loaded = Loaded::load(&LoadOptions { sizes, hash_key, pins: None, flows_writable: true })?;
         loaded.set_device(1, INGRESS)?;
-        let evenkeel = Self { loaded };
+        let mut evenkeel = Self { loaded };
         evenkeel.write_tables(setting)?;
+        evenkeel.loaded.publish_filter()?;
         Ok(evenkeel)
     }
 
@@ -95,8 +97,9 @@ impl Evenkeel {
         }
         let half = tables.service_buckets.len() / 2;
         let table = builder::build(&rules, &self.loaded.constants().hash_key, half)?;
-        table.write(tables.control.inactive(), tables.service_buckets, 0);
-        tables.control.switch();
+        table.stage(&tables, 0);
+        table.switch(&tables);
+        steady::publish_all(&tables);
         Ok(())
     }
 

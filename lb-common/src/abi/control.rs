@@ -2,7 +2,7 @@
 
 use super::{Word32, Word64};
 
-use crate::{flow::FlowState, parse::Family};
+use crate::{flow::FlowState, opaque::opaque, parse::Family};
 
 /// Different (prefix length, port bits) combinations for each family, besides a single address with a single port.
 /// This bounds the look-ups of a packet that is for no VIP.
@@ -100,7 +100,7 @@ impl TableHeader {
     #[must_use]
     pub fn shapes_of(&self, family: Family) -> (u32, &[Word32; MAX_SHAPES]) {
         // The compiler knows that a family is 0 or 1 and drops a plain mask; the verifier does not know and needs it.
-        let index = core::hint::black_box(family as usize) & 1;
+        let index = opaque(family as u64) as usize & 1;
         (self.counts[index].load(), &self.shapes[index])
     }
 }

@@ -46,16 +46,16 @@ impl PacketCounter {
 const PASS_REASONS: usize = 8;
 const DROP_REASONS: usize = 32;
 
-/// What one CPU did. `received` = `transmitted` + `redirected` + sum of `passed` + sum of `dropped`.
+/// What one CPU did. Every packet is counted once, under what became of it; their sum is [`NodeCounters::received`].
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C)]
 pub struct NodeCounters {
-    /// Every packet the program saw.
-    pub received: PacketCounter,
     /// Sent out on the interface it came from.
     pub transmitted: PacketCounter,
     /// Sent out on another interface.
     pub redirected: PacketCounter,
+    /// Bytes of the packets that were passed or dropped, as they arrived.
+    pub stopped_bytes: Counter,
     /// Replies made by the node itself; they are part of `transmitted`.
     pub replies: Counter,
     /// Flow entries written for new flows.
@@ -66,7 +66,7 @@ pub struct NodeCounters {
     pub flows_displaced: Counter,
     /// Packets of flows without an entry because the table was full around them; they go where their hash says.
     pub flows_untracked: Counter,
-    spare: [Counter; 5],
+    spare: [Counter; 6],
     passed: [Counter; PASS_REASONS],
     dropped: [Counter; DROP_REASONS],
 }
@@ -77,9 +77,15 @@ impl NodeCounters {
 
     /// Adds the record of a CPU, as the words that the kernel hands out.
     pub fn add_words(&self, words: &[u64; Self::WORDS]) {
-        let pairs = [&self.received, &self.transmitted, &self.redirected];
-        let singles =
-            [&self.replies, &self.flows_created, &self.flows_evicted, &self.flows_displaced, &self.flows_untracked];
+        let pairs = [&self.transmitted, &self.redirected];
+        let singles = [
+            &self.stopped_bytes,
+            &self.replies,
+            &self.flows_created,
+            &self.flows_evicted,
+            &self.flows_displaced,
+            &self.flows_untracked,
+        ];
         let fields = pairs
             .into_iter()
             .flat_map(|pair| [&pair.packets, &pair.bytes])
@@ -90,6 +96,17 @@ impl NodeCounters {
         for (field, word) in fields.zip(words) {
             field.add(*word);
         }
+    }
+
+    /// Packets and bytes that the program saw.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub fn received(&self) -> PacketCounter {
+        let stopped: u64 = self.passed.iter().chain(&self.dropped).map(Counter::get).sum();
+        let received = PacketCounter::default();
+        received.packets.add(self.transmitted.packets.get() + self.redirected.packets.get() + stopped);
+        received.bytes.add(self.transmitted.bytes.get() + self.redirected.bytes.get() + self.stopped_bytes.get());
+        received
     }
 
     /// The counter of a pass reason.

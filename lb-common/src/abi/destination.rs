@@ -1,19 +1,40 @@
 //! Destinations: backends as the data path knows them, and the interfaces that lead to them.
 
 use super::{Word32, Word64};
+use crate::flow::FlowWord;
 
 /// Bits of a generation: what fits beside the id in a flow entry.
 pub const GENERATION_BITS: u32 = 12;
 
 /// One destination: a cache line. Its address is fixed for a generation; state and next hop change by one aligned store.
+///
+/// The last words are [`Steady`]: what packets of its flows need, gathered from other tables. A change of state or next hop
+/// makes them void first, so they never say anything that was not true together.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C, align(64))]
 pub struct Destination {
     state: Word64,
     next_hop: Word64,
     address: [Word32; 4],
-    port: Word64,
-    spare: [Word64; 3],
+    port: Word32,
+    ifindex: Word32,
+    identity: Word64,
+    addresses: Word64,
+    source_tail: Word32,
+    timeout: Word32,
+}
+
+/// What a packet of a flow in its steady state needs of its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steady {
+    /// MAC address of the next hop, the first byte lowest.
+    pub destination_mac: u64,
+    /// MAC address of the interface that leads there, likewise.
+    pub source_mac: u64,
+    /// The kernel's index of that interface.
+    pub ifindex: u32,
+    /// Ticks after which a flow in its steady state is forgotten.
+    pub timeout: u32,
 }
 
 /// The state word of a destination.
@@ -82,6 +103,7 @@ impl Destination {
 
     /// Publishes a state.
     pub fn set_state(&self, state: DestinationState) {
+        self.void_steady();
         self.state.publish(state.pack());
     }
 
@@ -95,6 +117,7 @@ impl Destination {
 
     /// Changes the next hop.
     pub fn set_next_hop(&self, next_hop: NextHop) {
+        self.void_steady();
         self.next_hop.publish(next_hop.mac | u64::from(next_hop.egress) << 48);
     }
 
@@ -108,12 +131,70 @@ impl Destination {
         (address, self.port.load() as u16)
     }
 
+    /// Whether packets of a flow with this word may go by the steady words.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_steady(&self, word: FlowWord) -> bool {
+        self.identity.load() == word.identity_bits()
+    }
+
+    /// Ticks after which a flow in its steady state is forgotten.
+    #[inline(always)]
+    #[must_use]
+    pub fn steady_timeout(&self) -> u32 {
+        self.timeout.load()
+    }
+
+    /// The kernel's index of the interface that leads here.
+    #[inline(always)]
+    #[must_use]
+    pub fn steady_ifindex(&self) -> u32 {
+        self.ifindex.load()
+    }
+
+    /// Both MAC addresses as a frame begins with them: the first eight bytes, and four more.
+    #[inline(always)]
+    #[must_use]
+    pub fn steady_addresses(&self) -> (u64, u32) {
+        (self.addresses.load(), self.source_tail.load())
+    }
+
+    /// Makes the steady words void: packets take the long way, with the same result.
+    pub fn void_steady(&self) {
+        self.identity.publish(0);
+    }
+
+    /// Publishes steady words for the flows of this id and generation.
+    pub fn set_steady(&self, id: u32, generation: u16, steady: &Steady) {
+        self.void_steady();
+        self.addresses.publish((steady.destination_mac | steady.source_mac << 48).to_le());
+        self.source_tail.publish(((steady.source_mac >> 16) as u32).to_le());
+        self.ifindex.publish(steady.ifindex);
+        self.timeout.publish(steady.timeout);
+        self.identity.publish(FlowWord::identity_of(id, generation));
+    }
+
+    /// The steady words; `None` if they are void.
+    #[must_use]
+    pub fn steady(&self) -> Option<(u64, Steady)> {
+        let identity = self.identity.load();
+        let (addresses, tail) = self.steady_addresses();
+        let (addresses, tail) = (u64::from_le(addresses), u32::from_le(tail));
+        let steady = Steady {
+            destination_mac: addresses & 0xffff_ffff_ffff,
+            source_mac: addresses >> 48 | u64::from(tail) << 16,
+            ifindex: self.ifindex.load(),
+            timeout: self.timeout.load(),
+        };
+        (identity != 0).then_some((identity, steady))
+    }
+
     /// Writes address and port; before the state that publishes them.
     pub fn set_address(&self, address: &[u32; 4], port: u16) {
         for (word, value) in self.address.iter().zip(address) {
             word.store(*value);
         }
-        self.port.store(u64::from(port));
+        self.port.store(u32::from(port));
     }
 }
 

@@ -13,20 +13,22 @@ mod word;
 
 pub use control::{AddressKind, Control, MAX_SHAPES, Shape, TableHeader};
 pub use counters::{Counter, DestinationCounters, NodeCounters, PacketCounter, ReplyBudget};
-pub use destination::{Destination, DestinationState, Egress, GENERATION_BITS, NextHop};
+pub use destination::{Destination, DestinationState, Egress, GENERATION_BITS, NextHop, Steady};
 pub use service::{
     Entry, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, SERVICE_BUCKET_ENTRIES, Service, ServiceBucket, ServiceIdentity,
     SlotPair, SlotRange,
 };
-pub use word::{Word32, Word64};
+pub use word::{Word8, Word32, Word64};
 
 /// Changes with every incompatible change of a record or of a table's meaning. User space refuses pins of another version.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Names of the maps, the same in the object, in the pin directory and in messages.
 pub mod map {
     /// One [`super::Control`].
     pub const CONTROL: &str = "CONTROL";
+    /// The program's own globals: the filter of VIPs ([`crate::service::filter`]). Not pinned.
+    pub const VIP_FILTER: &str = ".bss";
     /// Buckets of the service tables.
     pub const SERVICE_BUCKETS: &str = "SERVICE_BUCKETS";
     /// [`super::Service`] by service index.

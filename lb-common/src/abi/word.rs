@@ -14,6 +14,12 @@ macro_rules! word {
 
         #[cfg(not(target_arch = "bpf"))]
         impl $name {
+            /// With a value.
+            #[must_use]
+            pub const fn new(value: $value) -> Self {
+                Self(core::sync::atomic::$atomic::new(value))
+            }
+
             /// Its value.
             #[must_use]
             pub fn load(&self) -> $value {
@@ -37,8 +43,19 @@ macro_rules! word {
         pub struct $name(core::cell::UnsafeCell<$value>);
 
         #[cfg(target_arch = "bpf")]
+        #[expect(unsafe_code, reason = "only the kernel's programs and user space share it, by aligned words")]
+        // SAFETY: access is one aligned load or store.
+        unsafe impl Sync for $name {}
+
+        #[cfg(target_arch = "bpf")]
         #[expect(unsafe_code, reason = "volatile access needs a raw pointer")]
         impl $name {
+            /// With a value.
+            #[must_use]
+            pub const fn new(value: $value) -> Self {
+                Self(core::cell::UnsafeCell::new(value))
+            }
+
             /// Its value.
             #[inline(always)]
             #[must_use]
@@ -61,6 +78,11 @@ macro_rules! word {
             }
         }
     };
+}
+
+word! {
+    /// A byte.
+    Word8, AtomicU8, u8
 }
 
 word! {

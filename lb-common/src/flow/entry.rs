@@ -130,10 +130,23 @@ impl FlowWord {
         Self(self.0 >> GENERATION_SHIFT << GENERATION_SHIFT | (state as u64) << STATE_SHIFT | (seen & TICK_MASK) as u64)
     }
 
+    /// Destination and generation, as [`Self::identity_of`] packs them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn identity_bits(self) -> u64 {
+        self.0 >> GENERATION_SHIFT
+    }
+
+    /// A destination's id and generation as one number, which is never 0 for a live destination.
+    #[must_use]
+    pub const fn identity_of(destination: u32, generation: u16) -> u64 {
+        Self::new(destination, generation, FlowState::Setup, 0).identity_bits()
+    }
+
     /// A hash of destination and generation that shares no structure with the tags.
     #[inline(always)]
     const fn identity(self) -> u64 {
-        (self.0 >> GENERATION_SHIFT).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        self.identity_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 

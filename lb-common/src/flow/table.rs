@@ -35,7 +35,7 @@ impl Placement {
 #[inline(always)]
 #[must_use]
 pub const fn first_bucket(hash: FlowHash, mask: u32) -> u32 {
-    hash.index as u32 & mask
+    hash.bucket() & mask
 }
 
 /// The other candidate bucket. It follows from one bucket and the tag alone, so that an entry can move without the
@@ -61,6 +61,28 @@ fn find_in(bucket: &FlowBucket, tag: u64) -> Option<(&FlowEntry, FlowWord)> {
     for entry in &bucket.entries {
         let (found, word) = entry.load();
         if found == tag && word.state().is_some() {
+            return Some((entry, word));
+        }
+    }
+    None
+}
+
+/// The entry whose tag is the flow's, and its word, which may say that the entry is not used: for whoever compares the
+/// state anyway.
+#[inline(always)]
+pub fn find_tag<E: Environment>(env: &E, hash: FlowHash) -> Option<(&FlowEntry, FlowWord)> {
+    let mask = env.flow_mask();
+    let first = first_bucket(hash, mask);
+    let bucket = env.flow_bucket(first)?;
+    find_tag_in(bucket, hash.tag)
+        .or_else(|| find_tag_in(env.flow_bucket(other_bucket(first, hash.tag, mask))?, hash.tag))
+}
+
+#[inline(always)]
+fn find_tag_in(bucket: &FlowBucket, tag: u64) -> Option<(&FlowEntry, FlowWord)> {
+    for entry in &bucket.entries {
+        let (found, word) = entry.load();
+        if found == tag {
             return Some((entry, word));
         }
     }

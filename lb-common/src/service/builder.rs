@@ -5,7 +5,10 @@ use std::{
     fmt,
 };
 
-use super::key::{Key, single};
+use super::{
+    filter,
+    key::{Key, single},
+};
 use crate::{
     abi::{AddressKind, Entry, MAX_SHAPES, SERVICE_BUCKET_ENTRIES, ServiceBucket, Shape, TableHeader, Word32},
     hash::{HashKey, finish},
@@ -45,6 +48,8 @@ pub struct Table {
     pub salt: u64,
     /// Shapes in use by family, most specific first.
     pub shapes: [Vec<Shape>; 2],
+    /// What it was built from.
+    rules: Vec<Rule>,
 }
 
 /// Why there is no table.
@@ -95,7 +100,7 @@ pub fn build(rules: &[Rule], key: &HashKey, max_buckets: usize) -> Result<Table,
         for attempt in 1..=SALTS {
             let salt = finish(attempt);
             if let Some(buckets) = fill(&entries, key, salt, size) {
-                return Ok(Table { buckets, salt, shapes });
+                return Ok(Table { buckets, salt, shapes, rules: rules.to_vec() });
             }
         }
         size *= 2;
@@ -185,12 +190,23 @@ impl Table {
         salt == self.salt && same_shapes && buckets.iter().map(held).eq(self.buckets.iter().copied())
     }
 
-    /// Writes the table at `offset` and describes it in a header that is not in force.
+    /// Writes the table at `offset`, where the one in force is not, and lets its VIPs through the filter.
     ///
     /// # Panics
     ///
-    /// If `buckets` ends before the table does; the caller chose the offset.
-    pub fn write(&self, header: &TableHeader, buckets: &[ServiceBucket], offset: u32) {
+    /// If the buckets end before the table does; the caller chose the offset.
+    pub fn stage(&self, tables: &Slices<'_>, offset: u32) {
+        self.write(tables.control.inactive(), tables.service_buckets, offset);
+        filter::widen(tables.vip_filter, &self.rules);
+    }
+
+    /// Puts the staged table in force and takes from the filter what it does not have.
+    pub fn switch(&self, tables: &Slices<'_>) {
+        tables.control.switch();
+        filter::narrow(tables.vip_filter, &self.rules);
+    }
+
+    fn write(&self, header: &TableHeader, buckets: &[ServiceBucket], offset: u32) {
         for (bucket, values) in buckets[offset as usize..][..self.buckets.len()].iter().zip(&self.buckets) {
             for (entry, (tag, service)) in bucket.entries.iter().zip(values) {
                 entry.set(*tag, *service);
@@ -274,7 +290,7 @@ mod tests {
         let key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(i as u32 + 1));
         let table = build(&rules, &key, 1 << 20).expect("fits");
         let reversed: Vec<Rule> = rules.iter().rev().cloned().collect();
-        assert_eq!(build(&reversed, &key, 1 << 20), Ok(table.clone()));
+        assert_eq!(build(&reversed, &key, 1 << 20).map(|table| table.buckets), Ok(table.buckets.clone()));
         let used = table.buckets.iter().flatten().filter(|entry| entry.1 != Entry::NONE).count();
         assert_eq!(used, 10_000 + 2 * 250);
     }

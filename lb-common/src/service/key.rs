@@ -81,7 +81,8 @@ impl Key {
     /// The hash that is the entry's tag and, in its low bits, the bucket.
     #[inline(always)]
     pub fn hash<E: Environment>(&self, env: &E, salt: u64) -> u64 {
-        self.hash_with(|i| env.hash_word(i), salt)
+        let words = env.hash_key();
+        self.hash_with(|i| words[i], salt)
     }
 
     /// The same with the words of the hash key from anywhere.

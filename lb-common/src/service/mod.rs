@@ -8,6 +8,7 @@
 
 #[cfg(feature = "std")]
 pub mod builder;
+pub mod filter;
 pub mod key;
 
 pub use key::Key;

@@ -90,8 +90,8 @@ impl Node {
             }
         }
         let table = build(&rules, &constants().hash_key, tables.service_buckets.len()).expect("three services fit");
-        table.write(tables.control.inactive(), tables.service_buckets, 0);
-        tables.control.switch();
+        table.stage(&tables, 0);
+        table.switch(&tables);
     }
 
     /// Every service has the same time-outs, so that what is free by the longest is free by its own.

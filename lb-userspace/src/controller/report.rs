@@ -356,8 +356,8 @@ fn totals(counters: &NodeCounters) -> NodeTotals {
     let passed = |reason: &PassReason| (reason.name().to_owned(), counters.passed(*reason).get());
     let dropped = |reason: &DropReason| (reason.name().to_owned(), counters.dropped(*reason).get());
     NodeTotals {
-        received: counters.received.packets.get(),
-        received_bytes: counters.received.bytes.get(),
+        received: counters.received().packets.get(),
+        received_bytes: counters.received().bytes.get(),
         transmitted: counters.transmitted.packets.get(),
         redirected: counters.redirected.packets.get(),
         replies: counters.replies.get(),

@@ -8,7 +8,7 @@ use lb_common::{
     abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
     environment::Environment,
     flow::{self, FlowBucket, FlowWord, table},
-    hash::FlowHash,
+    hash::{FlowHash, HashKey},
     memory::{Constants, Packet, Slices, View},
     packet,
     parse::{Parsed, parse},
@@ -135,6 +135,10 @@ impl Environment for Dry<'_> {
         self.view.control()
     }
 
+    fn may_be_vip(&self, place: u32) -> bool {
+        self.view.may_be_vip(place)
+    }
+
     fn service_bucket(&self, index: u32) -> Option<&ServiceBucket> {
         self.view.service_bucket(index)
     }
@@ -164,8 +168,8 @@ impl Environment for Dry<'_> {
         self.view.flow_mask()
     }
 
-    fn hash_word(&self, index: usize) -> u32 {
-        self.view.hash_word(index)
+    fn hash_key(&self) -> &HashKey {
+        self.view.hash_key()
     }
 
     fn now(&self) -> u32 {

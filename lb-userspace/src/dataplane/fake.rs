@@ -55,6 +55,10 @@ impl DataPlane for Fake {
         Ok(())
     }
 
+    fn publish_filter(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn quiesce(&mut self) -> Result<()> {
         self.grace_periods += 1;
         Ok(())

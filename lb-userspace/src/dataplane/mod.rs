@@ -25,6 +25,13 @@ pub trait DataPlane {
     /// If there is no such device.
     fn set_device(&mut self, egress: u32, ifindex: u32) -> Result<()>;
 
+    /// Hands the filter of VIPs ([`Slices::vip_filter`]) to the program.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    fn publish_filter(&mut self) -> Result<()>;
+
     /// Waits until no packet is under way that may have seen what was replaced before.
     ///
     /// # Errors
@@ -47,6 +54,10 @@ impl DataPlane for kernel::Loaded {
 
     fn set_device(&mut self, egress: u32, ifindex: u32) -> Result<()> {
         Self::set_device(self, egress, ifindex)
+    }
+
+    fn publish_filter(&mut self) -> Result<()> {
+        Self::publish_filter(self)
     }
 
     fn quiesce(&mut self) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Carries out a plan.
 
 use anyhow::{Context, Result};
-use lb_common::flow::FlowState;
+use lb_common::{flow::FlowState, steady};
 
 use super::DataPlane;
 use crate::plan::{Write, desired::address_words, write::TimeoutTicks};
@@ -25,6 +25,7 @@ fn apply(plane: &mut impl DataPlane, write: &Write) -> Result<()> {
             // The device first: a packet that meets the new record must find it.
             plane.set_device(*index, record.ifindex)?;
             plane.tables().egress[*index as usize].set(record.source_mac, record.ifindex, record.mtu);
+            steady::publish_where(&plane.tables(), |destination| destination.next_hop().egress == *index);
         }
         Write::LongestTimeouts(timeouts) => {
             for (state, ticks) in FlowState::ALL.into_iter().zip(timeouts) {
@@ -37,9 +38,16 @@ fn apply(plane: &mut impl DataPlane, write: &Write) -> Result<()> {
             destination.set_address(&address_words(*address).1, *port);
             destination.set_next_hop(*next_hop);
             destination.set_state(*state);
+            steady::publish(&plane.tables(), *id);
         }
-        Write::NextHop { id, next_hop } => plane.tables().destinations[*id as usize].set_next_hop(*next_hop),
-        Write::State { id, state } => plane.tables().destinations[*id as usize].set_state(*state),
+        Write::NextHop { id, next_hop } => {
+            plane.tables().destinations[*id as usize].set_next_hop(*next_hop);
+            steady::publish(&plane.tables(), *id);
+        }
+        Write::State { id, state } => {
+            plane.tables().destinations[*id as usize].set_state(*state);
+            steady::publish(&plane.tables(), *id);
+        }
         Write::Slots { offset, ids } => {
             let slots = &plane.tables().slots[*offset as usize..][..ids.len()];
             for (slot, id) in slots.iter().zip(ids.iter()) {
@@ -51,16 +59,19 @@ fn apply(plane: &mut impl DataPlane, write: &Write) -> Result<()> {
             let service = &plane.tables().services[*index as usize];
             service.set_slots(*slots);
             service.set_identity(prefix, *identity);
+            steady::publish_where(&plane.tables(), |destination| destination.state().service == *index);
         }
         Write::ServiceSlots { index, slots } => plane.tables().services[*index as usize].set_slots(*slots),
         Write::ServiceOptions { index, prefix, identity, timeouts } => {
             set_timeouts(plane, *index, timeouts);
             plane.tables().services[*index as usize].set_identity(prefix, *identity);
+            steady::publish_where(&plane.tables(), |destination| destination.state().service == *index);
         }
         Write::ServiceTable { offset, table } => {
-            let tables = plane.tables();
-            table.write(tables.control.inactive(), tables.service_buckets, *offset);
-            tables.control.switch();
+            table.stage(&plane.tables(), *offset);
+            plane.publish_filter()?;
+            table.switch(&plane.tables());
+            plane.publish_filter()?;
         }
         Write::Quiesce => plane.quiesce()?,
         Write::FreeDestination { id } => {

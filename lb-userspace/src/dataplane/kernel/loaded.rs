@@ -5,17 +5,18 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Map, MapData, PerCpuArray, xdp::DevMap},
+    maps::{Array, Map, MapData, PerCpuArray, xdp::DevMap},
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, Service, ServiceBucket, Word32,
-        map,
+        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, Service, ServiceBucket, Word8,
+        Word32, map,
     },
     flow::FlowBucket,
     hash::HashKey,
     memory::{Constants, Sizes, Slices},
+    service::filter::{self, FILTER_BYTES},
 };
 
 use super::{Clock, Pins, object, region::Region};
@@ -40,6 +41,8 @@ pub struct Loaded {
     constants: Constants,
     clock: Clock,
     control: Region<Control>,
+    /// What the program has, or gets with [`Loaded::publish_filter`].
+    vip_filter: Vec<Word8>,
     service_buckets: Region<ServiceBucket>,
     services: Region<Service>,
     slots: Region<Word32>,
@@ -76,8 +79,9 @@ impl Loaded {
             program_mut(&mut ebpf, name)?.load().with_context(|| format!("the kernel refuses program {name}"))?;
         }
         let sizes = &options.sizes;
-        Ok(Self {
+        let mut loaded = Self {
             control: region(&ebpf, map::CONTROL, 1, true)?,
+            vip_filter: std::iter::repeat_with(Word8::default).take(FILTER_BYTES).collect(),
             service_buckets: region(&ebpf, map::SERVICE_BUCKETS, sizes.service_buckets, true)?,
             services: region(&ebpf, map::SERVICES, sizes.services, true)?,
             slots: region(&ebpf, map::SLOTS, sizes.slots, true)?,
@@ -87,7 +91,11 @@ impl Loaded {
             constants: Constants { hash_key: options.hash_key, ticks_per_second: clock.ticks_per_second() },
             clock,
             ebpf,
-        })
+        };
+        // Services that were adopted are let through before the program is attached.
+        filter::admit(&loaded.vip_filter, loaded.services.records());
+        loaded.publish_filter().context("the filter of VIPs cannot be written")?;
+        Ok(loaded)
     }
 
     /// The tables: the kernel's own memory.
@@ -95,6 +103,7 @@ impl Loaded {
     pub fn tables(&self) -> Slices<'_> {
         Slices {
             control: &self.control.records()[0],
+            vip_filter: &self.vip_filter,
             service_buckets: self.service_buckets.records(),
             services: self.services.records(),
             slots: self.slots.records(),
@@ -145,6 +154,18 @@ impl Loaded {
         })?;
         out.truncate(result.data_size_out as usize);
         Ok((result.return_value, out))
+    }
+
+    /// Hands the filter of VIPs to the program.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn publish_filter(&mut self) -> Result<()> {
+        let bytes: Vec<u8> = self.vip_filter.iter().map(Word8::load).collect();
+        let bytes: Box<[u8; FILTER_BYTES]> = bytes.into_boxed_slice().try_into().map_err(|_| anyhow!("its size"))?;
+        let map = self.ebpf.map_mut(map::VIP_FILTER).context("the object has no filter of VIPs")?;
+        Ok(Array::<_, [u8; FILTER_BYTES]>::try_from(map)?.set(0, *bytes, 0)?)
     }
 
     /// Names the device behind an egress index.

@@ -1,0 +1,120 @@
+//! Which addresses may be VIPs: one byte for each value of a 16-bit hash.
+//!
+//! Most packets that are for no service are found out by this one byte. A byte that is set proves nothing: the service
+//! table decides then.
+
+#[cfg(feature = "std")]
+use super::builder::Rule;
+#[cfg(feature = "std")]
+use crate::abi::{Service, Word8};
+use crate::parse::Family;
+
+/// Bytes of the filter.
+pub const FILTER_BYTES: usize = 1 << 16;
+
+/// The golden ratio's multiplier for 32 bits (Knuth, TAOCP vol. 3, 6.4).
+const MULTIPLIER: u32 = 0x9e37_79b1;
+
+/// The byte of an address.
+#[inline(always)]
+#[must_use]
+pub const fn place(family: Family, address: &[u32; 4]) -> u32 {
+    let folded = match family {
+        Family::V4 => address[0],
+        Family::V6 => address[0] ^ address[1] ^ address[2] ^ address[3],
+    };
+    folded.wrapping_mul(MULTIPLIER) >> 16
+}
+
+/// Host bits up to which the addresses of a prefix are marked one by one; above, every byte is set.
+#[cfg(feature = "std")]
+const MAX_HOST_BITS: u8 = 12;
+
+/// Sets the bytes of all VIPs, before a service table that has them comes into force.
+#[cfg(feature = "std")]
+pub fn widen(filter: &[Word8], rules: &[Rule]) {
+    for rule in rules {
+        mark(rule.family, rule.prefix, rule.prefix_length, |place| filter[place].store(1));
+    }
+}
+
+/// Clears the bytes that no VIP has, after a service table has come into force.
+#[cfg(feature = "std")]
+pub fn narrow(filter: &[Word8], rules: &[Rule]) {
+    let mut wanted = vec![false; FILTER_BYTES];
+    for rule in rules {
+        mark(rule.family, rule.prefix, rule.prefix_length, |place| wanted[place] = true);
+    }
+    for (byte, _) in filter.iter().zip(wanted).filter(|(_, wanted)| !wanted) {
+        byte.store(0);
+    }
+}
+
+/// Sets the bytes of the VIPs of services that are in their table already.
+#[cfg(feature = "std")]
+pub fn admit(filter: &[Word8], services: &[Service]) {
+    for (prefix, identity) in services.iter().filter_map(Service::identity) {
+        mark(identity.family, prefix, identity.prefix_length, |place| filter[place].store(1));
+    }
+}
+
+/// Names the bytes of all addresses of a prefix.
+#[cfg(feature = "std")]
+fn mark(family: Family, prefix: [u32; 4], prefix_length: u8, mut set: impl FnMut(usize)) {
+    // Host bits are in the last word of an address, which is in network byte order.
+    let (width, last) = if family == Family::V4 { (32, 0) } else { (128, 3) };
+    let host_bits = width - prefix_length;
+    if host_bits > MAX_HOST_BITS {
+        return (0..FILTER_BYTES).for_each(set);
+    }
+    for host in 0..1_u32 << host_bits {
+        let mut address = prefix;
+        address[last] |= host.to_be();
+        set(place(family, &address) as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ip::Protocol;
+
+    fn rule(family: Family, prefix: [u32; 4], prefix_length: u8) -> Rule {
+        Rule { index: 1, family, prefix, prefix_length, protocol: Protocol::Tcp, first_port: 80, last_port: 80 }
+    }
+
+    fn v4(octets: [u8; 4]) -> [u32; 4] {
+        [u32::from_ne_bytes(octets), 0, 0, 0]
+    }
+
+    fn filter() -> Vec<Word8> {
+        std::iter::repeat_with(Word8::default).take(FILTER_BYTES).collect()
+    }
+
+    fn has(filter: &[Word8], family: Family, address: [u32; 4]) -> bool {
+        filter[place(family, &address) as usize].load() != 0
+    }
+
+    #[test]
+    fn every_address_of_every_vip_is_let_through_and_few_others() {
+        let filter = filter();
+        let v6 = [0x2001_0db8_u32.to_be(), 0, 0, 0x10_u32.to_be()];
+        let rules = [rule(Family::V4, v4([192, 0, 2, 0]), 24), rule(Family::V6, v6, 128)];
+        widen(&filter, &rules);
+        assert!((0..=255).all(|host| has(&filter, Family::V4, v4([192, 0, 2, host]))));
+        assert!(has(&filter, Family::V6, v6));
+        let others = (0..=255).filter(|host| has(&filter, Family::V4, v4([198, 51, 100, *host]))).count();
+        assert!(others < 16, "{others} of 256");
+    }
+
+    #[test]
+    fn a_wide_prefix_lets_everything_through_until_it_is_gone() {
+        let filter = filter();
+        let narrow_rule = rule(Family::V4, v4([192, 0, 2, 1]), 32);
+        widen(&filter, &[rule(Family::V4, v4([198, 18, 0, 0]), 15), narrow_rule.clone()]);
+        assert!(filter.iter().all(|byte| byte.load() != 0));
+        narrow(&filter, &[narrow_rule]);
+        assert_eq!(filter.iter().filter(|byte| byte.load() != 0).count(), 1);
+        assert!(has(&filter, Family::V4, v4([192, 0, 2, 1])));
+    }
+}

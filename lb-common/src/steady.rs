@@ -1,0 +1,232 @@
+//! The short way: a packet of a known flow in its steady state, in plain headers.
+//!
+//! Nearly every packet is one: no VLAN tag, no IP options or extension headers, TCP without SYN, FIN or RST (or UDP), its flow
+//! established and known. For these the flow table comes first. An entry proves that a service took the flow, so the
+//! service need not be looked up again; its destination's steady words ([`crate::abi::Steady`]) hold everything else in
+//! one cache line. A packet that is for no VIP by the filter ([`crate::service::filter`]) ends here too.
+//!
+//! Whatever does not fit is left alone and takes the long way ([`crate::packet`]), which comes to the same result for
+//! every packet: this way only saves look-ups. User space writes the steady words with [`publish`] after a change; until then they
+//! are void and packets take the long way.
+
+#[cfg(feature = "std")]
+use crate::{
+    abi::{Destination, Steady},
+    memory::Slices,
+};
+use crate::{
+    environment::Environment,
+    flow::{self, FlowState},
+    frame::{Frame, Window},
+    hash::{FlowHash, FlowKey},
+    parse::Family,
+    service::filter,
+    verdict::{PassReason, Verdict},
+    wire::{
+        ethernet,
+        ip::Protocol,
+        ipv4, ipv6,
+        tcp::{self, FIN, RST, SYN},
+        udp,
+    },
+};
+
+/// Decides over the packet if it is that simple, and hands the verdict to `finish`; else leaves it unchanged, and everything else as
+/// well.
+///
+/// `finish` is called at each place where the way ends, so that the verdict is a constant for the compiler there.
+#[inline(always)]
+pub fn forward<E: Environment, F: Frame, R>(env: &E, frame: &mut F, finish: impl Fn(Verdict) -> R + Copy) -> Option<R> {
+    let start = frame.window::<{ ethernet::HEADER + ipv4::HEADER + udp::HEADER }>(0)?;
+    // Type, version, and for IPv4 the header's length in one word.
+    let kind = start.word(12);
+    if kind & 0xffff_ff00_u32.to_be() == 0x0800_4500_u32.to_be() {
+        forward_v4(env, frame, finish)
+    } else if kind & 0xffff_f000_u32.to_be() == 0x86dd_6000_u32.to_be() {
+        forward_v6(env, frame, finish)
+    } else {
+        None
+    }
+}
+
+const TCP: u32 = Protocol::Tcp as u32;
+const UDP: u32 = Protocol::Udp as u32;
+
+#[inline(always)]
+fn forward_v4<E: Environment, F: Frame, R>(env: &E, frame: &mut F, finish: impl Fn(Verdict) -> R + Copy) -> Option<R> {
+    const TRANSPORT: usize = ethernet::HEADER + ipv4::HEADER;
+    let start = frame.window::<{ TRANSPORT + udp::HEADER }>(0)?;
+    // Flags and fragment offset, TTL, protocol.
+    let word = start.be32(20);
+    if word & 0x3fff_0000 != 0 {
+        return None;
+    }
+    let total = start.be16(16) as usize;
+    if ethernet::HEADER + total > frame.len() {
+        return None;
+    }
+    let protocol = word & 0xff;
+    match protocol {
+        TCP => {
+            let length = plain_tcp(frame.window::<{ TRANSPORT + tcp::HEADER }>(0)?, TRANSPORT)?;
+            if ipv4::HEADER + length > total {
+                return None;
+            }
+        }
+        UDP => {
+            let length = start.be16(TRANSPORT + 4) as usize;
+            if length < udp::HEADER || ipv4::HEADER + length > total {
+                return None;
+            }
+        }
+        _ => return None,
+    }
+    let (source, destination) = ([start.word(26), 0, 0, 0], [start.word(30), 0, 0, 0]);
+    let key = FlowKey { family: Family::V4, source, destination, ports: start.word(TRANSPORT), protocol };
+    if !env.may_be_vip(filter::place(key.family, &key.destination)) {
+        return Some(finish(Verdict::Pass(PassReason::NotServed)));
+    }
+    if word & 0xff00 == 0 {
+        return None;
+    }
+    forward_flow(env, frame, start, &key, finish)
+}
+
+#[inline(always)]
+fn forward_v6<E: Environment, F: Frame, R>(env: &E, frame: &mut F, finish: impl Fn(Verdict) -> R + Copy) -> Option<R> {
+    const TRANSPORT: usize = ethernet::HEADER + ipv6::HEADER;
+    let start = frame.window::<{ TRANSPORT + udp::HEADER }>(0)?;
+    // Payload length, next header, hop limit.
+    let word = start.be32(18);
+    let payload = (word >> 16) as usize;
+    if TRANSPORT + payload > frame.len() {
+        return None;
+    }
+    let protocol = word >> 8 & 0xff;
+    match protocol {
+        TCP => {
+            if plain_tcp(frame.window::<{ TRANSPORT + tcp::HEADER }>(0)?, TRANSPORT)? > payload {
+                return None;
+            }
+        }
+        UDP => {
+            let length = start.be16(TRANSPORT + 4) as usize;
+            if length < udp::HEADER || length > payload {
+                return None;
+            }
+        }
+        _ => return None,
+    }
+    let source = [start.word(22), start.word(26), start.word(30), start.word(34)];
+    let destination = [start.word(38), start.word(42), start.word(46), start.word(50)];
+    let key = FlowKey { family: Family::V6, source, destination, ports: start.word(TRANSPORT), protocol };
+    if !env.may_be_vip(filter::place(key.family, &key.destination)) {
+        return Some(finish(Verdict::Pass(PassReason::NotServed)));
+    }
+    if word & 0xff == 0 {
+        return None;
+    }
+    forward_flow(env, frame, start, &key, finish)
+}
+
+/// The length of a TCP header with neither SYN nor FIN nor RST.
+#[inline(always)]
+fn plain_tcp(packet: impl Window, at: usize) -> Option<usize> {
+    let word = packet.be16(at + 12);
+    if word & (SYN | FIN | RST) as u16 != 0 {
+        return None;
+    }
+    let length = (word >> 12) as usize * 4;
+    if length < tcp::HEADER { None } else { Some(length) }
+}
+
+/// The rest, once it is known what flow it is. Nothing is changed before the last condition is met.
+#[inline(always)]
+fn forward_flow<E: Environment, F: Frame, R>(
+    env: &E,
+    frame: &F,
+    start: impl Window,
+    key: &FlowKey,
+    finish: impl Fn(Verdict) -> R + Copy,
+) -> Option<R> {
+    // Frames to a group of stations are for the long way.
+    if start.u8(0) & 1 != 0 {
+        return None;
+    }
+    let (entry, word) = flow::find_tag(env, FlowHash::of_key(env, key))?;
+    let id = word.destination();
+    let destination = env.destination(id)?;
+    if !destination.is_steady(word) {
+        return None;
+    }
+    let counters = env.destination_counters(id)?;
+    let state = if key.protocol == TCP { FlowState::Established } else { FlowState::Udp };
+    let now = env.now();
+    let refreshed = word.refreshed(state, now);
+    // At most one store for each tick keeps the line clean in other CPUs' caches.
+    if refreshed != word {
+        if word.state_index() != state.index() || word.age(now) >= destination.steady_timeout() as i32 {
+            return None;
+        }
+        entry.refresh(refreshed);
+    }
+    counters.forwarded.add(frame.len() as u64);
+    let (addresses, source_tail) = destination.steady_addresses();
+    start.set_word64(0, addresses);
+    start.set_word(8, source_tail);
+    if destination.steady_ifindex() == env.ingress() {
+        Some(finish(Verdict::Transmit))
+    } else {
+        Some(finish(Verdict::Redirect(destination.next_hop().egress)))
+    }
+}
+
+/// Gathers the steady words of a destination and publishes them; to be called after a change of its state or next hop, of
+/// the interface that leads to it, or of its service's time-outs. They stay void where packets need the long way.
+#[cfg(feature = "std")]
+pub fn publish(tables: &Slices<'_>, id: u32) {
+    let Some(destination) = tables.destinations.get(id as usize) else { return };
+    let generation = destination.state().generation;
+    match gather(tables, destination) {
+        Some(steady) => destination.set_steady(id, generation, &steady),
+        None => destination.void_steady(),
+    }
+}
+
+/// The same for all destinations.
+#[cfg(feature = "std")]
+pub fn publish_all(tables: &Slices<'_>) {
+    publish_where(tables, |_| true);
+}
+
+/// The same for those that meet a condition.
+#[cfg(feature = "std")]
+pub fn publish_where(tables: &Slices<'_>, concerns: impl Fn(&Destination) -> bool) {
+    for (id, destination) in (0..).zip(tables.destinations).skip(1) {
+        if concerns(destination) {
+            publish(tables, id);
+        }
+    }
+}
+
+#[cfg(feature = "std")]
+fn gather(tables: &Slices<'_>, destination: &Destination) -> Option<Steady> {
+    let state = destination.state();
+    let next_hop = destination.next_hop();
+    if !state.keeps_flows || state.generation == 0 || next_hop.egress == 0 {
+        return None;
+    }
+    let egress = tables.egress.get(next_hop.egress as usize)?;
+    let service = tables.services.get(state.service as usize)?;
+    let (_, identity) = service.identity()?;
+    let steady = match identity.protocol {
+        Protocol::Tcp => FlowState::Established,
+        Protocol::Udp => FlowState::Udp,
+    };
+    (egress.ifindex() != 0).then(|| Steady {
+        destination_mac: next_hop.mac,
+        source_mac: egress.source_mac(),
+        ifindex: egress.ifindex(),
+        timeout: service.timeout(steady),
+    })
+}
