@@ -161,6 +161,9 @@ pub struct ReplyBudget {
 }
 
 impl ReplyBudget {
+    /// Words of the record.
+    pub const WORDS: usize = size_of::<Self>() / 8;
+
     /// Sets both words; the writer is the CPU's own program.
     #[inline(always)]
     pub fn set(&self, tokens: u64, refilled: u64) {

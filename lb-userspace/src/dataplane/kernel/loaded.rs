@@ -10,8 +10,8 @@ use aya::{
 };
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, Service, ServiceBucket, Word8,
-        Word32, map,
+        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Service,
+        ServiceBucket, Word8, Word32, map,
     },
     flow::FlowBucket,
     hash::HashKey,
@@ -215,11 +215,32 @@ impl Loaded {
     ///
     /// If the map cannot be written.
     pub fn clear_destination_counters(&mut self, id: u32) -> Result<()> {
-        let map = self.ebpf.map_mut(map::DESTINATION_COUNTERS).context("the object has no counters")?;
-        let mut array = PerCpuArray::<_, [u64; DestinationCounters::WORDS]>::try_from(map)?;
-        let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
-        array.set(id, vec![[0; DestinationCounters::WORDS]; cpus].try_into()?, 0)?;
-        Ok(())
+        set_per_cpu(&mut self.ebpf, map::DESTINATION_COUNTERS, id, [0; DestinationCounters::WORDS])
+    }
+
+    /// Each CPU's budget for replies.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn reply_budgets(&self) -> Result<Vec<ReplyBudget>> {
+        let array = per_cpu::<{ ReplyBudget::WORDS }>(&self.ebpf, map::REPLY_BUDGET)?;
+        let budget = |[tokens, refilled]: &[u64; 2]| {
+            let budget = ReplyBudget::default();
+            budget.set(*tokens, *refilled);
+            budget
+        };
+        Ok(array.get(&0, 0)?.iter().map(budget).collect())
+    }
+
+    /// Gives every CPU the same budget for replies: for tests.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn set_reply_budgets(&mut self, budget: &ReplyBudget) -> Result<()> {
+        let words: [u64; ReplyBudget::WORDS] = [budget.tokens.get(), budget.refilled.get()];
+        set_per_cpu(&mut self.ebpf, map::REPLY_BUDGET, 0, words)
     }
 
     /// The balancer's program, for programs that call it.
@@ -271,6 +292,15 @@ fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
 fn per_cpu<'a, const N: usize>(ebpf: &'a Ebpf, name: &str) -> Result<PerCpuArray<&'a MapData, [u64; N]>> {
     let map = ebpf.map(name).with_context(|| format!("the object has no map {name}"))?;
     Ok(map.try_into()?)
+}
+
+/// Writes the same record for every CPU.
+fn set_per_cpu<const N: usize>(ebpf: &mut Ebpf, name: &str, index: u32, words: [u64; N]) -> Result<()> {
+    let map = ebpf.map_mut(name).with_context(|| format!("the object has no map {name}"))?;
+    let mut array = PerCpuArray::<_, [u64; N]>::try_from(map)?;
+    let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+    array.set(index, vec![words; cpus].try_into()?, 0)?;
+    Ok(())
 }
 
 fn region<T: super::region::Record>(ebpf: &Ebpf, name: &str, len: usize, writable: bool) -> Result<Region<T>> {
