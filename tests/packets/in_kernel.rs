@@ -2,7 +2,7 @@
 
 use evenkeel::dataplane::kernel::{LoadOptions, Loaded};
 use lb_common::{
-    abi::{DestinationCounters, DestinationState, NodeCounters, SlotRange},
+    abi::{DestinationCounters, DestinationState, NodeCounters, ReplyBudget, SlotRange},
     flow::FlowWord,
     memory::{Constants, Sizes, Slices},
     steady,
@@ -25,6 +25,29 @@ impl InKernel {
         let options = LoadOptions { sizes, hash_key: hash_key(), pins: None, flows_writable: true };
         Some(Self { loaded: Loaded::load(&options).expect("the kernel takes the program") })
     }
+
+    /// The budget for replies of a CPU.
+    pub(crate) fn reply_budget(&self, cpu: usize) -> ReplyBudget {
+        self.loaded.reply_budgets().expect("the budgets are readable").swap_remove(cpu)
+    }
+
+    /// Gives every CPU the same budget for replies.
+    pub(crate) fn set_reply_budget(&mut self, budget: &ReplyBudget) {
+        self.loaded.set_reply_budgets(budget).expect("the budgets are writable");
+    }
+
+    /// [`Machine::run`], for several CPUs at once.
+    pub(crate) fn run_here(&self, frame: &[u8]) -> (Action, Vec<u8>) {
+        let (action, bytes) = self.loaded.run(frame, Some(INGRESS)).expect("the kernel runs the program");
+        let action = match action {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            3 => Action::Transmit,
+            4 => Action::Redirect,
+            other => panic!("XDP action {other}"),
+        };
+        (action, bytes)
+    }
 }
 
 impl Machine for InKernel {
@@ -40,6 +63,12 @@ impl Machine for InKernel {
         for destination in tables.destinations {
             destination.set_state(DestinationState::default());
             destination.set_next_hop(lb_common::abi::NextHop::default());
+        }
+        for slot in tables.slots {
+            slot.store(0);
+        }
+        for egress in tables.egress {
+            egress.set([0; 6], 0, 0);
         }
         for service in tables.services {
             service.set_slots(SlotRange::default());
@@ -66,15 +95,7 @@ impl Machine for InKernel {
     fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
         // As whoever writes tables does.
         steady::publish_all(&self.loaded.tables());
-        let (action, bytes) = self.loaded.run(frame, Some(INGRESS)).expect("the kernel runs the program");
-        let action = match action {
-            1 => Action::Drop,
-            2 => Action::Pass,
-            3 => Action::Transmit,
-            4 => Action::Redirect,
-            other => panic!("XDP action {other}"),
-        };
-        (action, bytes)
+        self.run_here(frame)
     }
 
     fn now(&self) -> u32 {

@@ -6,8 +6,9 @@ use evenkeel::dataplane::kernel::Clock;
 use lb_common::{
     abi::{DestinationCounters, NodeCounters},
     account,
+    environment::Environment,
     flow::TICK_MASK,
-    memory::{Constants, Packet, Sizes, Slices, Tables},
+    memory::{Constants, Packet, Sizes, Slices, Tables, View},
     packet, steady,
     verdict::{DropReason, PassReason, Verdict},
 };
@@ -32,6 +33,29 @@ impl InMemory {
         let clock = Clock::of_this_kernel().expect("the coarse clock's resolution is readable");
         let constants = Constants { hash_key: hash_key(), ticks_per_second: clock.ticks_per_second() };
         Self { tables: Tables::new(sizes), devices: BTreeSet::new(), sizes, now: START, constants }
+    }
+
+    /// What the packet function sees at a tick.
+    pub(crate) fn view(&self, now: u32) -> View<'_> {
+        self.tables.view(self.constants, now, INGRESS)
+    }
+
+    /// Runs a frame where the tables are those of [`Self::view`].
+    pub(crate) fn run_in(&self, env: &impl Environment, frame: &[u8]) -> (Action, Vec<u8>) {
+        let mut packet = Packet::new(frame);
+        let mut verdict = packet::process(env, &mut packet);
+        // What `bpf_redirect_map` says of an empty place, and what the program's entry point makes of it.
+        if matches!(verdict, Verdict::Redirect(egress) if !self.devices.contains(&egress)) {
+            verdict = Verdict::Drop(DropReason::Egress);
+        }
+        account::book(self.tables.node_counters(), verdict, frame.len() as u64);
+        let action = match verdict {
+            Verdict::Transmit => Action::Transmit,
+            Verdict::Redirect(_) => Action::Redirect,
+            Verdict::Pass(_) => Action::Pass,
+            Verdict::Drop(_) => Action::Drop,
+        };
+        (action, packet.into_bytes())
     }
 }
 
@@ -61,21 +85,7 @@ impl Machine for InMemory {
     fn run(&mut self, frame: &[u8]) -> (Action, Vec<u8>) {
         // As whoever writes tables does.
         steady::publish_all(&self.tables.slices());
-        let view = self.tables.view(self.constants, self.now, INGRESS);
-        let mut packet = Packet::new(frame);
-        let mut verdict = packet::process(&view, &mut packet);
-        // What `bpf_redirect_map` says of an empty place, and what the program's entry point makes of it.
-        if matches!(verdict, Verdict::Redirect(egress) if !self.devices.contains(&egress)) {
-            verdict = Verdict::Drop(DropReason::Egress);
-        }
-        account::book(view.node_counters, verdict, frame.len() as u64);
-        let action = match verdict {
-            Verdict::Transmit => Action::Transmit,
-            Verdict::Redirect(_) => Action::Redirect,
-            Verdict::Pass(_) => Action::Pass,
-            Verdict::Drop(_) => Action::Drop,
-        };
-        (action, packet.into_bytes())
+        self.run_in(&self.view(self.now), frame)
     }
 
     fn now(&self) -> u32 {

@@ -1,14 +1,21 @@
-//! The packet catalogue: what the data path does with each kind of packet, as one table of rows.
+//! The data path, in memory and in the kernel.
+//!
+//! The packet catalogue says what it does with each kind of packet, as one table of rows.
 //!
 //! Each row is a configuration, packets in order, and what becomes of each to the byte. It runs twice: over tables in this
 //! process ([`in_memory`]) and through the loaded program with `BPF_PROG_TEST_RUN` ([`in_kernel`]). Then each of its packets
 //! is cut at every length in both, which have to agree ([`runner::cut_all`]). The books are closed after every packet.
 //!
 //! [`lines`] holds the rows, by line of the catalogue; [`wire`] builds packets, [`world`] tables.
+//!
+//! Beyond what rows can say, [`differential`] gives random steps to both.
 #![deny(unsafe_code)]
 
 mod case;
+mod cpus;
 mod cut;
+mod differential;
+mod effort;
 mod in_kernel;
 mod in_memory;
 mod lines;

@@ -273,7 +273,8 @@ fn replay<M: Machine>(machine: &mut M, case: &Case, number: usize, frame: &[u8])
     run.packet(frame).map(Some).map_err(|message| format!("{}: {message}", M::NAME))
 }
 
-fn destinations(machine: &impl Machine, services: usize) -> Vec<[u64; 4]> {
+/// By destination id from 1: packets, bytes, flows new and closed.
+pub(crate) fn destinations(machine: &impl Machine, services: usize) -> Vec<[u64; 4]> {
     let ids = 1..=(services * Backend::ALL.len()) as u32;
     ids.map(|id| {
         let counters = machine.destination_counters(id);

@@ -157,10 +157,10 @@ pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
     set_timeouts(machine, services);
     for (index, service) in services.iter().enumerate() {
         set_destinations(machine, index);
-        machine.tables().services[index + 1].set_identity(&service.prefix().1, service.identity());
+        set_identity(machine, index, service);
         set_slots(machine, index, &service.slots);
     }
-    switch_table(machine, services);
+    switch_table(machine, services, |_| true);
 }
 
 fn set_timeouts(machine: &impl Machine, services: &[Service]) {
@@ -211,12 +211,17 @@ pub(crate) fn set_state(machine: &impl Machine, service: usize, backend: Backend
 /// Switches a service (from 0) to other slots.
 pub(crate) fn set_slots(machine: &impl Machine, service: usize, slots: &[Backend]) {
     let ids: Vec<u32> = slots.iter().map(|backend| backend.id(service)).collect();
-    let first = 2 * SLOTS_EACH * service as u32;
-    let in_force = machine.tables().services[service + 1].slots().offset;
-    set_slots_at(machine, service, if in_force == first { first + SLOTS_EACH } else { first }, &ids);
+    set_slot_ids(machine, service, &ids);
 }
 
-/// The same with destination ids, in a range of slots of the caller's choice.
+/// The same with destination ids.
+pub(crate) fn set_slot_ids(machine: &impl Machine, service: usize, ids: &[u32]) {
+    let first = 2 * SLOTS_EACH * service as u32;
+    let in_force = machine.tables().services[service + 1].slots().offset;
+    set_slots_at(machine, service, if in_force == first { first + SLOTS_EACH } else { first }, ids);
+}
+
+/// The same in a range of slots of the caller's choice.
 pub(crate) fn set_slots_at(machine: &impl Machine, service: usize, offset: u32, ids: &[u32]) {
     let tables = machine.tables();
     for (slot, id) in tables.slots[offset as usize..].iter().zip(ids) {
@@ -225,12 +230,23 @@ pub(crate) fn set_slots_at(machine: &impl Machine, service: usize, offset: u32, 
     tables.services[service + 1].set_slots(SlotRange { offset, size: ids.len() as u32 });
 }
 
-fn switch_table(machine: &mut impl Machine, services: &[Service]) {
-    let rules: Vec<Rule> = services.iter().enumerate().map(|(index, service)| rule(index, service)).collect();
+/// Says what a service answers to and what it does without a backend.
+pub(crate) fn set_identity(machine: &impl Machine, service: usize, description: &Service) {
+    machine.tables().services[service + 1].set_identity(&description.prefix().1, description.identity());
+}
+
+/// Puts a table of some services (from 0) in force; it lies where the present one does not.
+pub(crate) fn switch_table(machine: &mut impl Machine, services: &[Service], has: impl Fn(usize) -> bool) {
+    let chosen = services.iter().enumerate().filter(|(index, _)| has(*index));
+    let rules: Vec<Rule> = chosen.map(|(index, service)| rule(index, service)).collect();
     let tables = machine.tables();
     let half = tables.service_buckets.len() / 2;
     let table = builder::build(&rules, &machine.constants().hash_key, half).expect("the services fit");
-    table.stage(&tables, 0);
+    let (_, in_force, _) = tables.control.active().place();
+    let offset = if in_force == 0 { half as u32 } else { 0 };
+    table.stage(&tables, offset);
+    machine.publish_filter();
+    let tables = machine.tables();
     table.switch(&tables);
     machine.publish_filter();
 }

@@ -4,13 +4,10 @@
 use std::{collections::BTreeSet, thread};
 
 use lb_common::schedule::maglev::{self, Member, TABLE_SIZES};
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    unistd::Pid,
-};
 
 use super::{CLIENT, CLIENT6, DNS, DNS6, WEB, WEB6, services};
 use crate::{
+    cpus::{cpus, pin},
     in_kernel::InKernel,
     in_memory::InMemory,
     machine::{Action, Machine, ROOMY},
@@ -87,18 +84,6 @@ fn two_nodes_agree_in_memory_and_in_the_kernel() {
         assert_eq!(two_nodes(kernel), memory, "the kernel schedules otherwise than memory");
         println!("line 19, kernel, {} flows: as in memory", memory.len());
     }
-}
-
-/// CPUs that this thread may run on.
-fn cpus() -> Vec<usize> {
-    let set = sched_getaffinity(Pid::from_raw(0)).expect("readable");
-    (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect()
-}
-
-fn pin(cpu: usize) {
-    let mut set = CpuSet::new();
-    set.set(cpu).expect("a CPU of the set");
-    sched_setaffinity(Pid::from_raw(0), &set).expect("it is one of ours");
 }
 
 #[test]

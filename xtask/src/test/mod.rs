@@ -28,6 +28,21 @@ pub(crate) struct Options {
     /// `unit`, `packets` or `e2e` (default: all three), then parts of the names of the tests to run.
     #[arg(value_name = "PART|FILTER")]
     words: Vec<String>,
+    /// Fifty times the usual work for the tests that draw random steps.
+    #[arg(long)]
+    long: bool,
+    /// The seed that they draw from, to repeat a failure; each prints its own.
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+}
+
+impl Options {
+    /// What the tests are told by their environment.
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        let long = self.long.then(|| ("EVENKEEL_TEST_LONG", "1".to_owned()));
+        let seed = self.seed.map(|seed| ("EVENKEEL_TEST_SEED", seed.to_string()));
+        long.into_iter().chain(seed).collect()
+    }
 }
 
 /// The command.
@@ -44,7 +59,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     let mut total = Counts::default();
     for kind in kinds {
         let run = runs::run_of(kind, &filters, &targets).context("evenkeel-tests has no such target");
-        let outcome = run.and_then(|run| execute(&run, &daemon));
+        let outcome = run.and_then(|run| execute(&run, &daemon, &options.variables()));
         total += outcome.unwrap_or_else(|error| broken(kind, &error));
     }
     println!("\n{total}");
@@ -70,10 +85,10 @@ fn broken(kind: Kind, why: &anyhow::Error) -> Counts {
 
 /// Runs one `cargo test`: its lines go to our output as they come and are counted on the way.
 /// The crates' own tests need no daemon, and may say why it does not build.
-fn execute(run: &Run, daemon: &Result<PathBuf>) -> Result<Counts> {
+fn execute(run: &Run, daemon: &Result<PathBuf>, variables: &[(&str, String)]) -> Result<Counts> {
     println!("\n{}: cargo {}", run.kind, run.arguments.join(" "));
     let mut cargo = workspace::cargo();
-    cargo.args(&run.arguments).stdout(Stdio::piped());
+    cargo.args(&run.arguments).envs(variables.iter().cloned()).stdout(Stdio::piped());
     match daemon {
         Ok(binary) => {
             cargo.env("EVENKEEL_BIN", binary);
@@ -100,6 +115,14 @@ fn execute(run: &Run, daemon: &Result<PathBuf>) -> Result<Counts> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_options_for_random_tests_go_by_the_environment() {
+        let variables = |long, seed| Options { words: Vec::new(), long, seed }.variables();
+        assert_eq!(variables(false, None), []);
+        let both = [("EVENKEEL_TEST_LONG", "1".to_owned()), ("EVENKEEL_TEST_SEED", "7".to_owned())];
+        assert_eq!(variables(true, Some(7)), both);
+    }
 
     #[test]
     fn only_passed_tests_without_a_failure_are_a_success() {

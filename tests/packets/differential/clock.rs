@@ -1,0 +1,128 @@
+//! The clock. That of the kernel goes on while a step runs, so it is read before and after: if it has not moved, memory
+//! runs the step at that very tick. If it has, the program read some ticks before and some after the move, and the step is
+//! run in memory for every place where the move can have been: one of them has to come to what the kernel came to.
+
+use std::cell::Cell;
+
+use lb_common::{
+    abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
+    environment::Environment,
+    flow::{FlowBucket, TICK_MASK},
+    memory::View,
+};
+
+/// When the clock moved: the first readings give one tick, the others a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Move {
+    early: u32,
+    late: u32,
+    early_readings: u32,
+}
+
+/// A packet makes fewer readings of the clock than this; more only repeat what was tried.
+const READINGS: u32 = 16;
+
+impl Move {
+    /// Every way in which the clock can have come from one tick to another during a packet. It jumps at most once: between
+    /// two jumps there is a whole tick, and a program takes a millionth of that.
+    pub(crate) fn all(before: u32, after: u32) -> impl Iterator<Item = Self> {
+        let ticks = after.wrapping_sub(before) & TICK_MASK;
+        let still = (0..=ticks).map(move |tick| Self::at(before.wrapping_add(tick)));
+        let moved = (0..=ticks).flat_map(move |early| {
+            (early + 1..=ticks).flat_map(move |late| {
+                (1..READINGS).map(move |early_readings| Self {
+                    early: before.wrapping_add(early),
+                    late: before.wrapping_add(late),
+                    early_readings,
+                })
+            })
+        });
+        still.chain(moved)
+    }
+
+    fn at(tick: u32) -> Self {
+        Self { early: tick, late: tick, early_readings: 0 }
+    }
+
+    /// The tick of most readings, to make a view with.
+    pub(crate) fn late(self) -> u32 {
+        self.late
+    }
+}
+
+/// Tables with a clock that moves between two readings.
+pub(crate) struct Moving<'a> {
+    view: View<'a>,
+    clock: Move,
+    readings: Cell<u32>,
+}
+
+impl<'a> Moving<'a> {
+    pub(crate) fn new(view: View<'a>, clock: Move) -> Self {
+        Self { view, clock, readings: Cell::new(0) }
+    }
+}
+
+impl Environment for Moving<'_> {
+    fn now(&self) -> u32 {
+        let reading = self.readings.replace(self.readings.get() + 1);
+        let now = if reading < self.clock.early_readings { self.clock.early } else { self.clock.late };
+        now & TICK_MASK
+    }
+
+    fn control(&self) -> Option<&Control> {
+        self.view.control()
+    }
+
+    fn service_bucket(&self, index: u32) -> Option<&ServiceBucket> {
+        self.view.service_bucket(index)
+    }
+
+    fn service(&self, index: u32) -> Option<&Service> {
+        self.view.service(index)
+    }
+
+    fn slot(&self, index: u32) -> Option<u32> {
+        self.view.slot(index)
+    }
+
+    fn destination(&self, id: u32) -> Option<&Destination> {
+        self.view.destination(id)
+    }
+
+    fn egress(&self, index: u32) -> Option<&Egress> {
+        self.view.egress(index)
+    }
+
+    fn flow_bucket(&self, index: u32) -> Option<&FlowBucket> {
+        self.view.flow_bucket(index)
+    }
+
+    fn flow_mask(&self) -> u32 {
+        self.view.flow_mask()
+    }
+
+    fn hash_word(&self, index: usize) -> u32 {
+        self.view.hash_word(index)
+    }
+
+    fn ticks_per_second(&self) -> u32 {
+        self.view.ticks_per_second()
+    }
+
+    fn ingress(&self) -> u32 {
+        self.view.ingress()
+    }
+
+    fn node_counters(&self) -> Option<&NodeCounters> {
+        Some(self.view.node_counters)
+    }
+
+    fn destination_counters(&self, id: u32) -> Option<&DestinationCounters> {
+        Environment::destination_counters(&self.view, id)
+    }
+
+    fn reply_budget(&self) -> Option<&ReplyBudget> {
+        Some(self.view.reply_budget)
+    }
+}

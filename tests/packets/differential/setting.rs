@@ -1,0 +1,48 @@
+//! The configuration that random packets meet: services of both families and protocols that overlap, with six backends each.
+
+use lb_common::memory::Sizes;
+
+use crate::{
+    lines::{DNS, DNS6, HOST, HOST6, WEB, WEB6},
+    world::{A, B, Backend, C, Service},
+};
+
+/// Sizes of the flow table, in buckets of four: small, so that flows push each other about.
+pub(super) const FLOW_BUCKETS: [usize; 2] = [4, 16];
+
+/// Services.
+pub(super) const SERVICES: usize = 8;
+/// Destinations that some service has; ids begin with 1.
+pub(super) const DESTINATIONS: usize = SERVICES * Backend::ALL.len();
+/// Slots that services have; those of each are a range of their own.
+pub(super) const SLOTS: usize = 256;
+
+/// Tables that are just large enough, with a flow table of so many buckets.
+pub(super) const fn sizes(flow_buckets: usize) -> Sizes {
+    Sizes { service_buckets: 128, services: SERVICES + 1, slots: SLOTS, destinations: DESTINATIONS + 1, flow_buckets }
+}
+
+/// The services: single addresses and ports, ranges within prefixes, one without a backend.
+pub(super) fn services() -> [Service; SERVICES] {
+    let all = [A, B, C, Backend::Far];
+    [
+        Service::tcp(WEB.0, WEB.1, &all),
+        Service::tcp(WEB6.0, WEB6.1, &all),
+        Service::udp(DNS.0, DNS.1, &all),
+        Service::udp(DNS6.0, DNS6.1, &all),
+        Service::tcp("198.51.100.0/24", 0, &[A, B]).ports(8000, 8099),
+        Service::tcp("2001:db8:100::/48", 0, &[B, Backend::Unresolved]).ports(0, u16::MAX),
+        Service::udp(WEB.0, 0, &[C, Backend::Gone]).ports(1000, 2000).timeouts([6, 60, 1, 5, 12]),
+        Service::tcp(WEB.0, 443, &[]).rejecting(),
+    ]
+}
+
+/// In the range of ports of a UDP service.
+pub(super) const MANY: (&str, u16) = (WEB.0, 1500);
+
+/// Where a service is.
+pub(super) const SERVED: [(&str, u16); 9] =
+    [WEB, WEB6, DNS, DNS6, (WEB.0, 443), (WEB.0, 8000), ("198.51.100.77", 8099), ("2001:db8:100::77", u16::MAX), MANY];
+
+/// Where none is: beside a service's ports, at a VIP's neighbour, at the host, at nobody.
+pub(super) const NOT_SERVED: [(&str, u16); 5] = [(WEB.0, 81), ("198.51.100.77", 8100), HOST, HOST6, ("224.0.0.1", 80)];
