@@ -8,7 +8,7 @@
 //!
 //! [`lines`] holds the rows, by line of the catalogue; [`wire`] builds packets, [`world`] tables.
 //!
-//! Beyond what rows can say, [`differential`] gives random steps to both.
+//! Beyond what rows can say, [`differential`] gives random steps to both, and [`two_cpus`] has two CPUs meet in the program.
 #![deny(unsafe_code)]
 
 mod case;
@@ -22,5 +22,6 @@ mod lines;
 mod machine;
 mod oracle;
 mod runner;
+mod two_cpus;
 mod wire;
 mod world;
