@@ -81,6 +81,14 @@ impl FlowHash {
         ((self.index ^ self.index >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
     }
 
+    /// The entry of a bucket that the flow takes if it can: the two highest bits of [`Self::bucket`], which no table is large
+    /// enough to use for the bucket.
+    #[inline(always)]
+    #[must_use]
+    pub const fn entry(self) -> usize {
+        (self.bucket() >> 30) as usize
+    }
+
     /// A slot of a table of `size` slots, without a division (Lemire, 2019, "Fast random integer generation in an interval").
     #[inline(always)]
     #[must_use]

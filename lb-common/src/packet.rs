@@ -49,9 +49,11 @@ pub fn process_long<E: Environment, F: Frame>(
 fn decide<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Result<Verdict, Stop> {
     let mut packet = Parsed::new();
     parse(frame, &mut packet).map_err(|fault| judge(env, fault, &packet))?;
+    let hash = FlowHash::of(env, &packet);
+    // What the flow table says is needed last and comes from memory: it is on its way while the service is looked up.
+    flow::touch(env, hash);
     let (index, service) = service::find(env, &packet).ok_or(PassReason::NotServed)?;
     accept(&packet)?;
-    let hash = FlowHash::of(env, &packet);
     let chosen = match known(env, index, service, &packet, hash) {
         Known::Flow(id, destination) => Some((id, destination)),
         Known::Not(stale) => admit(env, service, &packet, hash, stale)?,

@@ -47,6 +47,18 @@ pub const fn other_bucket(bucket: u32, tag: u64, mask: u32) -> u32 {
     (bucket ^ ((tag.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32 | 1)) & mask
 }
 
+/// Reads a word of both buckets for nothing, so that they are in the cache soon.
+#[inline(always)]
+pub fn touch<E: Environment>(env: &E, hash: FlowHash) {
+    let mask = env.flow_mask();
+    let first = first_bucket(hash, mask);
+    for index in [first, other_bucket(first, hash.tag, mask)] {
+        if let Some(bucket) = env.flow_bucket(index) {
+            let _ = bucket.entries[0].word();
+        }
+    }
+}
+
 /// The entry of a flow, and its word.
 #[inline(always)]
 pub fn find<E: Environment>(env: &E, hash: FlowHash) -> Option<(&FlowEntry, FlowWord)> {
@@ -74,6 +86,13 @@ pub fn find_tag<E: Environment>(env: &E, hash: FlowHash) -> Option<(&FlowEntry, 
     let mask = env.flow_mask();
     let first = first_bucket(hash, mask);
     let bucket = env.flow_bucket(first)?;
+    // Most flows are where they want to be. To look there first costs least, and above all the CPU learns that it is so: a
+    // branch that it predicts does not wait for the memory behind it.
+    let preferred = &bucket.entries[hash.entry() & (BUCKET_ENTRIES - 1)];
+    let (tag, word) = preferred.load();
+    if tag == hash.tag {
+        return Some((preferred, word));
+    }
     find_tag_in(bucket, hash.tag)
         .or_else(|| find_tag_in(env.flow_bucket(other_bucket(first, hash.tag, mask))?, hash.tag))
 }
@@ -89,7 +108,9 @@ fn find_tag_in(bucket: &FlowBucket, tag: u64) -> Option<(&FlowEntry, FlowWord)> 
     None
 }
 
-/// Writes an entry for a flow that has none, into the emptier of its two buckets.
+/// Writes an entry for a flow that has none: into its first bucket if there is room, else into its other one. With three
+/// quarters of all places taken nine flows in ten are found in their first bucket, where filling the emptier one would
+/// leave half of them in the other.
 #[inline(always)]
 pub fn insert<E: Environment>(env: &E, hash: FlowHash, word: FlowWord) -> Placement {
     let mask = env.flow_mask();
@@ -99,9 +120,19 @@ pub fn insert<E: Environment>(env: &E, hash: FlowHash, word: FlowWord) -> Placem
         return Placement::Untracked;
     };
     let (free_a, free_b) = (Free::of(env, a), Free::of(env, b));
-    let (bucket, free) = if free_a.count() >= free_b.count() { (a, free_a) } else { (b, free_b) };
-    if free.take(bucket, hash.tag, word) { Placement::Free } else { env.make_room(hash.tag, first, second, word) }
+    let (bucket, free) = if free_a.count() > 0 { (a, free_a) } else { (b, free_b) };
+    if free.take(bucket, hash, word) { Placement::Free } else { env.make_room(hash.tag, first, second, word) }
 }
+
+/// The place of the lowest bit of each number below 16, two bits each: trailing zeros without an instruction for them.
+const STEPS: u32 = {
+    let (mut steps, mut number) = (0, 1_u32);
+    while number < 16 {
+        steps |= number.trailing_zeros() << (2 * number);
+        number += 1;
+    }
+    steps
+};
 
 /// Which entries of a bucket are free: not used, or idle for longer than any service allows. Each is 0 or 1, computed without
 /// a branch: the verifier would follow every combination.
@@ -129,16 +160,20 @@ impl Free {
         self.0[0] + self.0[1] + self.0[2] + self.0[3]
     }
 
-    /// Writes a flow into the first free entry.
+    /// Writes a flow into the entry that it prefers, or into the next free one.
     #[inline(always)]
-    fn take(self, bucket: &FlowBucket, tag: u64, word: FlowWord) -> bool {
-        for i in 0..BUCKET_ENTRIES {
-            if self.0[i] != 0 {
-                bucket.entries[i].store(tag, word);
-                return true;
-            }
+    fn take(self, bucket: &FlowBucket, hash: FlowHash, word: FlowWord) -> bool {
+        let free = self.0[0] | self.0[1] << 1 | self.0[2] << 2 | self.0[3] << 3;
+        if free == 0 {
+            return false;
         }
-        false
+        let preferred = hash.entry() as u32;
+        // The bits again behind themselves: the lowest one from the preferred entry on is the next free one.
+        let from = (free | free << BUCKET_ENTRIES) >> preferred;
+        let steps = STEPS >> (2 * (from & 15)) & 3;
+        let index = (preferred + steps) as usize & (BUCKET_ENTRIES - 1);
+        bucket.entries[index].store(hash.tag, word);
+        true
     }
 }
 

@@ -8,6 +8,7 @@ use lb_common::{
     abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
     environment::Environment,
     flow::{FlowBucket, TICK_MASK},
+    hash::HashKey,
     memory::View,
 };
 
@@ -102,8 +103,12 @@ impl Environment for Moving<'_> {
         self.view.flow_mask()
     }
 
-    fn hash_word(&self, index: usize) -> u32 {
-        self.view.hash_word(index)
+    fn hash_key(&self) -> &HashKey {
+        self.view.hash_key()
+    }
+
+    fn may_be_vip(&self, place: u32) -> bool {
+        self.view.may_be_vip(place)
     }
 
     fn ticks_per_second(&self) -> u32 {
