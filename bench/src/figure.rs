@@ -73,15 +73,22 @@ impl Figure {
         }
     }
 
+    /// Its name.
+    #[must_use]
+    pub(crate) fn name(&self) -> Name<'_> {
+        Name {
+            section: &self.section,
+            case: &self.case,
+            subject: &self.subject,
+            quantity: &self.quantity,
+            flows: self.flows,
+        }
+    }
+
     /// Whether it has this name.
     #[must_use]
-    #[cfg_attr(not(test), expect(dead_code, reason = "the bars use it"))]
     pub(crate) fn is(&self, name: Name<'_>) -> bool {
-        self.section == name.section
-            && self.case == name.case
-            && self.subject == name.subject
-            && self.quantity == name.quantity
-            && self.flows == name.flows
+        self.name() == name
     }
 }
 

@@ -1,44 +1,32 @@
 //! Measures Evenkeel against references in the same run; started by `cargo xtask bench`.
+//!
+//! A [`section`] measures [`figure`]s; [`output`] shows them, and the [`bars`] say what they have to be.
 
+mod arguments;
+mod bars;
 mod data_path;
 mod figure;
+mod machine;
+mod output;
 mod section;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
 
+use arguments::Arguments;
+use bars::BARS;
+use figure::Figure;
+use machine::Machine;
+use output::{compare, json, report, results::Results, terminal};
 use section::{Run, Section};
 
 const SECTIONS: &[Section] = &[data_path::SECTION];
-
-/// Measures Evenkeel against references in the same run.
-#[derive(Parser)]
-#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
-struct Arguments {
-    /// Sections to run; all if none is named.
-    sections: Vec<String>,
-    /// Only what the bars need, in under two minutes.
-    #[arg(long)]
-    short: bool,
-    /// Exit with 1 if a bar is missed.
-    #[arg(long)]
-    check: bool,
-    /// Print ratios to an earlier run's results.
-    #[arg(long, value_name = "OLD.json")]
-    compare: Option<PathBuf>,
-    /// Measure this pinned XDP program as well.
-    #[arg(long, value_name = "PIN")]
-    program: Option<PathBuf>,
-    /// CPU to measure on.
-    #[arg(long, default_value_t = 0)]
-    cpu: usize,
-}
 
 fn main() -> ExitCode {
     match bench(&Arguments::parse()) {
@@ -51,26 +39,56 @@ fn main() -> ExitCode {
 }
 
 fn bench(arguments: &Arguments) -> Result<()> {
-    let run = Run { short: arguments.short, cpu: arguments.cpu, program: arguments.program.clone() };
+    // Whatever can be wrong with the arguments is told before minutes have gone by.
+    let old = arguments.compare.as_deref().map(json::load).transpose()?;
+    let sections = arguments.select(SECTIONS)?;
+    let machine = Machine::here();
+    let run = arguments.run();
     pin(run.cpu)?;
+    let mut failed = Vec::new();
+    let results = Results {
+        machine,
+        short: run.short,
+        sections: sections.iter().map(|section| section.name.to_owned()).collect(),
+        figures: measure(&sections, &run, &mut failed),
+    };
+    show(&results, old.as_ref())?;
+    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
+    if arguments.check { check(&results) } else { Ok(()) }
+}
+
+/// Runs the sections. One that fails is told and named in `failed`: what the others found is not lost for it.
+fn measure(sections: &[&Section], run: &Run, failed: &mut Vec<&'static str>) -> Vec<Figure> {
     let mut figures = Vec::new();
-    for section in SECTIONS {
-        if arguments.sections.is_empty() || arguments.sections.iter().any(|name| name == section.name) {
-            eprintln!("{}: {}", section.name, section.about);
-            figures.extend((section.run)(&run)?);
+    for (i, section) in sections.iter().enumerate() {
+        eprintln!("{} ({} of {}): {}", section.name, i + 1, sections.len(), section.about);
+        match (section.run)(run) {
+            Ok(more) => figures.extend(more),
+            Err(error) => {
+                eprintln!("error: {}: {error:#}", section.name);
+                failed.push(section.name);
+            }
         }
     }
-    for figure in &figures {
-        println!(
-            "{:30} {:10} {:9} {:>9} {:>9.1} {:>9.1}",
-            figure.case,
-            figure.subject,
-            figure.quantity,
-            figure.flows.unwrap_or(0),
-            figure.minimum,
-            figure.median
-        );
+    figures
+}
+
+fn show(results: &Results, old: Option<&Results>) -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    print!("{}", terminal::figures(results));
+    print!("{}", terminal::bars(BARS, results));
+    if let Some(old) = old {
+        print!("{}", compare::compare(old, results));
     }
+    let path = json::save(results, &folder.join("results"))?;
+    report::save(results, folder)?;
+    eprintln!("\nresults: {}\nreport:  {}", path.display(), folder.join("report.html").display());
+    Ok(())
+}
+
+fn check(results: &Results) -> Result<()> {
+    let complaints = bars::complaints(BARS, &results.figures, &results.sections);
+    ensure!(complaints.is_empty(), "{} of {} bars:\n  {}", complaints.len(), BARS.len(), complaints.join("\n  "));
     Ok(())
 }
 

@@ -40,3 +40,24 @@ impl Run {
         eprintln!("  {what}");
     }
 }
+
+/// Counts through the measurements of a section, so that one sees how far it is.
+#[derive(Debug)]
+pub(crate) struct Steps<'a> {
+    run: &'a Run,
+    done: usize,
+    total: usize,
+}
+
+impl<'a> Steps<'a> {
+    /// None of `total` is done.
+    pub(crate) const fn new(run: &'a Run, total: usize) -> Self {
+        Self { run, done: 0, total }
+    }
+
+    /// Says what is done next.
+    pub(crate) fn next(&mut self, what: &str) {
+        self.done += 1;
+        self.run.progress(&format!("{} of {}: {what}", self.done, self.total));
+    }
+}

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::{
     driver::Driver,
     evenkeel::{Evenkeel, other_vip},
+    footprint::{self, Memory},
     packets::{RST, SYN, Shape},
     pinned::Pinned,
     references::{DROP, IPIP_PUSH, MAC_SWAP, PASS, Reference},
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     figure::{Figure, Name},
-    section::{Run, Section},
+    section::{Run, Section, Steps},
 };
 
 /// The section.
@@ -55,6 +56,14 @@ const OTHER: Shape = Shape { to: Ipv4Addr::new(198, 18, 0, 0), ..Shape::TCP4 };
 struct Group {
     setting: Setting,
     cases: &'static [Case],
+}
+
+impl Group {
+    /// Those that a run has time for.
+    fn cases(&self, run: &Run) -> impl Iterator<Item = &'static Case> {
+        let short = run.short;
+        self.cases.iter().filter(move |case| case.short || !short)
+    }
 }
 
 const SMALL: Setting = Setting { services: 0, capacity: 64 * K };
@@ -147,30 +156,47 @@ const GROUPS: &[Group] = &[
 
 fn run(run: &Run) -> Result<Vec<Figure>> {
     let mut driver = Driver::load()?;
-    let mut figures = Vec::new();
-    for group in GROUPS {
-        let cases: Vec<&Case> = group.cases.iter().filter(|case| case.short || !run.short).collect();
-        if cases.is_empty() {
-            continue;
+    let mut steps =
+        Steps::new(run, GROUPS.iter().flat_map(|group| group.cases(run)).map(|case| case.flows.len()).sum());
+    let (mut figures, mut memory, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
+    for group in GROUPS.iter().filter(|group| group.cases(run).next().is_some()) {
+        let mut subjects = subjects(run, group.setting)?;
+        // More services take more memory, and that is not the flows'.
+        if group.setting.services == 0 {
+            for subject in &subjects {
+                memory.extend(Memory::of(subject.as_ref())?);
+            }
         }
-        let mut subjects: Vec<Box<dyn Subject>> = Vec::new();
-        for reference in [MAC_SWAP, PASS, DROP, IPIP_PUSH] {
-            subjects.push(Box::new(Reference::load(reference)?));
+        if sizes.is_empty() {
+            for subject in &subjects {
+                sizes.extend(footprint::size(subject.as_ref())?);
+            }
         }
-        subjects.push(Box::new(Textbook::load(group.setting)?));
-        subjects.push(Box::new(Evenkeel::load(group.setting)?));
-        if let Some(path) = &run.program {
-            subjects.push(Box::new(Pinned::open(path)?));
-        }
-        for case in cases {
+        for case in group.cases(run) {
             for flows in case.flows {
-                run.progress(&format!("{} with {flows} flows", case.name));
+                steps.next(&format!("{} with {flows} flows", case.name));
                 let measured = measure(run, &mut driver, &mut subjects, case, *flows);
                 figures.extend(measured.with_context(|| format!("{} with {flows} flows", case.name))?);
             }
         }
     }
+    figures.extend(footprint::of_a_flow(&memory));
+    figures.extend(sizes);
     Ok(figures)
+}
+
+/// Everything that is measured, with tables of one setting.
+fn subjects(run: &Run, setting: Setting) -> Result<Vec<Box<dyn Subject>>> {
+    let mut subjects: Vec<Box<dyn Subject>> = Vec::new();
+    for reference in [MAC_SWAP, PASS, DROP, IPIP_PUSH] {
+        subjects.push(Box::new(Reference::load(reference)?));
+    }
+    subjects.push(Box::new(Textbook::load(setting)?));
+    subjects.push(Box::new(Evenkeel::load(setting)?));
+    if let Some(path) = &run.program {
+        subjects.push(Box::new(Pinned::open(path)?));
+    }
+    Ok(subjects)
 }
 
 fn measure(

@@ -184,4 +184,8 @@ impl Subject for Evenkeel {
             dropped: DropReason::ALL.iter().map(|reason| counters.dropped(*reason).get()).sum(),
         }))
     }
+
+    fn flow_entries(&self) -> Option<u64> {
+        Some((self.loaded.tables().flows.len() * BUCKET_ENTRIES) as u64)
+    }
 }

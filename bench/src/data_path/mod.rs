@@ -2,11 +2,12 @@
 //!
 //! - [`driver`]: makes packets and calls the program under test. [`packets`]: what it sends.
 //! - [`subject`]: what a program under test has to offer; [`evenkeel`], [`references`], [`textbook`], [`pinned`]: those
-//!   there are. [`cases`]: what is measured.
+//!   there are. [`cases`]: what is measured. [`footprint`]: what they take besides time.
 
 mod cases;
 mod driver;
 mod evenkeel;
+mod footprint;
 mod packets;
 mod pinned;
 mod references;

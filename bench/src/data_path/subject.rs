@@ -70,4 +70,8 @@ pub(crate) trait Subject {
     fn tally(&self) -> Result<Option<Tally>> {
         Ok(None)
     }
+    /// Flows that its table has places for; `None` if it remembers none, or nobody knows.
+    fn flow_entries(&self) -> Option<u64> {
+        None
+    }
 }

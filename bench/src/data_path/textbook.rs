@@ -40,6 +40,8 @@ unsafe impl Pod for Record<TextbookCounter> {}
 pub(crate) struct Textbook {
     ebpf: Ebpf,
     program: ProgramFd,
+    /// Places for flows, of all CPUs together.
+    flows: u64,
 }
 
 impl Textbook {
@@ -55,7 +57,7 @@ impl Textbook {
         let program = program(&mut ebpf, "textbook")?;
         program.load().context("the kernel refuses the textbook balancer")?;
         let program = program.fd()?.try_clone()?;
-        let mut textbook = Self { ebpf, program };
+        let mut textbook = Self { ebpf, program, flows };
         textbook.fill(setting)?;
         Ok(textbook)
     }
@@ -114,5 +116,9 @@ impl Subject for Textbook {
             |index: u32| -> Result<u64> { Ok(counters.get(&index, 0)?.iter().map(|counter| counter.0.packets).sum()) };
         let (hits, inserted) = (sum(TEXTBOOK_HIT)?, sum(TEXTBOOK_INSERT)?);
         Ok(Some(Tally { forwarded: hits + inserted, inserted, passed: sum(TEXTBOOK_PASS)?, dropped: 0 }))
+    }
+
+    fn flow_entries(&self) -> Option<u64> {
+        Some(self.flows)
     }
 }

@@ -1,0 +1,117 @@
+//! The bars.
+
+use super::{
+    Bar, Bound,
+    Bound::{AtLeast, AtMost, Below},
+    formula::{
+        Formula::{self, Added, Ratio, Value},
+        Statistic::{Maximum, Median, Minimum},
+        Term,
+    },
+};
+
+/// A million flows.
+const M: Option<u64> = Some(1 << 20);
+/// One flow.
+const ONE: Option<u64> = Some(1);
+
+/// Evenkeel's cost of a TCP packet of one known flow, driver included; the others of the data path derive from it.
+const HIT_RAW: Term = Term { case: "tcp4-hit", subject: "evenkeel", quantity: "raw", flows: ONE, statistic: Minimum };
+/// The same less the reference's.
+const HIT_NET: Term = Term { quantity: "net", ..HIT_RAW };
+const HIT_NET_M: Term = Term { flows: M, ..HIT_NET };
+const VETH_RATE: Term = Term { case: "tcp4-hit", subject: "evenkeel", quantity: "rate", flows: M, statistic: Median };
+const SMALL_UDP: Term =
+    Term { case: "small-udp", subject: "evenkeel", quantity: "cost", flows: None, statistic: Minimum };
+const INSTRUCTIONS: Term =
+    Term { case: "packet", subject: "evenkeel", quantity: "instructions", flows: None, statistic: Minimum };
+const CONNECTIONS: Term =
+    Term { case: "new-connections", subject: "evenkeel", quantity: "rate", flows: None, statistic: Median };
+const LATENCY: Term = Term { case: "latency", quantity: "p50", ..CONNECTIONS };
+const DOWN: Term = Term { case: "one-down", quantity: "time", ..CONNECTIONS };
+
+const fn bar(section: &'static str, name: &'static str, formula: Formula, bound: Bound) -> Bar {
+    Bar { name, section, formula, bound }
+}
+
+/// All of them.
+pub(crate) const BARS: &[Bar] = &[
+    bar("data-path", "TCP4 hit, 1 flow: raw, of the MAC swap's", Ratio(HIT_RAW, HIT_RAW.of("mac-swap")), AtMost(1.35)),
+    bar(
+        "data-path",
+        "TCP6 hit, 1 flow: raw, of the MAC swap's",
+        Ratio(HIT_RAW.in_case("tcp6-hit"), HIT_RAW.in_case("tcp6-hit").of("mac-swap")),
+        AtMost(1.45),
+    ),
+    bar(
+        "data-path",
+        "UDP4 hit, 1 flow: raw, of the MAC swap's",
+        Ratio(HIT_RAW.in_case("udp4-hit"), HIT_RAW.in_case("udp4-hit").of("mac-swap")),
+        AtMost(1.35),
+    ),
+    bar(
+        "data-path",
+        "not a VIP: raw, of passing",
+        Ratio(HIT_RAW.in_case("not-served"), HIT_RAW.in_case("not-served").of("pass")),
+        AtMost(1.2),
+    ),
+    bar(
+        "data-path",
+        "TCP4 hit, 1 M flows: net, of the textbook's",
+        Ratio(HIT_NET_M, HIT_NET_M.of("textbook")),
+        AtMost(0.25),
+    ),
+    bar(
+        "data-path",
+        "SYN insert, 1 M flows: net, of the textbook's",
+        Ratio(HIT_NET_M.in_case("syn-insert"), HIT_NET_M.in_case("syn-insert").of("textbook")),
+        AtMost(0.2),
+    ),
+    bar(
+        "data-path",
+        "hit with 10 000 services: net, of that with 1",
+        Ratio(HIT_NET.in_case("tcp4-hit-10000-services"), HIT_NET),
+        AtMost(1.5),
+    ),
+    bar(
+        "data-path",
+        "memory of a flow, bytes",
+        Value(Term { case: "memory", quantity: "flow", flows: None, ..HIT_RAW }),
+        AtMost(16.0),
+    ),
+    bar(
+        "veth",
+        "veth, TCP4 hit, 1 M flows: Mpps, of the MAC swap's",
+        Ratio(VETH_RATE, VETH_RATE.of("mac-swap")),
+        AtLeast(0.85),
+    ),
+    bar(
+        "veth",
+        "small UDP: ns added to direct, of nftables DNAT's",
+        Added { subject: SMALL_UDP, other: SMALL_UDP.of("nftables-dnat"), direct: SMALL_UDP.of("direct") },
+        AtMost(0.1),
+    ),
+    bar(
+        "vm",
+        "instructions added to direct, of IPVS DR's",
+        Added { subject: INSTRUCTIONS, other: INSTRUCTIONS.of("ipvs-dr"), direct: INSTRUCTIONS.of("direct") },
+        AtMost(0.15),
+    ),
+    bar("services", "new connections: of direct", Ratio(CONNECTIONS, CONNECTIONS.of("direct")), AtLeast(0.75)),
+    bar("services", "new connections: of HAProxy's", Ratio(CONNECTIONS, CONNECTIONS.of("haproxy")), AtLeast(1.4)),
+    bar("services", "new connections: of nginx's", Ratio(CONNECTIONS, CONNECTIONS.of("nginx")), AtLeast(1.4)),
+    bar(
+        "services",
+        "request latency p50: added to direct, of HAProxy's",
+        Added { subject: LATENCY, other: LATENCY.of("haproxy"), direct: LATENCY.of("direct") },
+        AtMost(0.1),
+    ),
+    bar("control-plane", "one backend down: ms to the last write", Value(DOWN), Below(5.0)),
+    bar(
+        "control-plane",
+        "one backend down: writes to other slots",
+        Value(Term { quantity: "foreign-writes", statistic: Maximum, ..DOWN }),
+        AtMost(0.0),
+    ),
+    bar("control-plane", "flow scan of 16 M slots, ms", Value(DOWN.in_case("scan-16M")), Below(150.0)),
+];
