@@ -1,8 +1,8 @@
 //! `cargo xtask demo`: the balancer at work, on this machine alone.
 
-use std::{fs, os::unix::fs::MetadataExt, os::unix::process::CommandExt, path::Path, process::Command};
+use std::{os::unix::process::CommandExt, path::Path, process::Command};
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Error, Result, ensure};
 use clap::Args;
 
 use crate::{
@@ -25,7 +25,7 @@ pub(crate) struct Options {
 ///
 /// When we are not root, the set-up is incomplete, the daemon does not build or the demo cannot be started.
 pub(crate) fn main(options: &Options) -> Result<()> {
-    ensure!(is_root()?, "the demo makes network namespaces and loads an XDP program: run it as root");
+    ensure!(workspace::is_root()?, "the demo makes network namespaces and loads an XDP program: run it as root");
     setup::ensure(&[Purpose::Build, Purpose::Test])?;
     let built = build::daemon(false)?;
     // In our place: a Ctrl-C is then the demo's alone, and nobody returns to the shell while it still cleans up.
@@ -38,11 +38,6 @@ fn command(options: &Options, daemon: &Path) -> Command {
     cargo.args(["run", "--quiet", "--package", "evenkeel-tests", "--bin", "evenkeel-demo", "--"]);
     cargo.args(options.keep.then_some("--keep")).env("EVENKEEL_BIN", daemon);
     cargo
-}
-
-fn is_root() -> Result<bool> {
-    let process = fs::metadata("/proc/self").context("/proc/self")?;
-    Ok(process.uid() == 0)
 }
 
 #[cfg(test)]

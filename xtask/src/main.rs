@@ -1,5 +1,6 @@
 //! Evenkeel's development commands, run as `cargo xtask COMMAND`: one command a file.
 
+mod bench;
 mod build;
 mod demo;
 mod lint;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Sets up, builds, tests and checks Evenkeel.
+/// Sets up, builds, tests, measures and checks Evenkeel.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -28,6 +29,8 @@ enum Command {
     Build(build::Options),
     /// Show it at work: real servers, real traffic, a failure and a drain.
     Demo(demo::Options),
+    /// Measure it against references: tables, JSON and a report with plots.
+    Bench(bench::Options),
     /// Run the unit, packet and end-to-end tests, or a part of them.
     Test(test::Options),
     /// Check format, lints (for this machine and for BPF) and documentation.
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::main(&options),
         Command::Build(options) => build::main(&options),
         Command::Demo(options) => demo::main(&options),
+        Command::Bench(options) => bench::main(&options),
         Command::Test(options) => test::main(&options),
         Command::Lint => lint::main(),
     };

@@ -1,7 +1,8 @@
-//! Where the workspace is, and how cargo is run in it.
+//! Where the workspace is, how cargo is run in it, and who runs it.
 
 use std::{
-    env,
+    env, fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -25,4 +26,10 @@ pub(crate) fn cargo() -> Command {
 /// The workspace as cargo sees it, without dependencies.
 pub(crate) fn metadata() -> Result<Metadata> {
     MetadataCommand::new().current_dir(root()).no_deps().exec().context("cargo metadata")
+}
+
+/// Whether this process may make network namespaces and load programs.
+pub(crate) fn is_root() -> Result<bool> {
+    let process = fs::metadata("/proc/self").context("/proc/self")?;
+    Ok(process.uid() == 0)
 }
