@@ -1,12 +1,12 @@
 //! How figures are written.
 
-/// To four digits at least, with `_` between thousands; what is no number as a dash.
+/// To four digits at least unless it is whole, with `_` between thousands; what is no number as a dash.
 pub(super) fn figure(value: f64) -> String {
     if !value.is_finite() {
         return "–".to_owned();
     }
     let decimals = match value.abs() {
-        magnitude if magnitude >= 1000.0 || magnitude == 0.0 => 0,
+        magnitude if magnitude >= 1000.0 || magnitude.fract() == 0.0 => 0,
         magnitude if magnitude >= 100.0 => 1,
         magnitude if magnitude >= 1.0 => 2,
         _ => 4,
@@ -55,6 +55,7 @@ mod tests {
         let cases = [
             (f64::NAN, "–"),
             (0.0, "0"),
+            (16.0, "16"),
             (0.1234, "0.1234"),
             (-7.5, "-7.50"),
             (41.237, "41.24"),

@@ -145,8 +145,9 @@ fn draw_lines(svg: &mut String, lines: &[Line<'_>]) -> Result<()> {
         .light_line_style(TRANSPARENT)
         .bold_line_style(GRID)
         .axis_style(INK)
-        .label_style(text(13))
+        .label_style(text())
         .x_label_formatter(&|flows| number::binary(*flows as u64))
+        .y_label_formatter(&|value| number::figure(*value))
         .x_desc("flows")
         .y_desc("ns")
         .draw()
@@ -162,7 +163,7 @@ fn draw_lines(svg: &mut String, lines: &[Line<'_>]) -> Result<()> {
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperLeft)
-        .label_font(text(13))
+        .label_font(text())
         .draw()
         .map_err(failed)?;
     root.present().map_err(failed)
@@ -179,7 +180,7 @@ fn draw_bars(svg: &mut String, bars: &[(String, f64)]) -> Result<()> {
         .light_line_style(TRANSPARENT)
         .bold_line_style(GRID)
         .axis_style(INK)
-        .label_style(text(13))
+        .label_style(text())
         .x_labels(bars.len() + 1)
         .x_label_formatter(&|place| name_of(place, bars))
         .y_label_formatter(&|value| number::figure(*value))
@@ -192,7 +193,7 @@ fn draw_bars(svg: &mut String, bars: &[(String, f64)]) -> Result<()> {
         shape
     });
     chart.draw_series(shapes).map_err(failed)?;
-    let above = text(13).pos(Pos::new(HPos::Center, VPos::Bottom));
+    let above = text().pos(Pos::new(HPos::Center, VPos::Bottom));
     let values = bars
         .iter()
         .enumerate()
@@ -221,8 +222,9 @@ fn colour_of(label: &str) -> RGBColor {
     if label.starts_with("evenkeel") { COLOURS[1] } else { COLOURS[0] }
 }
 
-fn text(size: u32) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&INK)
+/// Plotters writes a size divided by 1.24.
+fn text() -> TextStyle<'static> {
+    ("sans-serif", 16).into_font().color(&INK)
 }
 
 /// Plotters' errors borrow from what is being drawn.

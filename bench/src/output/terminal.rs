@@ -108,7 +108,7 @@ mod tests {
             1e9,
         ));
         let text = figures(&results);
-        for line in ["SERVICES", "new-connections", "evenkeel      1_048_576 net                        20.00"] {
+        for line in ["SERVICES", "new-connections", "evenkeel      1_048_576 net                           20"] {
             assert!(text.lines().any(|found| found.starts_with(line)), "{line}\n{text}");
         }
         assert!(text.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{text}");
