@@ -55,11 +55,14 @@ fn a_check_complains_of_what_falls_short_and_of_what_a_section_left_out() {
     assert_eq!(complaints(&bars, &[], &["other".to_owned()]), Vec::<String>::new());
 }
 
+/// Section, case, subjects, quantity and flows.
+type Named = (&'static str, &'static str, &'static [&'static str], &'static str, Option<u64>);
+
 /// What each section has to deliver, name by name.
 #[test]
 fn every_bar_has_a_value_once_its_figures_are_there() {
     const M: Option<u64> = Some(1 << 20);
-    let named: &[(&str, &str, &[&str], &str, Option<u64>)] = &[
+    let named: &[Named] = &[
         ("data-path", "tcp4-hit", &["evenkeel", "mac-swap"], "raw", Some(1)),
         ("data-path", "tcp6-hit", &["evenkeel", "mac-swap"], "raw", Some(1)),
         ("data-path", "udp4-hit", &["evenkeel", "mac-swap"], "raw", Some(1)),
