@@ -28,49 +28,78 @@ pub struct FlowHash {
     pub index: u64,
 }
 
-/// A flow as it is hashed: words as they lie in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowKey {
+/// What is hashed of a flow: words as they lie in memory.
+pub trait FlowKey: Copy {
     /// Address family.
-    pub family: Family,
-    /// Source address; IPv4 in the first word.
-    pub source: [u32; 4],
-    /// Destination address likewise.
-    pub destination: [u32; 4],
+    const FAMILY: Family;
+    /// A word of the source address, below 1 for IPv4 and 4 for IPv6.
+    fn source(self, index: usize) -> u32;
+    /// A word of the destination address.
+    fn destination(self, index: usize) -> u32;
     /// Both ports.
-    pub ports: u32,
+    fn ports(self) -> u32;
     /// IP protocol number.
-    pub protocol: u32,
+    fn protocol(self) -> u32;
 }
+
+/// The 5-tuple of an IPv4 packet.
+#[derive(Clone, Copy)]
+struct V4<'a>(&'a Parsed);
+
+/// The 5-tuple of an IPv6 packet.
+#[derive(Clone, Copy)]
+struct V6<'a>(&'a Parsed);
+
+macro_rules! key_of_parsed {
+    ($name:ident, $family:ident) => {
+        impl FlowKey for $name<'_> {
+            const FAMILY: Family = Family::$family;
+
+            #[inline(always)]
+            fn source(self, index: usize) -> u32 {
+                self.0.source[index]
+            }
+
+            #[inline(always)]
+            fn destination(self, index: usize) -> u32 {
+                self.0.destination[index]
+            }
+
+            #[inline(always)]
+            fn ports(self) -> u32 {
+                self.0.ports
+            }
+
+            #[inline(always)]
+            fn protocol(self) -> u32 {
+                self.0.protocol as u32
+            }
+        }
+    };
+}
+
+key_of_parsed!(V4, V4);
+key_of_parsed!(V6, V6);
 
 impl FlowHash {
     /// Hashes the 5-tuple of a packet.
     #[inline(always)]
     #[must_use]
     pub fn of<E: Environment>(env: &E, packet: &Parsed) -> Self {
-        Self::of_key(
-            env,
-            &FlowKey {
-                family: packet.family,
-                source: packet.source,
-                destination: packet.destination,
-                ports: packet.ports,
-                protocol: packet.protocol as u32,
-            },
-        )
+        match packet.family {
+            Family::V4 => Self::of_key(env, V4(packet)),
+            Family::V6 => Self::of_key(env, V6(packet)),
+        }
     }
 
-    /// The same of the words alone.
+    /// The same of a 5-tuple wherever it is.
     #[inline(always)]
     #[must_use]
-    pub fn of_key<E: Environment>(env: &E, key: &FlowKey) -> Self {
+    pub fn of_key<E: Environment>(env: &E, key: impl FlowKey) -> Self {
         let words = env.hash_key();
-        let (tag, index) = match key.family {
-            Family::V4 => (v4_lane(words, 0, key), v4_lane(words, KEY_WORDS / 2, key)),
-            Family::V6 => (v6_lane(words, 0, key), v6_lane(words, KEY_WORDS / 2, key)),
-        };
+        let tag = lane(words, 0, key);
         // Computed here and not where it is first compared: until then every word of the key would have to be kept.
-        Self { tag: opaque(tag), index }
+        Self { tag: opaque(tag), index: lane(words, KEY_WORDS / 2, key) }
     }
 
     /// A number of 32 bits for the first bucket. NH's bits are good in the middle of its products; the fold brings the
@@ -98,23 +127,20 @@ impl FlowHash {
 }
 
 #[inline(always)]
-fn v4_lane(words: &HashKey, at: usize, key: &FlowKey) -> u64 {
-    pair(key.source[0], words[at], key.ports, words[at + 1]).wrapping_add(pair(
-        key.destination[0],
-        words[at + 2],
-        key.protocol,
-        words[at + 3],
-    ))
-}
-
-#[inline(always)]
-fn v6_lane(words: &HashKey, at: usize, key: &FlowKey) -> u64 {
-    let (s, d) = (&key.source, &key.destination);
-    pair(s[0], words[at], s[1], words[at + 1])
-        .wrapping_add(pair(s[2], words[at + 2], s[3], words[at + 3]))
-        .wrapping_add(pair(d[0], words[at + 4], d[1], words[at + 5]))
-        .wrapping_add(pair(d[2], words[at + 6], d[3], words[at + 7]))
-        .wrapping_add(pair(key.ports, words[at + 8], key.protocol, words[at + 9]))
+fn lane<K: FlowKey>(words: &HashKey, at: usize, key: K) -> u64 {
+    match K::FAMILY {
+        Family::V4 => pair(key.source(0), words[at], key.ports(), words[at + 1]).wrapping_add(pair(
+            key.destination(0),
+            words[at + 2],
+            key.protocol(),
+            words[at + 3],
+        )),
+        Family::V6 => pair(key.source(0), words[at], key.source(1), words[at + 1])
+            .wrapping_add(pair(key.source(2), words[at + 2], key.source(3), words[at + 3]))
+            .wrapping_add(pair(key.destination(0), words[at + 4], key.destination(1), words[at + 5]))
+            .wrapping_add(pair(key.destination(2), words[at + 6], key.destination(3), words[at + 7]))
+            .wrapping_add(pair(key.ports(), words[at + 8], key.protocol(), words[at + 9])),
+    }
 }
 
 /// One NH step.

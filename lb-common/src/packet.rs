@@ -24,24 +24,27 @@ use crate::{
 #[inline(always)]
 pub fn process<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Verdict {
     steady::forward(env, frame, |verdict| verdict)
-        .unwrap_or_else(|| process_long(env, frame, |frame| reply::reject(env, frame)))
+        .or_else(|| process_long(env, frame))
+        .unwrap_or_else(|| refuse(reply::reject(env, frame)))
 }
 
-/// The long way, with a way of one's own to [`reply::reject`] a packet, which is rare work.
+/// The long way; `None` if the packet is to be refused with one of the node's own ([`reply::reject`]), which is rare work.
 #[inline(always)]
-pub fn process_long<E: Environment, F: Frame>(
-    env: &E,
-    frame: &mut F,
-    reject: impl FnOnce(&mut F) -> Result<(), DropReason>,
-) -> Verdict {
+pub fn process_long<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Option<Verdict> {
     match decide(env, frame) {
-        Ok(verdict) => verdict,
-        Err(Stop::Pass(reason)) => Verdict::Pass(reason),
-        Err(Stop::Drop(reason)) => Verdict::Drop(reason),
-        Err(Stop::Reject) => match reject(frame) {
-            Ok(()) => Verdict::Transmit,
-            Err(reason) => Verdict::Drop(reason),
-        },
+        Ok(verdict) => Some(verdict),
+        Err(Stop::Pass(reason)) => Some(Verdict::Pass(reason)),
+        Err(Stop::Drop(reason)) => Some(Verdict::Drop(reason)),
+        Err(Stop::Reject) => None,
+    }
+}
+
+/// The verdict over a packet that was refused.
+#[inline(always)]
+pub fn refuse(reply: Result<(), DropReason>) -> Verdict {
+    match reply {
+        Ok(()) => Verdict::Transmit,
+        Err(reason) => Verdict::Drop(reason),
     }
 }
 
@@ -49,11 +52,9 @@ pub fn process_long<E: Environment, F: Frame>(
 fn decide<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Result<Verdict, Stop> {
     let mut packet = Parsed::new();
     parse(frame, &mut packet).map_err(|fault| judge(env, fault, &packet))?;
-    let hash = FlowHash::of(env, &packet);
-    // What the flow table says is needed last and comes from memory: it is on its way while the service is looked up.
-    flow::touch(env, hash);
     let (index, service) = service::find(env, &packet).ok_or(PassReason::NotServed)?;
     accept(&packet)?;
+    let hash = FlowHash::of(env, &packet);
     let chosen = match known(env, index, service, &packet, hash) {
         Known::Flow(id, destination) => Some((id, destination)),
         Known::Not(stale) => admit(env, service, &packet, hash, stale)?,

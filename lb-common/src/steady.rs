@@ -16,7 +16,7 @@ use crate::{
 };
 use crate::{
     environment::Environment,
-    flow::{self, FlowState},
+    flow::{self, FlowState, FlowWord},
     frame::{Frame, Window},
     hash::{FlowHash, FlowKey},
     parse::Family,
@@ -37,25 +37,32 @@ use crate::{
 /// `finish` is called at each place where the way ends, so that the verdict is a constant for the compiler there.
 #[inline(always)]
 pub fn forward<E: Environment, F: Frame, R>(env: &E, frame: &mut F, finish: impl Fn(Verdict) -> R + Copy) -> Option<R> {
-    let start = frame.window::<{ ethernet::HEADER + ipv4::HEADER + udp::HEADER }>(0)?;
+    // Enough for IPv4 and TCP; no frame on Ethernet is shorter.
+    let start = frame.window::<V4_BYTES>(0)?;
     // Type, version, and for IPv4 the header's length in one word.
     let kind = start.word(12);
     if kind & 0xffff_ff00_u32.to_be() == 0x0800_4500_u32.to_be() {
-        forward_v4(env, frame, finish)
+        forward_v4(env, frame, start, finish)
     } else if kind & 0xffff_f000_u32.to_be() == 0x86dd_6000_u32.to_be() {
-        forward_v6(env, frame, finish)
+        forward_v6(env, frame, frame.window::<V6_BYTES>(0)?, finish)
     } else {
         None
     }
 }
 
+const V4_BYTES: usize = ethernet::HEADER + ipv4::HEADER + tcp::HEADER;
+const V6_BYTES: usize = ethernet::HEADER + ipv6::HEADER + tcp::HEADER;
 const TCP: u32 = Protocol::Tcp as u32;
 const UDP: u32 = Protocol::Udp as u32;
 
 #[inline(always)]
-fn forward_v4<E: Environment, F: Frame, R>(env: &E, frame: &mut F, finish: impl Fn(Verdict) -> R + Copy) -> Option<R> {
+fn forward_v4<E: Environment, F: Frame, R>(
+    env: &E,
+    frame: &F,
+    start: impl Window,
+    finish: impl Fn(Verdict) -> R + Copy,
+) -> Option<R> {
     const TRANSPORT: usize = ethernet::HEADER + ipv4::HEADER;
-    let start = frame.window::<{ TRANSPORT + udp::HEADER }>(0)?;
     // Flags and fragment offset, TTL, protocol.
     let word = start.be32(20);
     if word & 0x3fff_0000 != 0 {
@@ -68,7 +75,7 @@ fn forward_v4<E: Environment, F: Frame, R>(env: &E, frame: &mut F, finish: impl 
     let protocol = word & 0xff;
     match protocol {
         TCP => {
-            let length = plain_tcp(frame.window::<{ TRANSPORT + tcp::HEADER }>(0)?, TRANSPORT)?;
+            let length = plain_tcp(start, TRANSPORT)?;
             if ipv4::HEADER + length > total {
                 return None;
             }
@@ -81,21 +88,23 @@ fn forward_v4<E: Environment, F: Frame, R>(env: &E, frame: &mut F, finish: impl 
         }
         _ => return None,
     }
-    let (source, destination) = ([start.word(26), 0, 0, 0], [start.word(30), 0, 0, 0]);
-    let key = FlowKey { family: Family::V4, source, destination, ports: start.word(TRANSPORT), protocol };
-    if !env.may_be_vip(filter::place(key.family, &key.destination)) {
+    if !env.may_be_vip(filter::place(Family::V4, &[start.word(30), 0, 0, 0])) {
         return Some(finish(Verdict::Pass(PassReason::NotServed)));
     }
     if word & 0xff00 == 0 {
         return None;
     }
-    forward_flow(env, frame, start, &key, finish)
+    forward_flow(env, frame, start, V4 { start, protocol }, finish)
 }
 
 #[inline(always)]
-fn forward_v6<E: Environment, F: Frame, R>(env: &E, frame: &mut F, finish: impl Fn(Verdict) -> R + Copy) -> Option<R> {
+fn forward_v6<E: Environment, F: Frame, R>(
+    env: &E,
+    frame: &F,
+    start: impl Window,
+    finish: impl Fn(Verdict) -> R + Copy,
+) -> Option<R> {
     const TRANSPORT: usize = ethernet::HEADER + ipv6::HEADER;
-    let start = frame.window::<{ TRANSPORT + udp::HEADER }>(0)?;
     // Payload length, next header, hop limit.
     let word = start.be32(18);
     let payload = (word >> 16) as usize;
@@ -105,7 +114,7 @@ fn forward_v6<E: Environment, F: Frame, R>(env: &E, frame: &mut F, finish: impl 
     let protocol = word >> 8 & 0xff;
     match protocol {
         TCP => {
-            if plain_tcp(frame.window::<{ TRANSPORT + tcp::HEADER }>(0)?, TRANSPORT)? > payload {
+            if plain_tcp(start, TRANSPORT)? > payload {
                 return None;
             }
         }
@@ -117,17 +126,60 @@ fn forward_v6<E: Environment, F: Frame, R>(env: &E, frame: &mut F, finish: impl 
         }
         _ => return None,
     }
-    let source = [start.word(22), start.word(26), start.word(30), start.word(34)];
     let destination = [start.word(38), start.word(42), start.word(46), start.word(50)];
-    let key = FlowKey { family: Family::V6, source, destination, ports: start.word(TRANSPORT), protocol };
-    if !env.may_be_vip(filter::place(key.family, &key.destination)) {
+    if !env.may_be_vip(filter::place(Family::V6, &destination)) {
         return Some(finish(Verdict::Pass(PassReason::NotServed)));
     }
     if word & 0xff == 0 {
         return None;
     }
-    forward_flow(env, frame, start, &key, finish)
+    forward_flow(env, frame, start, V6 { start, protocol }, finish)
 }
+
+/// The 5-tuple of an IPv4 packet without options, read from the packet word by word: the program has no registers to keep it.
+#[derive(Clone, Copy)]
+struct V4<W> {
+    start: W,
+    protocol: u32,
+}
+
+/// The same for an IPv6 packet without extension headers.
+#[derive(Clone, Copy)]
+struct V6<W> {
+    start: W,
+    protocol: u32,
+}
+
+macro_rules! key_of_window {
+    ($name:ident, source $source:literal, destination $destination:literal, ports $ports:literal) => {
+        impl<W: Window> FlowKey for $name<W> {
+            const FAMILY: Family = Family::$name;
+
+            #[inline(always)]
+            fn source(self, index: usize) -> u32 {
+                self.start.word($source + 4 * index)
+            }
+
+            #[inline(always)]
+            fn destination(self, index: usize) -> u32 {
+                self.start.word($destination + 4 * index)
+            }
+
+            #[inline(always)]
+            fn ports(self) -> u32 {
+                self.start.word($ports)
+            }
+
+            #[inline(always)]
+            fn protocol(self) -> u32 {
+                self.protocol
+            }
+        }
+    };
+}
+
+key_of_window!(V4, source 26, destination 30, ports 34);
+key_of_window!(V6, source 22, destination 38, ports 54);
 
 /// The length of a TCP header with neither SYN nor FIN nor RST.
 #[inline(always)]
@@ -146,7 +198,7 @@ fn forward_flow<E: Environment, F: Frame, R>(
     env: &E,
     frame: &F,
     start: impl Window,
-    key: &FlowKey,
+    key: impl FlowKey,
     finish: impl Fn(Verdict) -> R + Copy,
 ) -> Option<R> {
     // Frames to a group of stations are for the long way.
@@ -160,15 +212,14 @@ fn forward_flow<E: Environment, F: Frame, R>(
         return None;
     }
     let counters = env.destination_counters(id)?;
-    let state = if key.protocol == TCP { FlowState::Established } else { FlowState::Udp };
+    let state = if key.protocol() == TCP { FlowState::Established } else { FlowState::Udp };
     let now = env.now();
-    let refreshed = word.refreshed(state, now);
     // At most one store for each tick keeps the line clean in other CPUs' caches.
-    if refreshed != word {
+    if word.progress() != FlowWord::progress_of(state, now) {
         if word.state_index() != state.index() || word.age(now) >= destination.steady_timeout() as i32 {
             return None;
         }
-        entry.refresh(refreshed);
+        entry.refresh(word.refreshed(state, now));
     }
     counters.forwarded.add(frame.len() as u64);
     let (addresses, source_tail) = destination.steady_addresses();

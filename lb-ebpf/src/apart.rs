@@ -4,15 +4,17 @@
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     flow::{FlowWord, room},
-    reply,
+    packet, reply,
     service::{self, Key},
-    verdict::DropReason,
 };
 
-use crate::context::{Context, Maps};
+use crate::{
+    context::{Context, Maps},
+    finish::finish,
+};
 
-/// Which interface a packet came from does not matter here.
-const MAPS: Maps = Maps { ingress: 0 };
+/// Where packets do not matter.
+const MAPS: Maps = Maps::without_packet();
 
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -26,21 +28,12 @@ pub(crate) extern "C" fn find_by_shape(ab: u64, cd: u64, rest: u64) -> u32 {
     service::by_shape(&MAPS, &Key::unpack([ab, cd, rest]))
 }
 
-/// Returns 0, or the number of the drop reason plus one.
+/// Refuses a packet and returns the XDP action.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn reject(context: *mut xdp_md) -> u32 {
-    match reply::reject(&MAPS, &mut Context::new(context)) {
-        Ok(()) => 0,
-        Err(reason) => reason as u32 + 1,
-    }
-}
-
-/// What [`reject`] returned.
-#[inline(always)]
-pub(crate) fn rejected(code: u32) -> Result<(), DropReason> {
-    match code.checked_sub(1) {
-        None => Ok(()),
-        Some(number) => Err(DropReason::from_number(number)),
-    }
+pub(crate) extern "C" fn refuse(context: *mut xdp_md) -> u32 {
+    let mut frame = Context::new(context);
+    let bytes = frame.length();
+    let verdict = packet::refuse(reply::reject(&MAPS, &mut frame));
+    finish(&MAPS, verdict, bytes)
 }

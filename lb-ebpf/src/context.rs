@@ -40,10 +40,10 @@ impl Context {
         unsafe { (*self.0).data_end as usize }
     }
 
+    /// [`Frame::len`] as a counter takes it.
     #[inline(always)]
-    pub(crate) fn ingress(&self) -> u32 {
-        // SAFETY: as for `data`.
-        unsafe { (*self.0).ingress_ifindex }
+    pub(crate) fn length(&self) -> u64 {
+        self.len() as u64
     }
 }
 
@@ -149,9 +149,19 @@ impl<const N: usize> Window for Bytes<N> {
     }
 }
 
-/// The maps, constants and clock, for a packet that came from an interface.
-pub(crate) struct Maps {
-    pub(crate) ingress: u32,
+/// The maps, constants and clock, for a packet.
+pub(crate) struct Maps(*mut xdp_md);
+
+impl Maps {
+    #[inline(always)]
+    pub(crate) fn of(frame: &Context) -> Self {
+        Self(frame.0)
+    }
+
+    /// For work that does not ask where a packet came from.
+    pub(crate) const fn without_packet() -> Self {
+        Self(ptr::null_mut())
+    }
 }
 
 impl Environment for Maps {
@@ -217,7 +227,8 @@ impl Environment for Maps {
 
     #[inline(always)]
     fn ingress(&self) -> u32 {
-        self.ingress
+        // SAFETY: the context is valid for as long as its packet is processed; without a packet nobody asks.
+        unsafe { (*self.0).ingress_ifindex }
     }
 
     #[inline(always)]

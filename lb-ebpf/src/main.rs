@@ -13,57 +13,32 @@ mod context;
 #[cfg(target_arch = "bpf")]
 mod filter;
 #[cfg(target_arch = "bpf")]
+mod finish;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-    use lb_common::{
-        account,
-        environment::Environment as _,
-        frame::Frame as _,
-        packet, steady,
-        verdict::{DropReason, Verdict},
-    };
+    use aya_ebpf::{macros::xdp, programs::XdpContext};
+    use lb_common::{packet, steady};
 
     use crate::{
         apart,
         context::{self, Context, Maps},
-        maps,
+        finish::finish,
     };
 
     #[xdp]
     pub(crate) fn evenkeel(xdp: XdpContext) -> u32 {
         let mut frame = Context::new(xdp.ctx);
-        let env = Maps { ingress: frame.ingress() };
-        let bytes = frame.len() as u64;
+        let env = Maps::of(&frame);
+        let bytes = frame.length();
         match steady::forward(&env, &mut frame, |verdict| finish(&env, verdict, bytes)) {
             Some(action) => action,
-            None => {
-                let reject = |_: &mut Context| apart::rejected(apart::reject(xdp.ctx));
-                finish(&env, packet::process_long(&env, &mut frame, reject), bytes)
-            }
-        }
-    }
-
-    /// Books a verdict and says it to the kernel.
-    #[inline(always)]
-    fn finish(env: &Maps, mut verdict: Verdict, bytes: u64) -> u32 {
-        let action = match verdict {
-            Verdict::Transmit => xdp_action::XDP_TX,
-            Verdict::Redirect(egress) => match maps::EGRESS_DEVICES.redirect(egress, 0) {
-                Ok(action) => action,
-                Err(_) => {
-                    verdict = Verdict::Drop(DropReason::Egress);
-                    xdp_action::XDP_DROP
-                }
+            None => match packet::process_long(&env, &mut frame) {
+                Some(verdict) => finish(&env, verdict, bytes),
+                None => apart::refuse(xdp.ctx),
             },
-            Verdict::Pass(_) => xdp_action::XDP_PASS,
-            Verdict::Drop(_) => xdp_action::XDP_DROP,
-        };
-        if let Some(counters) = env.node_counters() {
-            account::book(counters, verdict, bytes);
         }
-        action
     }
 
     #[xdp]

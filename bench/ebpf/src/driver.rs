@@ -52,18 +52,6 @@ fn prepare(xdp: &XdpContext) -> Option<()> {
     if surplus != 0 {
         restore(xdp, surplus as i32, plan.restore_tail != 0)?;
     }
-    // SAFETY: 64 or 80 bytes are checked before they are written.
-    unsafe {
-        let start = packet::bytes::<64>(xdp, 0)?;
-        for word in 0..8 {
-            packet::set(start, 8 * word, plan.template[word]);
-        }
-        if plan.long != 0 {
-            let rest = packet::bytes::<16>(xdp, 64)?;
-            packet::set(rest, 0, plan.template[8]);
-            packet::set(rest, 8, plan.template[9]);
-        }
-    }
     // SAFETY: the element is ours alone; one driver runs at a time.
     let n = unsafe {
         let n = (*progress).packets;
@@ -71,33 +59,82 @@ fn prepare(xdp: &XdpContext) -> Option<()> {
         n
     };
     let flow = (n as u32).wrapping_mul(SCRAMBLE) & plan.flow_mask;
-    // The port takes the low half of the flow's number, the source address, whose last four bytes are at the same place
-    // relative to the port in every template, the high half.
-    match plan.port_offset {
-        34 => {
-            if plan.service_mask != 0 {
-                let start = packet::bytes::<64>(xdp, 0)?;
-                // SAFETY: the last two bytes of the destination address lie within the 64 bytes.
-                unsafe { packet::set(start, 32, (flow & plan.service_mask) as u16) };
-            }
-            stamp::<34, 26>(xdp, flow)
-        }
-        54 => stamp::<54, 34>(xdp, flow),
-        _ => Some(()),
+    match plan.version {
+        4 => write_v4(xdp, plan, flow),
+        6 => write_v6(xdp, plan, flow),
+        _ => None,
     }
 }
 
-/// Writes a flow's number: its low half as the source port at `PORT`, its high half into the source address that ends at
-/// `ADDRESS` + 4.
+// The low half of a flow's number becomes the source port, the high half the end of the source address. Every field that a
+// program reads is written whole by one store: a load over two stores that are still under way waits for both of them,
+// as no load from a packet that a device has delivered does.
+
 #[inline(always)]
-fn stamp<const PORT: usize, const ADDRESS: usize>(xdp: &XdpContext, flow: u32) -> Option<()> {
-    let start = packet::bytes::<64>(xdp, 0)?;
-    // SAFETY: both lie within the 64 bytes.
+fn write_v4(xdp: &XdpContext, plan: &Plan, flow: u32) -> Option<()> {
+    let to = packet::bytes::<64>(xdp, 0)?;
+    // SAFETY: packet and template have 64 bytes.
     unsafe {
-        packet::set(start, PORT, flow as u16);
-        packet::set(start, ADDRESS + 2, (flow >> 16) as u16);
+        let from = plan.template.as_ptr().cast_mut().cast();
+        copy::<u64>(from, to, 0);
+        copy::<u32>(from, to, 8);
+        copy::<u32>(from, to, 12);
+        copy::<u32>(from, to, 16);
+        copy::<u32>(from, to, 20);
+        copy::<u16>(from, to, 24);
+        let source: u32 = packet::get(from, 26);
+        packet::set(to, 26, source & 0xffff | flow & 0xffff_0000);
+        let destination: u32 = packet::get(from, 30);
+        packet::set(to, 30, destination | (flow & plan.service_mask) << 16);
+        let ports: u32 = packet::get(from, 34);
+        packet::set(to, 34, ports & 0xffff_0000 | flow & 0xffff);
+        copy::<u64>(from, to, 38);
+        copy::<u16>(from, to, 46);
+        copy::<u64>(from, to, 48);
+        copy::<u64>(from, to, 56);
     }
     Some(())
+}
+
+#[inline(always)]
+fn write_v6(xdp: &XdpContext, plan: &Plan, flow: u32) -> Option<()> {
+    let to = packet::bytes::<80>(xdp, 0)?;
+    // SAFETY: packet and template have 80 bytes.
+    unsafe {
+        let from = plan.template.as_ptr().cast_mut().cast();
+        copy::<u64>(from, to, 0);
+        copy::<u32>(from, to, 8);
+        copy::<u32>(from, to, 12);
+        copy::<u16>(from, to, 16);
+        copy::<u32>(from, to, 18);
+        copy::<u32>(from, to, 22);
+        copy::<u32>(from, to, 26);
+        copy::<u32>(from, to, 30);
+        let source: u32 = packet::get(from, 34);
+        packet::set(to, 34, source & 0xffff | flow & 0xffff_0000);
+        copy::<u32>(from, to, 38);
+        copy::<u32>(from, to, 42);
+        copy::<u32>(from, to, 46);
+        copy::<u32>(from, to, 50);
+        let ports: u32 = packet::get(from, 54);
+        packet::set(to, 54, ports & 0xffff_0000 | flow & 0xffff);
+        copy::<u64>(from, to, 58);
+        copy::<u16>(from, to, 66);
+        copy::<u32>(from, to, 68);
+        copy::<u64>(from, to, 72);
+    }
+    Some(())
+}
+
+/// Copies a value.
+///
+/// # Safety
+///
+/// As for [`packet::get`], of both.
+#[inline(always)]
+unsafe fn copy<T>(from: *mut u8, to: *mut u8, at: usize) {
+    // SAFETY: the caller has checked both.
+    unsafe { packet::set::<T>(to, at, packet::get(from, at)) }
 }
 
 /// Takes back what the program under test did to the packet's length.

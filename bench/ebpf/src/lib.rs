@@ -10,22 +10,18 @@ pub const TEMPLATE_BYTES: usize = 80;
 pub struct Plan {
     /// The beginning of each packet, as words as in memory.
     pub template: [u64; TEMPLATE_BYTES / 8],
-    /// Length of each packet, bytes; at least [`TEMPLATE_BYTES`] if `long` is set, else at least 64. In 64 bits because
+    /// Length of each packet, bytes; at least [`TEMPLATE_BYTES`] for IPv6 and 64 for IPv4. In 64 bits because
     /// the verifier allows no arithmetic with packet pointers in 32.
     pub length: u64,
-    /// Whether 80 bytes are written, not 64.
-    pub long: u32,
+    /// IP version.
+    pub version: u32,
     /// Number of flows less one; a power of two less one.
     pub flow_mask: u32,
-    /// Offset of the source port (0: flows are not stamped).
-    pub port_offset: u32,
     /// Whether the packet's end has to be restored as well as its beginning.
     pub restore_tail: u32,
     /// Number of services less one that the flows are spread over; a power of two less one. The last two bytes of an
     /// IPv4 destination take the service's number, if this is not 0.
     pub service_mask: u32,
-    /// Not used.
-    pub spare: u32,
 }
 
 /// What the driver counted.

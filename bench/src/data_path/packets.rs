@@ -91,12 +91,10 @@ impl Shape {
         Plan {
             template,
             length: u64::from(self.length),
-            long: u32::from(self.v6),
+            version: if self.v6 { 6 } else { 4 },
             flow_mask: (flows - 1) as u32,
-            port_offset: if self.v6 { 54 } else { 34 },
             restore_tail: 0,
             service_mask: 0,
-            spare: 0,
         }
     }
 }

@@ -28,6 +28,7 @@ pub const SKEW_TICKS: u32 = 1 << 10;
 const STATE_SHIFT: u32 = TICK_BITS;
 const GENERATION_SHIFT: u32 = STATE_SHIFT + 4;
 const DESTINATION_SHIFT: u32 = GENERATION_SHIFT + crate::abi::GENERATION_BITS;
+const PROGRESS_MASK: u32 = (1 << GENERATION_SHIFT) - 1;
 const GENERATION_MASK: u64 = (1 << crate::abi::GENERATION_BITS) - 1;
 
 /// One entry.
@@ -128,6 +129,20 @@ impl FlowWord {
     #[must_use]
     pub const fn refreshed(self, state: FlowState, seen: u32) -> Self {
         Self(self.0 >> GENERATION_SHIFT << GENERATION_SHIFT | (state as u64) << STATE_SHIFT | (seen & TICK_MASK) as u64)
+    }
+
+    /// State and time alone, as they would be in another state at another time.
+    #[inline(always)]
+    #[must_use]
+    pub const fn progress_of(state: FlowState, seen: u32) -> u32 {
+        (state as u32) << STATE_SHIFT | seen & TICK_MASK
+    }
+
+    /// State and time alone.
+    #[inline(always)]
+    #[must_use]
+    pub const fn progress(self) -> u32 {
+        self.0 as u32 & PROGRESS_MASK
     }
 
     /// Destination and generation, as [`Self::identity_of`] packs them.

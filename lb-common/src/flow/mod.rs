@@ -14,7 +14,7 @@ pub mod table;
 
 pub use entry::{FlowBucket, FlowEntry, FlowWord, SKEW_TICKS, TICK_MASK};
 pub use state::FlowState;
-pub use table::{Placement, find, find_tag, insert, touch};
+pub use table::{Placement, find, find_tag, insert};
 
 /// Entries in a bucket.
 pub const BUCKET_ENTRIES: usize = 4;

@@ -47,18 +47,6 @@ pub const fn other_bucket(bucket: u32, tag: u64, mask: u32) -> u32 {
     (bucket ^ ((tag.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32 | 1)) & mask
 }
 
-/// Reads a word of both buckets for nothing, so that they are in the cache soon.
-#[inline(always)]
-pub fn touch<E: Environment>(env: &E, hash: FlowHash) {
-    let mask = env.flow_mask();
-    let first = first_bucket(hash, mask);
-    for index in [first, other_bucket(first, hash.tag, mask)] {
-        if let Some(bucket) = env.flow_bucket(index) {
-            let _ = bucket.entries[0].word();
-        }
-    }
-}
-
 /// The entry of a flow, and its word.
 #[inline(always)]
 pub fn find<E: Environment>(env: &E, hash: FlowHash) -> Option<(&FlowEntry, FlowWord)> {
