@@ -86,7 +86,7 @@ impl Controller {
                 let id = parse_key(key).and_then(|key| ids.get(name)?.get(&key));
                 // Before its destination was written there is nothing to wait for. Closing flows count: the client may have
                 // closed its half alone and still be receiving.
-                let flows = id.and_then(|id| scan.by_destination.get(id)).map_or(0, |counts| counts.all());
+                let flows = id.map_or(0, |id| scan.of(*id).all());
                 // While it takes new flows, one may come behind the scan's back.
                 let takes = id.and_then(|id| destinations.get(id)).is_some_and(|found| found.state.takes_flows);
                 let stays = (takes || flows > 0) && !leaving.drain.is_overdue(now);

@@ -135,7 +135,7 @@ impl Controller {
         let key = backend_key(backend);
         let id = self.destination(service, key);
         let state = id.and_then(|id| self.actual.destinations.get(&id)).map(|found| found.state).unwrap_or_default();
-        let flows: FlowCounts = id.and_then(|id| scan.by_destination.get(&id)).copied().unwrap_or_default();
+        let flows: FlowCounts = id.map(|id| scan.of(id)).unwrap_or_default();
         let counters = match id {
             Some(id) => self.plane.destination_counters(id)?,
             None => DestinationCounters::default(),
