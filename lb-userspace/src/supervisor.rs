@@ -110,7 +110,7 @@ impl Daemon {
         controller.detach_all_but(&attached)?;
         let (sender, jobs) = mpsc::channel(JOBS);
         tokio::spawn(server::serve(listener, sender));
-        tracing::info!(writes, services = controller.effective.services.len(), "running");
+        tracing::info!(writes, services = controller.effective().services.len(), "running");
         let socket = node.api_socket;
         Ok(Self { controller, prober, resolver, jobs, socket, revision: None, _locks: locks })
     }

@@ -248,10 +248,10 @@ fn a_backend_of_a_request_obeys_the_rules_of_the_file() {
 #[test]
 fn cross_rules_hold_for_a_state_changed_at_run_time() {
     let mut config = example("minimal.yaml");
-    config.services[0].scheduler = Scheduler::Maglev { table_size: Some(251) };
+    std::sync::Arc::make_mut(&mut config.services[0]).scheduler = Scheduler::Maglev { table_size: Some(251) };
     config.node.limits.backends = 251;
     assert_eq!(config::check_all(&config), Vec::<String>::new());
-    config.services[0].backends = vec![server("x", "192.0.2.101", 80); 252];
+    std::sync::Arc::make_mut(&mut config.services[0]).backends = vec![server("x", "192.0.2.101", 80); 252];
     let found = config::check_all(&config).join("\n");
     assert!(found.contains("a table of 251 slots") && found.contains("`limits.backends` is 251"), "{found}");
 }

@@ -22,7 +22,7 @@ use self::{
     problem::{Findings, Position},
 };
 pub use self::{
-    check::{check_all, check_backend},
+    check::{check_all, check_backend, check_one},
     problem::{ConfigError, Problem},
 };
 

@@ -3,7 +3,7 @@
 //! `super::raw` is what the user wrote; `super::check` is the only way from there to here. The vocabularies (enums
 //! without values) are the same in the file, so they can be read and written as they are.
 
-use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use lb_common::schedule::maglev;
@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// What concerns the machine.
     pub node: Node,
-    /// What is served, in the order of the file.
-    pub services: Vec<Service>,
+    /// What is served, in the order of the file; shared with whoever uses a service as it is.
+    pub services: Vec<Arc<Service>>,
 }
 
 /// The machine: interfaces, table sizes, paths.

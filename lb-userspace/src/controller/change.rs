@@ -1,6 +1,6 @@
 //! Changes through the API.
 
-use std::{net::IpAddr, time::SystemTime};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use super::Controller;
 use crate::{
@@ -36,7 +36,7 @@ impl Controller {
             let message = format!("service {} has backend {} already; change it instead", service.name, key_text(key));
             return Err(ApiError::conflict(message));
         }
-        let mut runtime = self.runtime.clone();
+        let mut runtime = self.reconciler.runtime.clone();
         let in_file = self
             .config
             .services
@@ -57,7 +57,7 @@ impl Controller {
                 admin_state: checked.admin_state,
             });
         }
-        self.commit(runtime, format!("backend {} added to service {}", checked.name, service.name))
+        self.commit(&service.name, runtime, format!("backend {} added to service {}", checked.name, service.name))
     }
 
     /// Removes a backend: drains it first, unless `now`.
@@ -68,7 +68,7 @@ impl Controller {
     pub fn remove_backend(&mut self, service: &str, backend: &str, now: bool) -> Outcome {
         let (service, backend) = self.find(service, backend)?;
         let key = backend_key(&backend);
-        let mut runtime = self.runtime.clone();
+        let mut runtime = self.reconciler.runtime.clone();
         let change = runtime.backend_mut(&service.name, key);
         *change = crate::state::BackendRuntime { removed: true, ..Default::default() };
         let time = SystemTime::now();
@@ -77,7 +77,7 @@ impl Controller {
         let changes = runtime.services.entry(service.name.clone()).or_default();
         changes.leaving.insert(key_text(key), Leaving { name: backend.name.clone(), drain });
         let how = if now { "removed at once" } else { "leaves once its flows have ended" };
-        self.commit(runtime, format!("backend {} of service {} {how}", backend.name, service.name))
+        self.commit(&service.name, runtime, format!("backend {} of service {} {how}", backend.name, service.name))
     }
 
     /// Changes admin state or weight.
@@ -90,7 +90,7 @@ impl Controller {
         if wanted.admin_state.is_none() && wanted.weight.is_none() {
             return Err(ApiError::bad_request("nothing to change; give `admin_state` or `weight`"));
         }
-        let mut runtime = self.runtime.clone();
+        let mut runtime = self.reconciler.runtime.clone();
         let change = runtime.backend_mut(&service.name, backend_key(&backend));
         change.weight = wanted.weight.or(change.weight);
         if let Some(state) = wanted.admin_state {
@@ -104,11 +104,11 @@ impl Controller {
         let mut parts = Vec::new();
         parts.extend(wanted.admin_state.map(|state| format!("is {}", state_name(state))));
         parts.extend(wanted.weight.map(|weight| format!("has weight {weight}")));
-        self.commit(runtime, format!("backend {} of service {} {}", backend.name, service.name, parts.join(" and ")))
+        self.commit(&service.name, runtime, format!("backend {} of service {} {}", backend.name, service.name, parts.join(" and ")))
     }
 
-    fn commit(&mut self, runtime: Runtime, message: String) -> Outcome {
-        self.adopt(self.config.clone(), runtime).map_err(|error| ApiError::conflict(format!("{error:#}")))?;
+    fn commit(&mut self, service: &str, runtime: Runtime, message: String) -> Outcome {
+        self.adopt_one(service, runtime).map_err(|error| ApiError::conflict(format!("{error:#}")))?;
         tracing::info!("{message}");
         let writes = self.reconcile().map_err(|error| {
             ApiError::internal(format!("{message}, but the tables could not be written yet: {error:#}"))
@@ -121,8 +121,8 @@ impl Controller {
     /// # Errors
     ///
     /// 404, with the names that there are.
-    pub fn service(&self, name: &str) -> Result<&Service, ApiError> {
-        let services = &self.effective.services;
+    pub fn service(&self, name: &str) -> Result<&Arc<Service>, ApiError> {
+        let services = &self.effective().services;
         services.iter().find(|service| service.name == name).ok_or_else(|| {
             let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
             ApiError::not_found(format!("no service {name:?}; there is {}", list(&names)))
@@ -130,7 +130,7 @@ impl Controller {
     }
 
     /// A backend by name, address, or address and port.
-    pub(super) fn find(&self, service: &str, backend: &str) -> Result<(Service, Backend), ApiError> {
+    pub(super) fn find(&self, service: &str, backend: &str) -> Result<(Arc<Service>, Backend), ApiError> {
         let service = self.service(service)?;
         let found = service.backends.iter().find(|candidate| {
             candidate.name == backend

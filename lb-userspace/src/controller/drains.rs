@@ -1,89 +1,95 @@
 //! Drains: when they begin, and when a removed backend may go.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::{BTreeSet, btree_map::Entry},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use anyhow::Result;
 
-use super::Controller;
+use super::{reconciler::Reconciler, users::Concerned};
 use crate::{
-    config::model::AdminState,
+    config::model::{AdminState, Service},
+    dataplane::DataPlane,
     plan::desired::{BackendKey, ServiceKey, backend_key},
     state::{
-        DrainRecord, Leaving,
+        DrainRecord, Leaving, Runtime, ServiceRuntime,
         runtime::{key_text, parse_key},
     },
 };
 
-impl Controller {
+impl Reconciler {
     /// Whether something is draining or leaving, so that the clock matters.
     #[must_use]
     pub fn has_drains(&self) -> bool {
-        let services = self.runtime.services.values();
-        services.clone().any(|changes| !changes.leaving.is_empty())
-            || services.flat_map(|changes| changes.backends.values()).any(|change| change.drain.is_some())
+        self.runtime.services.values().any(has_drains)
     }
 
-    /// Begins and ends drains; returns whether anything changed that is to be kept.
-    pub(super) fn update_drains(&mut self, now: SystemTime) -> Result<bool> {
-        let before = self.runtime.clone();
-        self.begin_drains(now);
-        self.begin_leaving(now);
-        self.end_leaving(now)?;
-        Ok(self.runtime != before)
-    }
-
-    /// A drain has a beginning from when it is first seen, wherever it was asked for, and none once it is over.
-    fn begin_drains(&mut self, now: SystemTime) {
-        for service in &self.effective.services {
-            for backend in &service.backends {
-                let key = backend_key(backend);
-                let begun = self.runtime.backend(&service.name, key).is_some_and(|change| change.drain.is_some());
-                match (backend.admin_state == AdminState::Draining, begun) {
-                    (true, false) => {
-                        let record = DrainRecord::new(now, service.drain_timeout);
-                        self.runtime.backend_mut(&service.name, key).drain = Some(record);
-                    }
-                    (false, true) => self.runtime.backend_mut(&service.name, key).drain = None,
-                    _ => {}
-                }
-            }
+    /// The clock concerns the services with drains.
+    pub(super) fn concern_drains(&mut self) {
+        for (name, _) in self.runtime.services.iter().filter(|(_, changes)| has_drains(changes)) {
+            self.users.named(name).into_iter().for_each(|index| self.concerned.add(index));
         }
+    }
+
+    /// Begins and ends drains of the services that something changed for.
+    pub(super) fn update_drains(&mut self, plane: &impl DataPlane, now: SystemTime) -> Result<()> {
+        let concerned: Vec<(u32, Arc<Service>)> = match &self.concerned {
+            Concerned::All => (0..).zip(self.effective.services.iter().cloned()).collect(),
+            Concerned::Some(some) => {
+                some.iter().map(|index| (*index, Arc::clone(&self.effective.services[*index as usize]))).collect()
+            }
+        };
+        for (index, service) in concerned {
+            self.unsaved |= begin_drains(&mut self.runtime, &service, now);
+            self.begin_leaving(index, &service, now);
+        }
+        self.end_leaving(plane, now)
     }
 
     /// Backends that have a destination but are no longer configured leave; one that is configured again stays.
-    fn begin_leaving(&mut self, now: SystemTime) {
-        for service in &self.effective.services {
-            let configured: Vec<BackendKey> = service.backends.iter().map(backend_key).collect();
-            if let Some(changes) = self.runtime.services.get_mut(&service.name) {
-                changes.leaving.retain(|key, _| parse_key(key).is_some_and(|key| !configured.contains(&key)));
-            }
-            let Some(known) = self.actual.services.get(&ServiceKey::of(service)) else { continue };
-            for key in known.backends.keys().filter(|key| !configured.contains(key)) {
-                let changes = self.runtime.services.entry(service.name.clone()).or_default();
-                changes.leaving.entry(key_text(*key)).or_insert_with(|| {
-                    let drain = DrainRecord::new(now, service.drain_timeout);
-                    Leaving { name: key.0.to_string(), drain }
-                });
+    fn begin_leaving(&mut self, index: u32, service: &Service, now: SystemTime) {
+        let known = self.actual.services.get(&ServiceKey::of(service));
+        let changes = self.runtime.services.get_mut(&service.name);
+        if known.is_none() && changes.is_none() {
+            return;
+        }
+        let configured: BTreeSet<BackendKey> = service.backends.iter().map(backend_key).collect();
+        let mut changed = false;
+        if let Some(changes) = changes {
+            let before = changes.leaving.len();
+            changes.leaving.retain(|key, _| parse_key(key).is_some_and(|key| !configured.contains(&key)));
+            changed |= changes.leaving.len() != before;
+        }
+        let known = known.into_iter().flat_map(|service| service.backends.keys());
+        for key in known.filter(|key| !configured.contains(key)) {
+            let changes = self.runtime.services.entry(service.name.clone()).or_default();
+            if let Entry::Vacant(leaving) = changes.leaving.entry(key_text(*key)) {
+                let drain = DrainRecord::new(now, service.drain_timeout);
+                leaving.insert(Leaving { name: key.0.to_string(), drain });
+                self.users.add(index, key.0);
+                changed = true;
             }
         }
+        self.note_leaving(changed);
     }
 
     /// A backend that leaves is gone with its last flow, or when its deadline passes.
-    fn end_leaving(&mut self, now: SystemTime) -> Result<()> {
+    fn end_leaving(&mut self, plane: &impl DataPlane, now: SystemTime) -> Result<()> {
         if self.runtime.services.values().all(|changes| changes.leaving.is_empty()) {
             return Ok(());
         }
-        let scan = self.scan()?;
-        let mut ids = BTreeMap::new();
-        for service in &self.effective.services {
-            if let Some(known) = self.actual.services.get(&ServiceKey::of(service)) {
-                ids.insert(service.name.clone(), known.backends.clone());
-            }
-        }
+        let scan = self.scan(plane)?;
         let destinations = &self.actual.destinations;
-        for (name, changes) in &mut self.runtime.services {
-            changes.leaving.retain(|key, leaving| {
-                let id = parse_key(key).and_then(|key| ids.get(name)?.get(&key));
+        let mut changed = false;
+        for (name, changes) in self.runtime.services.iter_mut().filter(|(_, changes)| !changes.leaving.is_empty()) {
+            let Some(index) = self.users.named(name) else { continue };
+            let service = &self.effective.services[index as usize];
+            let known = self.actual.services.get(&ServiceKey::of(service));
+            changes.leaving.retain(|text, leaving| {
+                let key = parse_key(text);
+                let id = key.and_then(|key| known?.backends.get(&key));
                 // Before its destination was written there is nothing to wait for. Closing flows count: the client may have
                 // closed its half alone and still be receiving.
                 let flows = id.map_or(0, |id| scan.of(*id).all());
@@ -91,11 +97,46 @@ impl Controller {
                 let takes = id.and_then(|id| destinations.get(id)).is_some_and(|found| found.state.takes_flows);
                 let stays = (takes || flows > 0) && !leaving.drain.is_overdue(now);
                 if !stays {
-                    tracing::info!(service = name, backend = key, flows, "removed backend has left");
+                    tracing::info!(service = name, backend = text, flows, "removed backend has left");
+                    changed = true;
+                    if let Some((address, _)) = key
+                        && service.backends.iter().all(|backend| backend.address != address)
+                    {
+                        self.users.remove(index, address);
+                    }
                 }
                 stays
             });
         }
+        self.note_leaving(changed);
         Ok(())
     }
+
+    /// What leaves is probed and kept.
+    fn note_leaving(&mut self, changed: bool) {
+        self.unsaved |= changed;
+        self.revision += u64::from(changed);
+    }
+}
+
+/// A drain has a beginning from when it is first seen, wherever it was asked for, and none once it is over. Returns whether
+/// anything changed.
+fn begin_drains(runtime: &mut Runtime, service: &Service, now: SystemTime) -> bool {
+    let mut changed = false;
+    for backend in &service.backends {
+        let key = backend_key(backend);
+        let begun = runtime.backend(&service.name, key).is_some_and(|change| change.drain.is_some());
+        let drain = match (backend.admin_state == AdminState::Draining, begun) {
+            (true, false) => Some(DrainRecord::new(now, service.drain_timeout)),
+            (false, true) => None,
+            _ => continue,
+        };
+        runtime.backend_mut(&service.name, key).drain = drain;
+        changed = true;
+    }
+    changed
+}
+
+fn has_drains(changes: &ServiceRuntime) -> bool {
+    !changes.leaving.is_empty() || changes.backends.values().any(|change| change.drain.is_some())
 }

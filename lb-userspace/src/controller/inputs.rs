@@ -6,17 +6,19 @@ use std::{
     time::SystemTime,
 };
 
-use super::Controller;
+use super::reconciler::Reconciler;
 use crate::{
     config::model::{AdminState, Backend, Initial, Probe, Service},
-    neighbour::Resolution,
     plan::{
-        Actual, Desired,
-        desired::{self, BackendKey, Drain, Inputs, ServiceKey, backend_key},
+        Actual,
+        desired::{BackendKey, Drain, Inputs, ServiceKey, backend_key},
         write::EgressRecord,
     },
     probe::Target,
-    state::{Effective, Runtime, runtime::parse_key},
+    state::{
+        Effective, Leaving, Runtime, ServiceRuntime,
+        runtime::{key_text, parse_key},
+    },
 };
 
 /// What is probed for a backend; `None` if it is not probed.
@@ -30,25 +32,30 @@ pub(super) fn target(service: &Service, backend: &Backend) -> Option<(Target, Pr
 fn leaving_backends<'a>(service: &Service, runtime: &'a Runtime) -> impl Iterator<Item = Backend> + use<'a> {
     let changes = runtime.services.get(&service.name);
     changes.into_iter().flat_map(|changes| &changes.leaving).filter_map(|(key, leaving)| {
-        let (address, port) = parse_key(key)?;
-        let admin_state = AdminState::Draining;
-        Some(Backend { name: leaving.name.clone(), address, port, weight: 0, backup: false, admin_state })
+        Some(leaving_backend(parse_key(key)?, leaving))
     })
 }
 
-/// All targets, each once. A backend that leaves is probed to its end: its flows move if it goes down.
+/// A backend that leaves.
+pub(super) fn leaving_backend((address, port): BackendKey, leaving: &Leaving) -> Backend {
+    let (name, admin_state) = (leaving.name.clone(), AdminState::Draining);
+    Backend { name, address, port, weight: 0, backup: false, admin_state }
+}
+
+/// The targets of a service. A backend that leaves is probed to its end: its flows move if it goes down.
+pub(super) fn targets_of<'a>(service: &'a Service, runtime: &'a Runtime) -> impl Iterator<Item = (Target, Probe)> + 'a {
+    let leaving = leaving_backends(service, runtime).filter_map(|backend| target(service, &backend));
+    service.backends.iter().filter_map(|backend| target(service, backend)).chain(leaving)
+}
+
+/// All targets, each once.
 pub(super) fn targets(effective: &Effective, runtime: &Runtime, adopted: &BTreeSet<Target>) -> BTreeMap<Target, Probe> {
-    let mut all = Vec::new();
-    for service in &effective.services {
-        all.extend(service.backends.iter().filter_map(|backend| target(service, backend)));
-        all.extend(leaving_backends(service, runtime).filter_map(|backend| target(service, &backend)));
-    }
-    all.into_iter()
-        .map(|(target, probe)| {
-            let initial = if adopted.contains(&target) { Initial::Up } else { probe.initial };
-            (target, Probe { initial, ..probe })
-        })
-        .collect()
+    let all = effective.services.iter().flat_map(|service| targets_of(service, runtime));
+    all.map(|(target, probe)| {
+        let initial = if adopted.contains(&target) { Initial::Up } else { probe.initial };
+        (target, Probe { initial, ..probe })
+    })
+    .collect()
 }
 
 /// Targets of backends that take flows in tables that are taken over: a restart must not empty them until probes have
@@ -68,7 +75,7 @@ pub(super) fn adopted_targets(effective: &Effective, actual: &Actual) -> BTreeSe
 
 /// Next hops that the tables hold.
 pub(super) fn known_next_hops(actual: &Actual) -> BTreeMap<IpAddr, (EgressRecord, [u8; 6])> {
-    let known = actual.destinations.values().filter_map(|destination| {
+    let known = actual.destinations.iter().filter_map(|(_, destination)| {
         let egress = actual.egress.get(&destination.next_hop.egress)?;
         let mac = destination.next_hop.mac.to_le_bytes();
         Some((destination.backend.0, (*egress, [mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]])))
@@ -76,47 +83,35 @@ pub(super) fn known_next_hops(actual: &Actual) -> BTreeMap<IpAddr, (EgressRecord
     known.collect()
 }
 
-impl Controller {
-    /// Keeps what was resolved for when it is not.
-    pub(super) fn note_next_hops(&mut self) {
-        for (address, resolution) in self.next_hops.iter() {
-            if let Resolution::Resolved(hop) = resolution {
-                let egress = EgressRecord { ifindex: hop.ifindex, source_mac: hop.source_mac, mtu: hop.mtu };
-                self.last_known.insert(*address, (egress, hop.mac));
+impl Reconciler {
+    /// What the plan needs to know of a service whose changes at run time are these.
+    pub(super) fn inputs(&self, service: &Service, changes: Option<&ServiceRuntime>, now: SystemTime) -> Inputs {
+        let mut inputs = Inputs::default();
+        let draining = |key| changes?.backends.get(&key_text(key))?.drain;
+        for backend in &service.backends {
+            let key = backend_key(backend);
+            if let Some(record) = draining(key) {
+                inputs.drains.insert(key, Drain { overdue: record.is_overdue(now) });
+            }
+            self.add_backend_inputs(service, backend, &mut inputs);
+        }
+        for (key, leaving) in changes.into_iter().flat_map(|changes| &changes.leaving) {
+            let Some(key) = parse_key(key) else { continue };
+            inputs.leaving.insert(key, Drain { overdue: leaving.drain.is_overdue(now) });
+            if !inputs.health.contains_key(&key) {
+                self.add_backend_inputs(service, &leaving_backend(key, leaving), &mut inputs);
             }
         }
-    }
-
-    /// The state that the tables should have.
-    pub(super) fn desired(&self, effective: &Effective, runtime: &Runtime, now: SystemTime) -> Desired {
-        let inputs = self.inputs(effective, runtime, now);
-        desired::resolve(&effective.services, &inputs, self.plane.clock())
-    }
-
-    pub(super) fn inputs(&self, effective: &Effective, runtime: &Runtime, now: SystemTime) -> Inputs {
-        let mut inputs = Inputs { next_hops: self.last_known.clone(), ..Inputs::default() };
-        for service in &effective.services {
-            for backend in &service.backends {
-                let key = (service.name.clone(), backend_key(backend));
-                if let Some((target, probe)) = target(service, backend) {
-                    inputs.health.insert(key.clone(), self.health_of(&target, &probe));
-                }
-                let record = runtime.backend(&service.name, key.1).and_then(|change| change.drain);
-                if let Some(record) = record {
-                    inputs.drains.insert(key, Drain { overdue: record.is_overdue(now) });
-                }
-            }
-        }
-        for service in &effective.services {
-            for backend in leaving_backends(service, runtime) {
-                if let Some((target, probe)) = target(service, &backend) {
-                    let key = (service.name.clone(), backend_key(&backend));
-                    inputs.health.entry(key).or_insert_with(|| self.health_of(&target, &probe));
-                }
-            }
-        }
-        inputs.leaving = leaving(runtime, now);
         inputs
+    }
+
+    fn add_backend_inputs(&self, service: &Service, backend: &Backend, inputs: &mut Inputs) {
+        if let Some((target, probe)) = target(service, backend) {
+            inputs.health.insert(backend_key(backend), self.health_of(&target, &probe));
+        }
+        if let Some(hop) = self.last_known.get(&backend.address) {
+            inputs.next_hops.insert(backend.address, *hop);
+        }
     }
 
     /// A target that has not been asked yet is what its `initial` says.
@@ -129,15 +124,4 @@ impl Controller {
             }
         }
     }
-}
-
-fn leaving(runtime: &Runtime, now: SystemTime) -> BTreeMap<(String, BackendKey), Drain> {
-    let mut leaving = BTreeMap::new();
-    for (name, changes) in &runtime.services {
-        for (key, record) in &changes.leaving {
-            let Some(key) = parse_key(key) else { continue };
-            leaving.insert((name.clone(), key), Drain { overdue: record.drain.is_overdue(now) });
-        }
-    }
-    leaving
 }

@@ -3,23 +3,27 @@
 //! It is one thread's own and does no waiting of its own, so every change is whole before the next begins. What it is told
 //! (health, next hops, changes, the time) it takes from [`crate::supervisor`].
 //!
-//! - [`change`]: changes through the API. `inputs`: what the plan needs to know. [`report`]: answers.
+//! - [`reconciler`]: the part that needs no file: events in, writes out. `users`: which services an event concerns. `inputs`:
+//!   what the plan needs to know of them. `drains`: when drains begin and end.
+//! - [`change`]: changes through the API. [`report`]: answers.
 
 pub mod change;
 mod drains;
 mod inputs;
+pub mod reconciler;
 pub mod report;
+mod users;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::PathBuf,
-    sync::Arc,
     time::SystemTime,
 };
 
 use anyhow::{Context, Result, anyhow};
 
+pub use self::reconciler::Reconciler;
 use crate::{
     config::{
         self,
@@ -27,15 +31,10 @@ use crate::{
     },
     dataplane::{
         kernel::{Attached, Loaded, Pins, attach},
-        publish,
-        scan::{self, Scan},
+        scan::Scan,
     },
     neighbour::NextHops,
-    plan::{
-        self, Actual, Desired, Memo,
-        desired::{self, BackendKey},
-        write::EgressRecord,
-    },
+    plan::desired::{self, BackendKey},
     probe::{HealthView, Target},
     state::{Effective, Runtime, Store},
 };
@@ -45,28 +44,15 @@ use crate::{
 pub struct Controller {
     pub(crate) config_file: PathBuf,
     pub(crate) config: Config,
-    pub(crate) runtime: Runtime,
-    pub(crate) effective: Effective,
+    pub(crate) reconciler: Reconciler,
     pub(crate) store: Store,
     pub(crate) plane: Loaded,
     pins: Pins,
     pub(crate) attached: Vec<Attached>,
-    pub(crate) actual: Actual,
-    pub(crate) memo: Memo,
-    pub(crate) health: HealthView,
-    pub(crate) next_hops: NextHops,
-    /// Next hops that were resolved once: the best there is while the kernel asks again.
-    pub(crate) last_known: BTreeMap<IpAddr, (EgressRecord, [u8; 6])>,
-    /// Targets whose backends took flows when their tables were adopted: up until their probes say otherwise.
-    pub(crate) adopted: BTreeSet<Target>,
     pub(crate) started: SystemTime,
     pub(crate) reload_error: Option<String>,
-    /// Counts changes of what is to be probed and resolved.
-    revision: u64,
     /// The last reconciliation failed.
     behind: bool,
-    /// The state file is older than the state.
-    unsaved: bool,
 }
 
 /// What a controller starts with.
@@ -92,50 +78,29 @@ impl Controller {
     /// If the state file cannot be read.
     pub fn new(parts: Parts) -> Result<Self> {
         let Parts { config_file, config, store, plane, pins } = parts;
-        let mut runtime = store.load()?;
-        runtime.prune(&config);
-        let effective = runtime.effective(&config);
-        let actual = Actual::read(&plane.tables());
-        let mut controller = Self {
+        let reconciler = Reconciler::new(&config, store.load()?, &plane, plane.clock());
+        Ok(Self {
             config_file,
             config,
-            runtime,
-            effective,
+            reconciler,
             store,
             plane,
             pins,
             attached: Vec::new(),
-            last_known: inputs::known_next_hops(&actual),
-            adopted: BTreeSet::new(),
-            actual,
-            memo: Memo::default(),
-            health: Arc::default(),
-            next_hops: Arc::default(),
             started: SystemTime::now(),
             reload_error: None,
-            revision: 0,
             behind: false,
-            unsaved: false,
-        };
-        controller.adopted = inputs::adopted_targets(&controller.effective, &controller.actual);
-        Ok(controller)
+        })
     }
 
     /// Takes note of health.
     pub fn set_health(&mut self, health: HealthView) {
-        for (target, now) in health.iter() {
-            let before = self.health.get(target);
-            if before.is_none_or(|before| before.status != now.status) && now.last.is_some() {
-                tracing::info!(%target, status = %now.status, reason = now.reason, "health changed");
-            }
-        }
-        self.health = health;
+        self.reconciler.set_health(health);
     }
 
     /// Takes note of next hops.
     pub fn set_next_hops(&mut self, next_hops: NextHops) {
-        self.next_hops = next_hops;
-        self.note_next_hops();
+        self.reconciler.set_next_hops(next_hops);
     }
 
     /// Brings the tables to the desired state; returns how many writes that took.
@@ -161,57 +126,29 @@ impl Controller {
     }
 
     fn try_reconcile(&mut self) -> Result<usize> {
-        let now = SystemTime::now();
-        if self.update_drains(now)? {
-            self.revision += 1;
-            self.unsaved = true;
-        }
-        let desired = self.desired(&self.effective, &self.runtime, now);
-        let published = self.publish(&desired);
+        let published = self.reconciler.reconcile(&mut self.plane, SystemTime::now());
         // The tables do not wait for a disk that is full.
-        if self.unsaved {
-            self.store.save(&self.runtime)?;
-            self.unsaved = false;
+        if self.reconciler.unsaved {
+            self.store.save(&self.reconciler.runtime)?;
+            self.reconciler.unsaved = false;
         }
-        published
-    }
-
-    fn publish(&mut self, desired: &Desired) -> Result<usize> {
-        let key = self.plane.constants().hash_key;
-        let writes = plan::plan(desired, &self.actual, self.plane.tables(), &key, &mut self.memo)?;
-        if writes.is_empty() {
-            return Ok(0);
-        }
-        let result = publish(&mut self.plane, &writes);
-        match &result {
-            Ok(()) => writes.iter().for_each(|write| self.actual.apply(write)),
-            // Some of it was written: what is there tells.
-            Err(_) => self.actual = Actual::read(&self.plane.tables()),
-        }
-        tracing::debug!(writes = writes.len(), "published");
-        result.map(|()| writes.len())
+        published.map(|writes| writes.len())
     }
 
     /// Puts another configuration and other changes in force, both or neither; [`Self::reconcile`] then writes the tables.
-    pub(crate) fn adopt(&mut self, config: Config, mut runtime: Runtime) -> Result<()> {
-        runtime.prune(&config);
-        let effective = runtime.effective(&config);
-        let problems = config::check_all(&Config { services: effective.services.clone(), ..config.clone() });
-        if !problems.is_empty() {
-            return Err(anyhow!(problems.join("\n")));
-        }
-        // Planned once without writing, so that what does not fit is refused with everything as it was.
-        let desired = self.desired(&effective, &runtime, SystemTime::now());
-        let key = self.plane.constants().hash_key;
-        plan::plan(&desired, &self.actual, self.plane.tables(), &key, &mut self.memo)?;
-        self.store.save(&runtime)?;
+    pub(crate) fn adopt(&mut self, config: Config, runtime: Runtime) -> Result<()> {
+        let fit = self.reconciler.fit_all(&config, runtime, &self.plane, SystemTime::now())?;
+        self.store.save(fit.runtime())?;
         self.config = config;
-        self.runtime = runtime;
-        self.effective = effective;
-        self.revision += 1;
-        // What is configured anew later begins as its `initial` says.
-        let present = inputs::targets(&self.effective, &self.runtime, &self.adopted);
-        self.adopted.retain(|target| present.contains_key(target));
+        self.reconciler.take(fit);
+        Ok(())
+    }
+
+    /// As [`Self::adopt`], for other changes of one service.
+    pub(crate) fn adopt_one(&mut self, service: &str, runtime: Runtime) -> Result<()> {
+        let fit = self.reconciler.fit_one(&self.config, service, runtime, &self.plane, SystemTime::now())?;
+        self.store.save(fit.runtime())?;
+        self.reconciler.take(fit);
         Ok(())
     }
 
@@ -255,7 +192,7 @@ impl Controller {
             ));
         }
         let before = self.attached.clone();
-        let taken = self.attach_all(&config).and_then(|()| self.adopt(config, self.runtime.clone()));
+        let taken = self.attach_all(&config).and_then(|()| self.adopt(config, self.reconciler.runtime.clone()));
         if taken.is_err() {
             self.detach_all_but(&before)?;
         }
@@ -308,35 +245,40 @@ impl Controller {
     ///
     /// If the clock cannot be read.
     pub fn scan(&self) -> Result<Scan> {
-        Ok(scan::count(self.plane.tables(), self.plane.now()?))
+        self.reconciler.scan(&self.plane)
+    }
+
+    /// Whether something is draining or leaving, so that the clock matters.
+    #[must_use]
+    pub fn has_drains(&self) -> bool {
+        self.reconciler.has_drains()
     }
 
     /// Changes with [`Self::targets`] and [`Self::addresses`].
     #[must_use]
     pub fn revision(&self) -> u64 {
-        self.revision
+        self.reconciler.revision()
     }
 
     /// The targets to probe.
     #[must_use]
     pub fn targets(&self) -> BTreeMap<Target, config::model::Probe> {
-        inputs::targets(&self.effective, &self.runtime, &self.adopted)
+        self.reconciler.targets()
     }
 
     /// The addresses whose next hops are needed.
     #[must_use]
     pub fn addresses(&self) -> BTreeSet<IpAddr> {
-        let configured = self.effective.services.iter().flat_map(|service| &service.backends);
-        let leaving = self.runtime.services.values().flat_map(|service| service.leaving.keys());
-        configured
-            .map(|backend| backend.address)
-            .chain(leaving.filter_map(|key| crate::state::runtime::parse_key(key)).map(|(address, _)| address))
-            .collect()
+        self.reconciler.addresses()
+    }
+
+    pub(crate) fn effective(&self) -> &Effective {
+        &self.reconciler.effective
     }
 
     /// The destination of a backend.
     pub(crate) fn destination(&self, service: &Service, key: BackendKey) -> Option<u32> {
-        let service = self.actual.services.get(&desired::ServiceKey::of(service))?;
+        let service = self.reconciler.actual.services.get(&desired::ServiceKey::of(service))?;
         service.backends.get(&key).copied()
     }
 }

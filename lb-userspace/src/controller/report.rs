@@ -16,7 +16,7 @@ use crate::{
         ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, InterfaceStatus,
         LastProbe, NextHopStatus, NodeStatus, NodeTotals, ServiceStatus, Status,
     },
-    config::model::{AdminState, Backend, OnBackendDown, OnNoBackend, Protocol, Scheduler, Service},
+    config::model::{Backend, OnBackendDown, OnNoBackend, Protocol, Scheduler, Service},
     dataplane::{
         explain::{self, Answer, Question},
         scan::{self, FlowCounts, Scan},
@@ -34,7 +34,7 @@ impl Controller {
     /// If the kernel does not tell counters or the time.
     pub fn status(&self) -> Result<Status> {
         let scan = self.scan()?;
-        let services = self.effective.services.iter().map(|service| self.service_status(service, &scan));
+        let services = self.effective().services.iter().map(|service| self.service_status(service, &scan));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -66,16 +66,10 @@ impl Controller {
         for backend in &service.backends {
             backends.push(self.backend_status(service, backend, &slots, scan)?);
         }
-        for (key, leaving) in self.runtime.services.get(&service.name).iter().flat_map(|changes| &changes.leaving) {
-            let Some((address, port)) = parse_key(key) else { continue };
-            let backend = Backend {
-                name: leaving.name.clone(),
-                address,
-                port,
-                weight: 0,
-                backup: false,
-                admin_state: AdminState::Draining,
-            };
+        let changes = self.reconciler.runtime.services.get(&service.name);
+        for (key, leaving) in changes.into_iter().flat_map(|changes| &changes.leaving) {
+            let Some(key) = parse_key(key) else { continue };
+            let backend = inputs::leaving_backend(key, leaving);
             let status = self.backend_status(service, &backend, &slots, scan)?;
             let flows = status.active_flows + status.closing_flows;
             let drain = Some(drain_status(&leaving.drain, flows));
@@ -116,7 +110,7 @@ impl Controller {
     /// Slots of a service's table by destination.
     fn slots_of(&self, service: &Service) -> BTreeMap<u32, u32> {
         let mut slots = BTreeMap::new();
-        if let Some(known) = self.actual.services.get(&ServiceKey::of(service)) {
+        if let Some(known) = self.reconciler.actual.services.get(&ServiceKey::of(service)) {
             let range = known.slots.offset as usize..(known.slots.offset + known.slots.size) as usize;
             for id in self.plane.tables().slots[range].iter().map(Word32::load) {
                 *slots.entry(id).or_default() += 1;
@@ -134,14 +128,14 @@ impl Controller {
     ) -> Result<BackendStatus> {
         let key = backend_key(backend);
         let id = self.destination(service, key);
-        let state = id.and_then(|id| self.actual.destinations.get(&id)).map(|found| found.state).unwrap_or_default();
+        let state = id.and_then(|id| self.reconciler.actual.destinations.get(&id)).map(|found| found.state).unwrap_or_default();
         let flows: FlowCounts = id.map(|id| scan.of(id)).unwrap_or_default();
         let counters = match id {
             Some(id) => self.plane.destination_counters(id)?,
             None => DestinationCounters::default(),
         };
-        let change = self.runtime.backend(&service.name, key);
-        let health = inputs::target(service, backend).map(|(target, _)| (target, self.health.get(&target)));
+        let change = self.reconciler.runtime.backend(&service.name, key);
+        let health = inputs::target(service, backend).map(|(target, _)| (target, self.reconciler.health.get(&target)));
         let known = health.as_ref().and_then(|(_, health)| *health);
         Ok(BackendStatus {
             name: backend.name.clone(),
@@ -190,7 +184,7 @@ impl Controller {
 
     fn next_hop_status(&self, address: IpAddr) -> NextHopStatus {
         let text = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
-        match (self.next_hops.get(&address), self.last_known.get(&address)) {
+        match (self.reconciler.next_hops.get(&address).map(|hop| &**hop), self.reconciler.last_known.get(&address)) {
             (Some(Resolution::Resolved(hop)), _) => NextHopStatus {
                 resolved: true,
                 interface: Some(hop.ifname.clone()),
@@ -249,9 +243,9 @@ impl Controller {
     /// Service, name and key of every destination.
     fn destination_names(&self) -> BTreeMap<u32, (String, String, BackendKey)> {
         let mut names = BTreeMap::new();
-        for service in &self.effective.services {
-            let Some(known) = self.actual.services.get(&ServiceKey::of(service)) else { continue };
-            let leaving = self.runtime.services.get(&service.name).map(|changes| &changes.leaving);
+        for service in &self.effective().services {
+            let Some(known) = self.reconciler.actual.services.get(&ServiceKey::of(service)) else { continue };
+            let leaving = self.reconciler.runtime.services.get(&service.name).map(|changes| &changes.leaving);
             for (key, id) in &known.backends {
                 let configured = service.backends.iter().find(|backend| backend_key(backend) == *key);
                 let name = configured.map(|backend| backend.name.clone()).or_else(|| {
@@ -292,8 +286,8 @@ impl Controller {
         let name = |id: u32| names.get(&id).map(|(_, name, _)| name.clone());
         let (verdict, reason, help) = describe(&answer, ingress.is_some());
         let service = answer.service.and_then(|index| {
-            let (key, _) = self.actual.services.iter().find(|(_, service)| service.index == index)?;
-            self.effective.services.iter().find(|service| ServiceKey::of(service) == *key)
+            let (key, _) = self.reconciler.actual.services.iter().find(|(_, service)| service.index == index)?;
+            self.effective().services.iter().find(|service| ServiceKey::of(service) == *key)
         });
         Ok(Explanation {
             verdict: verdict.to_owned(),

@@ -19,6 +19,8 @@ pub struct Fake {
     tables: Tables,
     /// The constants of the program.
     pub constants: Constants,
+    /// The tick that [`DataPlane::now`] tells.
+    pub tick: u32,
     /// Devices by egress index.
     pub devices: BTreeMap<u32, u32>,
     /// Grace periods so far.
@@ -31,7 +33,7 @@ impl Fake {
     pub fn new(sizes: Sizes) -> Self {
         let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(i as u32 + 1));
         let constants = Constants { hash_key, ticks_per_second: 16 };
-        Self { tables: Tables::new(sizes), constants, devices: BTreeMap::new(), grace_periods: 0 }
+        Self { tables: Tables::new(sizes), constants, tick: 0, devices: BTreeMap::new(), grace_periods: 0 }
     }
 
     /// Puts a packet from interface `ingress` through the balancer at tick `now`.
@@ -48,6 +50,14 @@ impl Fake {
 impl DataPlane for Fake {
     fn tables(&self) -> Slices<'_> {
         self.tables.slices()
+    }
+
+    fn constants(&self) -> Constants {
+        self.constants
+    }
+
+    fn now(&self) -> Result<u32> {
+        Ok(self.tick)
     }
 
     fn set_device(&mut self, egress: u32, ifindex: u32) -> Result<()> {

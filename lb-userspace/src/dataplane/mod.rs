@@ -10,13 +10,23 @@ pub mod publish;
 pub mod scan;
 
 use anyhow::Result;
-use lb_common::memory::Slices;
+use lb_common::memory::{Constants, Slices};
 pub use publish::publish;
 
 /// Tables that a plan is written to.
 pub trait DataPlane {
     /// The tables.
     fn tables(&self) -> Slices<'_>;
+
+    /// The constants that the program runs with.
+    fn constants(&self) -> Constants;
+
+    /// The program's present tick.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be asked.
+    fn now(&self) -> Result<u32>;
 
     /// Names the device behind an egress index.
     ///
@@ -50,6 +60,14 @@ pub trait DataPlane {
 impl DataPlane for kernel::Loaded {
     fn tables(&self) -> Slices<'_> {
         Self::tables(self)
+    }
+
+    fn constants(&self) -> Constants {
+        Self::constants(self)
+    }
+
+    fn now(&self) -> Result<u32> {
+        Self::now(self)
     }
 
     fn set_device(&mut self, egress: u32, ifindex: u32) -> Result<()> {

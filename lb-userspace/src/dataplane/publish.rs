@@ -33,7 +33,10 @@ fn apply(plane: &mut impl DataPlane, write: &Write) -> Result<()> {
             }
         }
         Write::Destination { id, address, port, next_hop, state } => {
-            plane.clear_counters(*id)?;
+            // What nobody had before has no counts either; each clearing is a system call.
+            if plane.tables().destinations[*id as usize].state().generation != 0 {
+                plane.clear_counters(*id)?;
+            }
             let destination = &plane.tables().destinations[*id as usize];
             destination.set_address(&address_words(*address).1, *port);
             destination.set_next_hop(*next_hop);
@@ -53,6 +56,10 @@ fn apply(plane: &mut impl DataPlane, write: &Write) -> Result<()> {
             for (slot, id) in slots.iter().zip(ids.iter()) {
                 slot.store(*id);
             }
+        }
+        Write::SlotChanges { changes } => {
+            let slots = plane.tables().slots;
+            changes.iter().for_each(|(slot, id)| slots[*slot as usize].store(*id));
         }
         Write::Service { index, prefix, identity, timeouts, slots } => {
             set_timeouts(plane, *index, timeouts);
@@ -99,6 +106,7 @@ fn name(write: &Write) -> String {
         | Write::State { id, .. }
         | Write::FreeDestination { id } => format!("destination {id}"),
         Write::Slots { offset, ids } => format!("{} slots at {offset}", ids.len()),
+        Write::SlotChanges { changes } => format!("{} single slots", changes.len()),
         Write::Service { index, .. }
         | Write::ServiceSlots { index, .. }
         | Write::ServiceOptions { index, .. }

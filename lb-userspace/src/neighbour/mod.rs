@@ -8,7 +8,9 @@
 //!                            └─▶ subscribe
 //! ```
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
+
+use imbl::OrdMap;
 
 mod netlink;
 mod netlink_message;
@@ -50,5 +52,6 @@ pub enum Resolution {
     Unresolved(String),
 }
 
-/// The resolutions of all targets at one moment.
-pub type NextHops = Arc<BTreeMap<IpAddr, Resolution>>;
+/// The resolutions of all targets at one moment. It shares what did not change with those before it, so that the difference
+/// of the two is found without reading them.
+pub type NextHops = OrdMap<IpAddr, Arc<Resolution>>;

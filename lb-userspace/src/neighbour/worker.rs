@@ -145,9 +145,14 @@ impl Worker {
     fn publish(&self) {
         let resolutions = self.table.resolutions();
         self.view.send_if_modified(|view| {
-            let changed = **view != resolutions;
-            if changed {
-                *view = Arc::new(resolutions);
+            let gone: Vec<IpAddr> = view.keys().filter(|target| !resolutions.contains_key(target)).copied().collect();
+            let mut changed = !gone.is_empty();
+            gone.iter().for_each(|target| drop(view.remove(target)));
+            for (target, resolution) in resolutions {
+                if view.get(&target).is_none_or(|before| **before != resolution) {
+                    view.insert(target, Arc::new(resolution));
+                    changed = true;
+                }
             }
             changed
         });

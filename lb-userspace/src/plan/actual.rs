@@ -3,8 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
+use imbl::{OrdMap, Vector};
 use lb_common::{
     abi::{DestinationState, NextHop, ServiceIdentity, SlotRange},
     flow::FlowState,
@@ -20,12 +22,15 @@ use super::{
 };
 
 /// Content of the tables.
+///
+/// A plan works on a clone. What grows with the tables shares its structure with its clones, so a clone costs next to
+/// nothing, and a change of it what changes.
 #[derive(Clone, Debug)]
 pub struct Actual {
     /// Services by what they answer to.
-    pub services: BTreeMap<ServiceKey, ActualService>,
+    pub services: OrdMap<ServiceKey, Arc<ActualService>>,
     /// Destinations by id.
-    pub destinations: BTreeMap<u32, ActualDestination>,
+    pub destinations: Destinations,
     /// Egress interfaces by index.
     pub egress: BTreeMap<u32, EgressRecord>,
     /// Longest time-outs.
@@ -39,9 +44,9 @@ pub struct Actual {
     /// The service table in force: first bucket and number of buckets.
     pub table: SlotRange,
     /// Generations of all destination places.
-    generations: Vec<u16>,
+    generations: Vector<u16>,
     /// Services by place.
-    keys: BTreeMap<u32, ServiceKey>,
+    keys: OrdMap<u32, ServiceKey>,
     /// Destinations by the place of their service, which is not written yet.
     early: BTreeMap<u32, Vec<(BackendKey, u32)>>,
     /// Destinations that were found without their service.
@@ -78,6 +83,49 @@ pub struct ActualDestination {
     pub next_hop: NextHop,
 }
 
+/// Destinations by id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destinations(Vector<Option<ActualDestination>>);
+
+impl Destinations {
+    fn new(places: usize) -> Self {
+        Self((0..places).map(|_| None).collect())
+    }
+
+    /// The destination in a place.
+    #[must_use]
+    pub fn get(&self, id: &u32) -> Option<&ActualDestination> {
+        self.0.get(*id as usize)?.as_ref()
+    }
+
+    /// All of them, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &ActualDestination)> {
+        self.0.iter().zip(0..).filter_map(|(found, id)| Some((id, found.as_ref()?)))
+    }
+
+    fn insert(&mut self, id: u32, destination: ActualDestination) {
+        self.0.set(id as usize, Some(destination));
+    }
+
+    fn remove(&mut self, id: u32) -> Option<ActualDestination> {
+        self.0.get_mut(id as usize)?.take()
+    }
+
+    fn change(&mut self, id: u32, change: impl FnOnce(&mut ActualDestination)) {
+        if let Some(Some(found)) = self.0.get_mut(id as usize) {
+            change(found);
+        }
+    }
+}
+
+impl std::ops::Index<&u32> for Destinations {
+    type Output = ActualDestination;
+
+    fn index(&self, id: &u32) -> &ActualDestination {
+        self.get(id).expect("a destination")
+    }
+}
+
 impl Actual {
     /// Reads the tables.
     #[must_use]
@@ -85,8 +133,8 @@ impl Actual {
         let header = tables.control.active();
         let (salt, offset, mask) = header.place();
         let mut actual = Self {
-            services: BTreeMap::new(),
-            destinations: BTreeMap::new(),
+            services: OrdMap::new(),
+            destinations: Destinations::new(tables.destinations.len()),
             egress: read_egress(tables),
             longest_timeouts: FlowState::ALL.map(|state| tables.control.longest_timeout(state as usize)),
             slots: Ranges::default(),
@@ -95,7 +143,7 @@ impl Actual {
             // Fresh tables have a header of zeros: no salt, and nothing in the one bucket.
             table: SlotRange { offset, size: if salt == 0 { 0 } else { mask + 1 } },
             generations: tables.destinations.iter().map(|destination| destination.state().generation).collect(),
-            keys: BTreeMap::new(),
+            keys: OrdMap::new(),
             early: BTreeMap::new(),
             orphans: BTreeSet::new(),
             retired: Vec::new(),
@@ -142,7 +190,7 @@ impl Actual {
     }
 
     fn service_at(&mut self, index: u32) -> Option<&mut ActualService> {
-        self.services.get_mut(self.keys.get(&index)?)
+        self.services.get_mut(self.keys.get(&index)?).map(Arc::make_mut)
     }
 
     /// Destinations of services that are not there: whoever wrote them ended before the service was written.
@@ -184,11 +232,12 @@ impl Actual {
                 self.insert_destination(*id, ActualDestination { backend, state: *state, next_hop: *next_hop });
             }
             Write::NextHop { id, next_hop } => {
-                self.destinations.entry(*id).and_modify(|found| found.next_hop = *next_hop);
+                self.destinations.change(*id, |found| found.next_hop = *next_hop);
             }
             Write::State { id, state } => {
-                self.destinations.entry(*id).and_modify(|found| found.state = *state);
+                self.destinations.change(*id, |found| found.state = *state);
             }
+            Write::SlotChanges { .. } => {}
             Write::Slots { offset, ids } => self.slots.insert(*offset, ids.len() as u32),
             Write::Service { index, prefix, identity, timeouts, slots } => {
                 self.insert_service(*index, *prefix, *identity, *timeouts, *slots);
@@ -231,7 +280,7 @@ impl Actual {
         self.service_places.insert(index);
         self.keys.insert(index, key);
         let backends = self.early.remove(&index).into_iter().flatten().collect();
-        self.services.insert(key, ActualService { index, identity, timeouts, slots, backends });
+        self.services.insert(key, Arc::new(ActualService { index, identity, timeouts, slots, backends }));
     }
 
     fn switch_slots(&mut self, index: u32, slots: SlotRange) {
@@ -251,7 +300,7 @@ impl Actual {
     fn remove_destination(&mut self, id: u32) {
         self.destination_places.remove(id);
         self.orphans.remove(&id);
-        let Some(destination) = self.destinations.remove(&id) else { return };
+        let Some(destination) = self.destinations.remove(id) else { return };
         let index = destination.state.service;
         if let Some(service) = self.service_at(index) {
             service.backends.remove(&destination.backend);

@@ -1,29 +1,38 @@
 //! Free places: slot ranges, buckets of service tables, ids.
 
-use std::collections::BTreeMap;
+use imbl::OrdMap;
 
 /// Used ranges of a flat array.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ranges(BTreeMap<u32, u32>);
+#[derive(Clone, Debug, Default)]
+pub struct Ranges {
+    used: OrdMap<u32, u32>,
+    /// There is no gap below: the search begins here, so that filling an array takes no look at all that is in it.
+    dense: u32,
+}
 
 impl Ranges {
     /// Marks a range as used.
     pub fn insert(&mut self, offset: u32, size: u32) {
         if size > 0 {
-            self.0.insert(offset, size);
+            self.used.insert(offset, size);
+            while let Some(size) = self.used.get(&self.dense) {
+                self.dense = self.dense.saturating_add(*size);
+            }
         }
     }
 
     /// Marks the range that begins at `offset` as free.
     pub fn remove(&mut self, offset: u32) {
-        self.0.remove(&offset);
+        if self.used.remove(&offset).is_some() {
+            self.dense = self.dense.min(offset);
+        }
     }
 
     /// The first gap that holds `size`, below `capacity`; it is not marked.
     #[must_use]
     pub fn find(&self, size: u32, capacity: u32) -> Option<u32> {
-        let mut at = 0_u32;
-        for (offset, used) in &self.0 {
+        let mut at = self.dense;
+        for (offset, used) in self.used.range(self.dense..) {
             if offset.saturating_sub(at) >= size {
                 return Some(at);
             }
@@ -33,10 +42,20 @@ impl Ranges {
     }
 }
 
+impl PartialEq for Ranges {
+    fn eq(&self, other: &Self) -> bool {
+        self.used == other.used
+    }
+}
+
+impl Eq for Ranges {}
+
 /// Used places of a table whose first place is never used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    used: Vec<bool>,
+    /// A bit for each place; those behind the last one are set.
+    used: Vec<u64>,
+    places: usize,
     next: usize,
 }
 
@@ -44,30 +63,41 @@ impl Places {
     /// All free.
     #[must_use]
     pub fn new(places: usize) -> Self {
-        let mut used = vec![false; places];
+        let mut used = vec![0; places.div_ceil(64)];
         if let Some(first) = used.first_mut() {
-            *first = true;
+            *first = 1;
         }
-        Self { used, next: 1 }
+        if let Some(last) = used.last_mut().filter(|_| !places.is_multiple_of(64)) {
+            *last |= u64::MAX << (places % 64);
+        }
+        Self { used, places, next: 1 }
     }
 
     /// Marks a place as used; the search for the next one goes on behind it, so that a place rests as long as possible
     /// before it is used again.
     pub fn insert(&mut self, place: u32) {
-        self.used[place as usize] = true;
+        self.used[place as usize / 64] |= 1 << (place % 64);
         self.next = place as usize + 1;
     }
 
     /// Marks a place as free.
     pub fn remove(&mut self, place: u32) {
-        self.used[place as usize] = false;
+        self.used[place as usize / 64] &= !(1 << (place % 64));
     }
 
     /// A free place; it is not marked.
     #[must_use]
     pub fn find(&self) -> Option<u32> {
-        let count = self.used.len();
-        (0..count).map(|i| (self.next + i) % count).find(|place| !self.used[*place]).map(|place| place as u32)
+        let next = if self.next < self.places { self.next } else { 0 };
+        self.find_in(next..self.places).or_else(|| self.find_in(0..next))
+    }
+
+    fn find_in(&self, places: std::ops::Range<usize>) -> Option<u32> {
+        let words = self.used.get(places.start / 64..places.end.div_ceil(64))?;
+        let mut free = words.iter().enumerate().map(|(i, word)| (places.start / 64 + i, !word));
+        let first = free.next().map(|(i, free)| (i, free & u64::MAX << (places.start % 64)));
+        let found = first.into_iter().chain(free).find(|(_, free)| *free != 0);
+        found.map(|(i, free)| i * 64 + free.trailing_zeros() as usize).filter(|at| *at < places.end).map(|at| at as u32)
     }
 }
 
@@ -86,6 +116,24 @@ mod tests {
         assert_eq!(ranges.find(20, 100), Some(10));
         assert_eq!(ranges.find(21, 100), Some(60));
         assert_eq!(ranges.find(41, 100), None);
+        ranges.remove(0);
+        assert_eq!(ranges.find(30, 100), Some(0));
+    }
+
+    #[test]
+    fn places_are_found_beyond_a_word_and_not_behind_the_last() {
+        let mut places = Places::new(130);
+        for expected in 1..130 {
+            assert_eq!(places.find(), Some(expected));
+            places.insert(expected);
+        }
+        assert_eq!(places.find(), None);
+        for freed in [129, 64, 3] {
+            places.remove(freed);
+            assert_eq!(places.find(), Some(freed));
+        }
+        assert_eq!(Places::new(0).find(), None);
+        assert_eq!(Places::new(1).find(), None);
     }
 
     #[test]

@@ -76,17 +76,17 @@ pub struct Drain {
     pub overdue: bool,
 }
 
-/// What the plan needs to know besides the configuration. Keys are service name and backend key.
+/// What the plan needs to know of a service besides its configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     /// Health of each backend that is probed: status, and whether it may take flows.
-    pub health: BTreeMap<(String, BackendKey), (Status, bool)>,
+    pub health: BTreeMap<BackendKey, (Status, bool)>,
     /// Resolved next hops by backend address.
     pub next_hops: BTreeMap<IpAddr, (EgressRecord, [u8; 6])>,
     /// Drains under way.
-    pub drains: BTreeMap<(String, BackendKey), Drain>,
+    pub drains: BTreeMap<BackendKey, Drain>,
     /// Backends that are no longer configured but still have flows.
-    pub leaving: BTreeMap<(String, BackendKey), Drain>,
+    pub leaving: BTreeMap<BackendKey, Drain>,
 }
 
 /// Addresses as the data path has them: IPv4 in the first word.
@@ -147,14 +147,9 @@ pub fn backend_key(backend: &Backend) -> BackendKey {
     (backend.address, backend.port)
 }
 
-/// Puts health, drains and next hops into the configuration.
+/// Puts health, drains and next hops into the configuration of a service.
 #[must_use]
-pub fn resolve(services: &[Service], inputs: &Inputs, clock: Clock) -> Desired {
-    let services = services.iter().map(|service| (ServiceKey::of(service), resolve_service(service, inputs, clock)));
-    Desired { services: services.collect() }
-}
-
-fn resolve_service(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredService {
+pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredService {
     let takers = takers(service, inputs);
     let mut backends = BTreeMap::new();
     for backend in &service.backends {
@@ -169,8 +164,8 @@ fn resolve_service(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredS
             },
         );
     }
-    for ((name, key), drain) in &inputs.leaving {
-        if *name == service.name && !backends.contains_key(key) {
+    for (key, drain) in &inputs.leaving {
+        if !backends.contains_key(key) {
             let next_hop = inputs.next_hops.get(&key.0).copied();
             let keeps_flows = !drain.overdue && !moves_flows(service, *key, inputs);
             backends.insert(*key, DesiredBackend { weight: 0, keeps_flows, next_hop });
@@ -200,7 +195,7 @@ fn resolve_service(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredS
 #[must_use]
 pub fn takers(service: &Service, inputs: &Inputs) -> BTreeSet<BackendKey> {
     let healthy = |backend: &Backend| {
-        inputs.health.get(&(service.name.clone(), backend_key(backend))).is_none_or(|(_, eligible)| *eligible)
+        inputs.health.get(&backend_key(backend)).is_none_or(|(_, eligible)| *eligible)
     };
     let pick = |backup: bool, whatever_health: bool| -> Vec<&Backend> {
         let enabled = |backend: &&Backend| backend.admin_state == AdminState::Enabled && backend.weight > 0;
@@ -227,8 +222,8 @@ pub fn takers(service: &Service, inputs: &Inputs) -> BTreeSet<BackendKey> {
 
 /// Whether the known flows of a backend that takes no new ones stay.
 fn keeps_flows(service: &Service, backend: &Backend, inputs: &Inputs) -> bool {
-    let key = (service.name.clone(), backend_key(backend));
-    if moves_flows(service, key.1, inputs) {
+    let key = backend_key(backend);
+    if moves_flows(service, key, inputs) {
         return false;
     }
     match backend.admin_state {
@@ -244,6 +239,6 @@ fn keeps_flows(service: &Service, backend: &Backend, inputs: &Inputs) -> bool {
 
 /// Whether the known flows of a backend move because it is down.
 fn moves_flows(service: &Service, backend: BackendKey, inputs: &Inputs) -> bool {
-    let status = inputs.health.get(&(service.name.clone(), backend)).map(|(status, _)| *status);
+    let status = inputs.health.get(&backend).map(|(status, _)| *status);
     status == Some(Status::Down) && service.on_backend_down == OnBackendDown::Move
 }

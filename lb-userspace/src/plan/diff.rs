@@ -20,6 +20,9 @@ use super::{
     write::{TimeoutTicks, Write},
 };
 
+/// Services whose slot tables are made ahead: many for each CPU, and some megabytes.
+const AHEAD: usize = 128;
+
 pub(super) struct Planner<'a> {
     pub(super) tables: Slices<'a>,
     key: &'a HashKey,
@@ -54,6 +57,34 @@ pub fn plan(
     }
 }
 
+/// Plans those services alone that an event concerns; the others, as the caller knows, are as they should be. The writes are
+/// those of [`plan`] with the others beside them, at a cost that does not grow with their number.
+///
+/// `None`: it takes a plan of everything. That is so if a service is new or answers otherwise than before (which concerns the
+/// service table and the longest time-outs), if something was left by a plan that was not finished, and if there is no room.
+///
+/// # Errors
+///
+/// [`PlanError`], as from [`plan`].
+pub fn plan_some(
+    some: &Desired,
+    actual: &Actual,
+    tables: Slices<'_>,
+    key: &HashKey,
+    memo: &mut Memo,
+) -> Result<Option<Vec<Write>>, PlanError> {
+    let mut planner = Planner::new(actual, tables, key);
+    if !planner.actual.orphans().is_empty() || !some.services.iter().all(|(key, service)| planner.goes_on(key, service)) {
+        return Ok(None);
+    }
+    match planner.plan_services(some, memo) {
+        Ok(leftovers) => planner.free(&leftovers),
+        Err(PlanError::Full(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    Ok(Some(planner.writes))
+}
+
 /// What is no longer referred to once everything else is written.
 #[derive(Default)]
 pub(super) struct Leftovers {
@@ -78,16 +109,36 @@ impl<'a> Planner<'a> {
         if make_room {
             self.make_room(desired, memo)?;
         }
-        let mut leftovers = Leftovers::default();
-        for (key, service) in &desired.services {
-            self.plan_service(key, service, memo, &mut leftovers)?;
-        }
+        let mut leftovers = self.plan_services(desired, memo)?;
         memo.retain(&desired.services);
         self.plan_removals(desired, &mut leftovers);
         self.plan_service_table(|key, _| desired.services.contains_key(key), memo, &mut leftovers)?;
         self.set_timeouts(longest);
         self.free(&leftovers);
         Ok(self.writes)
+    }
+
+    /// Whether a service is there and answers as it did.
+    fn goes_on(&self, key: &ServiceKey, desired: &DesiredService) -> bool {
+        let present = self.actual.services.get(key);
+        present.is_some_and(|found| found.identity == identity(key, desired) && found.timeouts == desired.timeouts)
+    }
+
+    fn plan_services(&mut self, desired: &Desired, memo: &mut Memo) -> Result<Leftovers, PlanError> {
+        let mut leftovers = Leftovers::default();
+        let mut services = desired.services.iter();
+        loop {
+            // The tables of some are made on all CPUs, and used up before those of the next.
+            let some = services.clone().take(AHEAD);
+            memo.prepare(some.clone());
+            for (key, service) in some {
+                self.plan_service(key, service, memo, &mut leftovers)?;
+            }
+            if services.nth(AHEAD - 1).is_none() {
+                memo.clear_ready();
+                return Ok(leftovers);
+            }
+        }
     }
 
     pub(super) fn push(&mut self, write: Write) {
@@ -137,9 +188,9 @@ impl<'a> Planner<'a> {
             // Reserved now, so that destinations can name it; written below.
             self.actual.service_places.insert(index);
         }
-        let ids = self.plan_destinations(index, desired, present.as_ref())?;
-        let slots = self.plan_slots(key, desired, &ids, present.as_ref(), memo)?;
-        self.plan_record(key, desired, index, slots, present.as_ref(), leftovers);
+        let ids = self.plan_destinations(index, desired, present.as_deref())?;
+        let slots = self.plan_slots(key, desired, &ids, present.as_deref(), memo)?;
+        self.plan_record(key, desired, index, slots, present.as_deref(), leftovers);
         self.plan_states(index, desired, &ids);
         let gone = present.iter().flat_map(|service| &service.backends);
         leftovers.destinations.extend(gone.filter(|(key, _)| !desired.backends.contains_key(key)).map(|(_, id)| *id));

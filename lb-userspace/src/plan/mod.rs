@@ -6,6 +6,10 @@
 //! tables ─ read ─→ Actual ──────────────────────────────┴─ plan ─→ writes ─→ publish
 //! ```
 //!
+//! [`plan()`] looks at everything: at the start, after a reload, and whenever [`plan_some`] cannot do. That one looks at the
+//! services that an event concerns and makes the same writes, so that what one probe result costs does not depend on how
+//! many services there are.
+//!
 //! All of it is pure: no clock, no kernel. Planning twice with nothing changed gives no write.
 
 pub mod actual;
@@ -21,7 +25,7 @@ pub mod write;
 
 pub use actual::Actual;
 pub use desired::Desired;
-pub use diff::plan;
+pub use diff::{plan, plan_some};
 pub use error::PlanError;
 pub use memo::Memo;
 pub use write::Write;

@@ -36,7 +36,7 @@ impl Planner<'_> {
             }
             return Ok(index);
         }
-        let used: BTreeSet<u32> = self.actual.destinations.values().map(|found| found.next_hop.egress).collect();
+        let used: BTreeSet<u32> = self.actual.destinations.iter().map(|(_, found)| found.next_hop.egress).collect();
         let index = (1..MAX_EGRESS)
             .find(|index| !self.actual.egress.contains_key(index))
             .or_else(|| (1..MAX_EGRESS).find(|index| !used.contains(index)))

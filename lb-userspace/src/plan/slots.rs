@@ -9,12 +9,14 @@ use super::{
     desired::{BackendKey, DesiredService, ServiceKey},
     diff::Planner,
     error::PlanError,
-    memo::{Memo, SlotMember},
+    memo::{Made, Memo, members},
     write::Write,
 };
 
 impl Planner<'_> {
-    /// The slots of a service: where they are if they are right, else in a new range.
+    /// The slots of a service. A table of the same size stays where it is: of its slots those are written that change, each
+    /// by one aligned store. A packet reads one slot, so it sees the old destination or the new one, both of which are whole.
+    /// A table of another size goes to a new range.
     pub(super) fn plan_slots(
         &mut self,
         key: &ServiceKey,
@@ -23,18 +25,31 @@ impl Planner<'_> {
         present: Option<&ActualService>,
         memo: &mut Memo,
     ) -> Result<SlotRange, PlanError> {
-        let members: Vec<SlotMember> = desired
-            .backends
-            .iter()
-            .filter(|(_, backend)| backend.weight > 0)
-            .map(|(key, backend)| (*key, backend.weight, ids[key]))
-            .collect();
+        let members = members(desired);
         if members.is_empty() {
             return Ok(SlotRange::default());
         }
-        let slots = memo.slots(key, members, desired.table_size).map_err(PlanError::Maglev)?;
+        let ids: Vec<u32> = members.iter().map(|(key, _)| ids[key]).collect();
+        let recipe = memo.recipe(&members, desired.table_size);
+        let destinations = memo.destinations(&ids);
         let range = present.map(|service| service.slots).unwrap_or_default();
-        if self.holds(range, &slots) {
+        let same = |made: &Made| (made.recipe, made.destinations) == (recipe, destinations);
+        if let Some(made) = memo.made(key).filter(same)
+            && range.size == desired.table_size
+            && self.digest(range) == Some(made.slots)
+        {
+            return Ok(range);
+        }
+        let picks = memo.picks(recipe, &members, desired.table_size).map_err(PlanError::Maglev)?;
+        let slots: Arc<Vec<u32>> = Arc::new(picks.iter().map(|pick| ids[*pick as usize]).collect());
+        memo.note(key, Made { recipe, destinations, slots: digest(slots.iter().copied()) });
+        if range.size as usize == slots.len()
+            && let Some(changes) = self.changes(range, &slots)
+        {
+            if !changes.is_empty() {
+                self.slots.insert(range.offset, slots);
+                self.push(Write::SlotChanges { changes });
+            }
             return Ok(range);
         }
         let size = slots.len() as u32;
@@ -57,13 +72,36 @@ impl Planner<'_> {
         self.actual.slots.find(size, capacity)
     }
 
-    fn holds(&self, range: SlotRange, slots: &[u32]) -> bool {
-        if let Some(planned) = self.slots.get(&range.offset) {
-            return **planned == slots;
-        }
-        let end = range.offset as usize + range.size as usize;
-        let held = self.tables.slots.get(range.offset as usize..end);
-        range.size as usize == slots.len()
-            && held.is_some_and(|held| held.iter().map(Word32::load).eq(slots.iter().copied()))
+    /// Slots that differ from what is there, or is planned; `None`: the range is not in the table.
+    fn changes(&self, range: SlotRange, slots: &[u32]) -> Option<Vec<(u32, u32)>> {
+        let wanted = (range.offset..).zip(slots);
+        let differing = |held: u32, (slot, id): (u32, &u32)| (held != *id).then_some((slot, *id));
+        Some(match self.slots.get(&range.offset) {
+            Some(planned) => planned.iter().zip(wanted).filter_map(|(held, to)| differing(*held, to)).collect(),
+            None => self.held(range)?.iter().zip(wanted).filter_map(|(held, to)| differing(held.load(), to)).collect(),
+        })
     }
+
+    /// The digest of what is in a range, or is planned for it.
+    fn digest(&self, range: SlotRange) -> Option<u64> {
+        match self.slots.get(&range.offset) {
+            Some(planned) => Some(digest(planned.iter().copied())),
+            None => Some(digest(self.held(range)?.iter().map(Word32::load))),
+        }
+    }
+
+    fn held(&self, range: SlotRange) -> Option<&[Word32]> {
+        self.tables.slots.get(range.offset as usize..range.offset as usize + range.size as usize)
+    }
+}
+
+/// A digest of slots, on four lanes that do not wait for each other: it is taken of all slots in each full plan.
+fn digest(slots: impl Iterator<Item = u32>) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut lanes = [1_u64, 2, 3, 4];
+    for (i, slot) in slots.enumerate() {
+        let lane = &mut lanes[i & 3];
+        *lane = (lane.rotate_left(29) ^ u64::from(slot)).wrapping_mul(FACTOR);
+    }
+    lanes.into_iter().fold(0, |all, lane| (all ^ lane ^ lane >> 32).wrapping_mul(FACTOR))
 }

@@ -68,6 +68,12 @@ pub enum Write {
         /// Destination ids.
         ids: Arc<Vec<u32>>,
     },
+    /// Other destinations in slots that are in force: one word each. A packet reads one slot, so it finds what was there or
+    /// what is there now.
+    SlotChanges {
+        /// Slot, counted over the whole array, and its destination from now on.
+        changes: Vec<(u32, u32)>,
+    },
     /// A service in a place that nothing refers to.
     Service {
         /// Its place.
@@ -134,6 +140,7 @@ impl Write {
             | Self::LongestTimeouts(_)
             | Self::NextHop { .. }
             | Self::State { .. }
+            | Self::SlotChanges { .. }
             | Self::ServiceSlots { .. }
             | Self::ServiceOptions { .. }
             | Self::Quiesce => false,

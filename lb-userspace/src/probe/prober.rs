@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use imbl::OrdMap;
 use tokio::sync::watch;
 
 use super::{
@@ -11,8 +12,9 @@ use super::{
 };
 use crate::config::model::Probe;
 
-/// The health of all targets at one moment.
-pub type HealthView = Arc<BTreeMap<Target, TargetHealth>>;
+/// The health of all targets at one moment. It shares what did not change with the views before it, so that a result costs
+/// the same however many targets there are, and that the difference of two views is found without reading them.
+pub type HealthView = OrdMap<Target, Arc<TargetHealth>>;
 
 /// Probes a set of targets until it is dropped.
 #[derive(Debug)]

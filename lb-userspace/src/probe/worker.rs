@@ -182,10 +182,9 @@ impl<C: Check> Worker<C> {
             return;
         }
         self.view.send_modify(|view| {
-            let view = Arc::make_mut(view);
             for target in stale {
                 match self.entries.get(&target) {
-                    Some(entry) => view.insert(target, TargetHealth::of(target, &entry.machine)),
+                    Some(entry) => view.insert(target, Arc::new(TargetHealth::of(target, &entry.machine))),
                     None => view.remove(&target),
                 };
             }

@@ -4,5 +4,5 @@ pub mod runtime;
 pub mod secret;
 pub mod store;
 
-pub use runtime::{BackendRuntime, DrainRecord, Effective, Leaving, Runtime};
+pub use runtime::{BackendRuntime, DrainRecord, Effective, Leaving, Runtime, ServiceRuntime};
 pub use store::Store;

@@ -1,8 +1,9 @@
 //! Changes made at run time, laid over the configuration file.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -111,7 +112,7 @@ pub fn parse_key(text: &str) -> Option<BackendKey> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effective {
     /// Services with their backends as they are.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
 }
 
 impl Runtime {
@@ -121,10 +122,15 @@ impl Runtime {
         Effective { services: config.services.iter().map(|service| self.effective_service(service)).collect() }
     }
 
-    fn effective_service(&self, service: &Service) -> Service {
-        let mut service = service.clone();
-        let Some(changes) = self.services.get(&service.name) else { return service };
-        service.backends.retain_mut(|backend| {
+    /// Lays the changes over a service; one that has none is shared.
+    #[must_use]
+    pub fn effective_service(&self, service: &Arc<Service>) -> Arc<Service> {
+        let mut service = Arc::clone(service);
+        let Some(changes) = self.services.get(&service.name).filter(|changes| !changes.backends.is_empty()) else {
+            return service;
+        };
+        let service_mut = Arc::make_mut(&mut service);
+        service_mut.backends.retain_mut(|backend| {
             let Some(change) = changes.backends.get(&key_text(backend_key(backend))) else { return true };
             backend.admin_state = change.admin_state.unwrap_or(backend.admin_state);
             backend.weight = change.weight.unwrap_or(backend.weight);
@@ -132,8 +138,8 @@ impl Runtime {
         });
         for (key, change) in &changes.backends {
             let (Some(added), Some((address, port))) = (&change.added, parse_key(key)) else { continue };
-            if !service.backends.iter().any(|backend| backend_key(backend) == (address, port)) {
-                service.backends.push(added_backend(added, change, address, port));
+            if !service_mut.backends.iter().any(|backend| backend_key(backend) == (address, port)) {
+                service_mut.backends.push(added_backend(added, change, address, port));
             }
         }
         service
@@ -153,20 +159,28 @@ impl Runtime {
     /// Forgets what a configuration has made void: changes of services and backends that are gone, and changes that say what
     /// the file says.
     pub fn prune(&mut self, config: &Config) {
-        self.services.retain(|name, _| config.services.iter().any(|service| service.name == *name));
-        for service in &config.services {
-            let Some(changes) = self.services.get_mut(&service.name) else { continue };
-            changes.backends.retain(|key, change| {
-                let in_file = service.backends.iter().find(|backend| key_text(backend_key(backend)) == *key);
-                if let Some(backend) = in_file {
-                    change.added = None;
-                    change.admin_state = change.admin_state.filter(|state| *state != backend.admin_state);
-                    change.weight = change.weight.filter(|weight| *weight != backend.weight);
-                }
-                (in_file.is_some() || change.added.is_some()) && *change != BackendRuntime::default()
-            });
+        let names: HashSet<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
+        self.services.retain(|name, _| names.contains(name.as_str()));
+        config.services.iter().for_each(|service| self.prune_service(service));
+    }
+
+    /// Forgets changes of a service that say what the file says.
+    pub fn prune_service(&mut self, service: &Service) {
+        let Some(changes) = self.services.get_mut(&service.name) else { return };
+        let in_file: HashMap<BackendKey, &Backend> =
+            service.backends.iter().map(|backend| (backend_key(backend), backend)).collect();
+        changes.backends.retain(|key, change| {
+            let in_file = parse_key(key).and_then(|key| in_file.get(&key));
+            if let Some(backend) = in_file {
+                change.added = None;
+                change.admin_state = change.admin_state.filter(|state| *state != backend.admin_state);
+                change.weight = change.weight.filter(|weight| *weight != backend.weight);
+            }
+            (in_file.is_some() || change.added.is_some()) && *change != BackendRuntime::default()
+        });
+        if *changes == ServiceRuntime::default() {
+            self.services.remove(&service.name);
         }
-        self.services.retain(|_, changes| *changes != ServiceRuntime::default());
     }
 }
 

@@ -107,6 +107,13 @@ impl Checker {
                 assert!(!recent.services.contains(index), "service {index} is in use");
                 assert!(!self.services.contains_key(index), "service {index} was not freed");
             }
+            Write::SlotChanges { changes } => {
+                // In the slots of one service each slot is a word of its own; which service, `reach` checks.
+                let ranges: Vec<_> = self.services.values().map(|service| service.range.clone()).collect();
+                let whole = |range: &Range<u32>| changes.iter().all(|(slot, _)| range.contains(slot));
+                assert_eq!(ranges.iter().filter(|range| whole(range)).count(), 1, "changes of one service");
+                assert!(changes.iter().all(|(slot, id)| self.slots[*slot as usize] != *id), "a slot that stays");
+            }
             Write::ServiceTable { offset, table } => {
                 let range = *offset..*offset + table.buckets.len() as u32;
                 assert!(!overlaps(&recent.buckets, &range), "buckets {range:?} are in use");
@@ -133,6 +140,13 @@ impl Checker {
             Write::NextHop { id, next_hop } => self.destination(*id).egress = next_hop.egress,
             Write::State { id, state } => self.destination(*id).state = *state,
             Write::Slots { offset, ids } => self.slots[*offset as usize..][..ids.len()].copy_from_slice(ids),
+            Write::SlotChanges { changes } => {
+                changes.iter().for_each(|(slot, id)| self.slots[*slot as usize] = *id);
+                for service in self.services.values_mut() {
+                    let slots = &self.slots[service.range.start as usize..service.range.end as usize];
+                    service.ids = slots.iter().copied().collect();
+                }
+            }
             Write::Service { index, timeouts, slots, .. } => {
                 let service = Service { range: 0..0, ids: BTreeSet::new(), timeouts: *timeouts };
                 self.services.insert(*index, service);

@@ -60,6 +60,7 @@ fn kind(write: &Write) -> &'static str {
         Write::NextHop { .. } => "next hop",
         Write::State { .. } => "state",
         Write::Slots { .. } => "slots",
+        Write::SlotChanges { .. } => "slot changes",
         Write::Service { .. } => "service",
         Write::ServiceSlots { .. } => "service slots",
         Write::ServiceOptions { .. } => "service options",
@@ -98,13 +99,11 @@ fn one_backend_down_is_a_change_of_its_service_alone() {
     let down = desired.services.get_mut(&key(77)).expect("a service");
     let backend = down.backends.get_mut(&([10, 0, 77, 5].into(), 443)).expect("a backend");
     (backend.weight, backend.keeps_flows) = (0, false);
-    let index = actual.services[&key(77)].index;
     let id = actual.services[&key(77)].backends[&([10, 0, 77, 5].into(), 443)];
     let writes = step(&mut fake, &mut actual, &mut memo, &desired);
     let kinds: Vec<_> = writes.iter().map(kind).collect();
-    assert_eq!(kinds, ["slots", "service slots", "state", "grace period"]);
-    assert!(matches!(writes[1], Write::ServiceSlots { index: of, .. } if of == index));
-    assert!(matches!(writes[2], Write::State { id: of, .. } if of == id));
+    assert_eq!(kinds, ["slot changes", "state"]);
+    assert!(matches!(writes[1], Write::State { id: of, .. } if of == id));
 
     assert_eq!(step(&mut fake, &mut actual, &mut memo, &desired), []);
     // After a restart as well.

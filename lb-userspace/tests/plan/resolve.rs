@@ -8,7 +8,7 @@ use evenkeel::{
     },
     dataplane::kernel::Clock,
     health::Status,
-    plan::desired::{BackendKey, DesiredBackend, Drain, Inputs, ServiceKey, resolve},
+    plan::desired::{BackendKey, DesiredBackend, Drain, Inputs, resolve},
     plan::write::EgressRecord,
 };
 use lb_common::abi::{ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT};
@@ -110,8 +110,8 @@ fn service(case: &Case, others: &[Backend]) -> Service {
 
 fn inputs(case: &Case) -> Inputs {
     let mut inputs = Inputs::default();
-    inputs.health.extend(case.health.map(|health| (("web".to_owned(), key(SUBJECT)), health)));
-    inputs.drains.insert(("web".to_owned(), key(SUBJECT)), Drain { overdue: case.overdue });
+    inputs.health.extend(case.health.map(|health| (key(SUBJECT), health)));
+    inputs.drains.insert(key(SUBJECT), Drain { overdue: case.overdue });
     inputs.next_hops.insert(key(OTHER).0, hop(OTHER));
     if case.resolved {
         inputs.next_hops.insert(key(SUBJECT).0, hop(SUBJECT));
@@ -122,8 +122,8 @@ fn inputs(case: &Case) -> Inputs {
 /// The backend under test and, if there is one, the other.
 fn resolved(case: &Case, others: &[Backend]) -> (DesiredBackend, Option<DesiredBackend>) {
     let service = service(case, others);
-    let desired = resolve(std::slice::from_ref(&service), &inputs(case), Clock::with_hz(250));
-    let found = &desired.services[&ServiceKey::of(&service)];
+    let desired = resolve(&service, &inputs(case), Clock::with_hz(250));
+    let found = &desired;
     let on_no_backend =
         if case.on_no_backend == OnNoBackend::Reject { ON_NO_BACKEND_REJECT } else { ON_NO_BACKEND_DROP };
     assert_eq!(found.on_no_backend, on_no_backend);
@@ -189,9 +189,9 @@ fn fail_open_prefers_what_is_no_backup() {
     for case in cases().into_iter().filter(|case| case.on_no_backend == OnNoBackend::FailOpen && !case.backup) {
         let service = service(&case, std::slice::from_ref(&backup));
         let mut inputs = inputs(&case);
-        inputs.health.insert(("web".to_owned(), key(OTHER)), (Status::Down, false));
-        let desired = resolve(std::slice::from_ref(&service), &inputs, Clock::with_hz(250));
-        let backends = &desired.services[&ServiceKey::of(&service)].backends;
+        inputs.health.insert(key(OTHER), (Status::Down, false));
+        let desired = resolve(&service, &inputs, Clock::with_hz(250));
+        let backends = &desired.backends;
         let takes = case.enabled() && case.resolved;
         assert_eq!(backends[&key(SUBJECT)].weight > 0, takes, "{case:?}");
         assert_eq!(backends[&key(OTHER)].weight > 0, !takes, "{case:?}");
@@ -207,13 +207,11 @@ fn leaving() {
                 let case = Case { on_down, ..cases()[0] };
                 let service = service(&case, &[]);
                 let mut inputs = inputs(&case);
-                let leaving = ("web".to_owned(), key(OTHER));
+                let leaving = key(OTHER);
                 inputs.health.extend(health.map(|health| (leaving.clone(), health)));
                 inputs.leaving.insert(leaving, Drain { overdue });
-                inputs.leaving.insert(("other".to_owned(), key(3)), Drain::default());
-                let desired = resolve(std::slice::from_ref(&service), &inputs, Clock::with_hz(250));
-                let backends = &desired.services[&ServiceKey::of(&service)].backends;
-                assert!(!backends.contains_key(&key(3)), "a backend of another service");
+                let desired = resolve(&service, &inputs, Clock::with_hz(250));
+                let backends = &desired.backends;
                 let moves = matches!(health, Some((Status::Down, _))) && on_down == OnBackendDown::Move;
                 let expected =
                     DesiredBackend { weight: 0, keeps_flows: !overdue && !moves, next_hop: Some(hop(OTHER)) };
@@ -230,8 +228,8 @@ fn weight_zero() {
         let case = Case { on_no_backend, resolved: true, ..cases()[0] };
         let mut service = service(&case, &[Backend { backup: true, ..backend(OTHER) }]);
         service.backends[0].weight = 0;
-        let desired = resolve(std::slice::from_ref(&service), &inputs(&case), Clock::with_hz(250));
-        let backends = &desired.services[&ServiceKey::of(&service)].backends;
+        let desired = resolve(&service, &inputs(&case), Clock::with_hz(250));
+        let backends = &desired.backends;
         assert_eq!((backends[&key(SUBJECT)].weight, backends[&key(SUBJECT)].keeps_flows), (0, true));
         assert_eq!(backends[&key(OTHER)].weight, 7);
     }

@@ -4,10 +4,11 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use super::{
-    super::model::{Config, Limits, Ports, Probe, ProbeKind, Service},
+    super::model::{Backend, Config, Limits, Ports, Probe, ProbeKind, Service},
     backend::show,
 };
 
@@ -34,21 +35,51 @@ pub(super) struct Conflict {
 ///
 /// Each string is `reason; remedy`; none: all rules hold.
 pub fn check_all(config: &Config) -> Vec<String> {
-    let conflicts = check(&config.services, config.node.limits);
+    words(check(&config.services, config.node.limits))
+}
+
+/// Checks a service that is to take the place of the one of its name, with the same VIP and ports, as [`check_all`] would
+/// check all of them; `others_at` are the other services with a backend of an address.
+///
+/// The cost does not grow with the number of backends of other services.
+pub fn check_one<'a, Others: Iterator<Item = &'a Service>>(
+    service: &Arc<Service>,
+    services: &[Arc<Service>],
+    limits: Limits,
+    others_at: impl Fn(IpAddr) -> Others,
+) -> Vec<String> {
+    let mut conflicts = Vec::new();
+    for (address, port, probe) in service.backends.iter().filter_map(|backend| probed(service, backend)) {
+        let users = others_at(address).flat_map(|other| other.backends.iter().map(move |backend| (other, backend)));
+        let mut probes = users.filter_map(|(other, backend)| Some((other, probed(other, backend)?)));
+        let different = probes.find(|(_, (of, at, wanted))| {
+            (*of, *at, wanted.kind) == (address, port, probe.kind) && !same(probe, wanted)
+        });
+        if let Some((other, _)) = different {
+            conflicts.push(probe_conflict(0, other, service, address, port));
+            break;
+        }
+    }
+    table_sizes(std::slice::from_ref(service), &mut conflicts);
+    totals(services.iter().map(|other| if other.name == service.name { service } else { other }), limits, &mut conflicts);
+    words(conflicts)
+}
+
+fn words(conflicts: Vec<Conflict>) -> Vec<String> {
     conflicts.into_iter().map(|Conflict { reason, remedy, .. }| format!("{reason}; {remedy}")).collect()
 }
 
-pub(super) fn check(services: &[Service], limits: Limits) -> Vec<Conflict> {
+pub(super) fn check(services: &[Arc<Service>], limits: Limits) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     names(services, &mut conflicts);
     overlaps(services, &mut conflicts);
     probes(services, &mut conflicts);
     table_sizes(services, &mut conflicts);
-    totals(services, limits, &mut conflicts);
+    totals(services.iter(), limits, &mut conflicts);
     conflicts
 }
 
-fn names(services: &[Service], conflicts: &mut Vec<Conflict>) {
+fn names(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
     let mut seen = HashSet::new();
     for (index, service) in services.iter().enumerate() {
         if !seen.insert(service.name.as_str()) {
@@ -77,7 +108,7 @@ fn exactness(ports: Ports) -> (Exactness, u16, u16) {
     }
 }
 
-fn overlaps(services: &[Service], conflicts: &mut Vec<Conflict>) {
+fn overlaps(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
     let mut groups: HashMap<_, Vec<(u16, usize, u16)>> = HashMap::new();
     for (index, service) in services.iter().enumerate() {
         let (exactness, first, last) = exactness(service.ports);
@@ -98,7 +129,7 @@ fn overlaps(services: &[Service], conflicts: &mut Vec<Conflict>) {
     }
 }
 
-fn overlap(services: &[Service], one: usize, other: usize) -> Conflict {
+fn overlap(services: &[Arc<Service>], one: usize, other: usize) -> Conflict {
     let (first, second) = (one.min(other), one.max(other));
     let (a, b) = (&services[first], &services[second]);
     Conflict {
@@ -117,25 +148,34 @@ fn overlap(services: &[Service], one: usize, other: usize) -> Conflict {
 }
 
 /// One probe serves all services that have the same target, so they must want the same of it.
-fn probes(services: &[Service], conflicts: &mut Vec<Conflict>) {
+fn probes(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
     let mut settings: HashMap<(IpAddr, u16, ProbeKind), (usize, &Probe)> = HashMap::new();
     for (index, service) in services.iter().enumerate() {
-        let Some(probe) = &service.probe else { continue };
         let different = service.backends.iter().find_map(|backend| {
-            let port = probe.port.unwrap_or(backend.port);
-            let &mut (other, wanted) = settings.entry((backend.address, port, probe.kind)).or_insert((index, probe));
-            (!same(probe, wanted)).then_some((backend.address, port, other))
+            let (address, port, probe) = probed(service, backend)?;
+            let &mut (other, wanted) = settings.entry((address, port, probe.kind)).or_insert((index, probe));
+            (!same(probe, wanted)).then_some((address, port, other))
         });
         if let Some((address, port, other)) = different {
-            conflicts.push(Conflict {
-                place: Place::Probe(index),
-                reason: format!(
-                    "services `{}` and `{}` probe {address} port {port} with different settings",
-                    services[other].name, service.name
-                ),
-                remedy: "one probe serves both: give both the same `probe`, best in `defaults`".to_owned(),
-            });
+            conflicts.push(probe_conflict(index, &services[other], service, address, port));
         }
+    }
+}
+
+/// Address, port and probe of a backend that is probed.
+fn probed<'a>(service: &'a Service, backend: &Backend) -> Option<(IpAddr, u16, &'a Probe)> {
+    let probe = service.probe.as_ref()?;
+    Some((backend.address, probe.port.unwrap_or(backend.port), probe))
+}
+
+fn probe_conflict(index: usize, one: &Service, other: &Service, address: IpAddr, port: u16) -> Conflict {
+    Conflict {
+        place: Place::Probe(index),
+        reason: format!(
+            "services `{}` and `{}` probe {address} port {port} with different settings",
+            one.name, other.name
+        ),
+        remedy: "one probe serves both: give both the same `probe`, best in `defaults`".to_owned(),
     }
 }
 
@@ -144,7 +184,7 @@ fn same(one: &Probe, other: &Probe) -> bool {
     Probe { port: None, ..one.clone() } == Probe { port: None, ..other.clone() }
 }
 
-fn table_sizes(services: &[Service], conflicts: &mut Vec<Conflict>) {
+fn table_sizes(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
     for (index, service) in services.iter().enumerate() {
         let (slots, backends) = (service.table_size(), service.backends.len());
         if backends > slots as usize {
@@ -157,14 +197,18 @@ fn table_sizes(services: &[Service], conflicts: &mut Vec<Conflict>) {
     }
 }
 
-fn totals(services: &[Service], limits: Limits, conflicts: &mut Vec<Conflict>) {
-    let backends: usize = services.iter().map(|service| service.backends.len()).sum();
-    // The largest once more: while a table is replaced the old one is still in use.
-    let slots: u64 = services.iter().map(|service| u64::from(service.table_size())).sum();
-    let largest = services.iter().map(|service| u64::from(service.table_size())).max().unwrap_or(0);
+fn totals<'a>(services: impl Iterator<Item = &'a Arc<Service>>, limits: Limits, conflicts: &mut Vec<Conflict>) {
+    let (mut count, mut backends, mut slots, mut largest) = (0_u64, 0_u64, 0_u64, 0_u64);
+    for service in services {
+        count += 1;
+        backends += service.backends.len() as u64;
+        slots += u64::from(service.table_size());
+        largest = largest.max(u64::from(service.table_size()));
+    }
+    // The largest once more: while a table is replaced by one of another size the old one is still in use.
     for (what, wanted, limit) in [
-        ("services", services.len() as u64, limits.services),
-        ("backends", backends as u64, limits.backends),
+        ("services", count, limits.services),
+        ("backends", backends, limits.backends),
         ("slots", slots + largest, limits.slots),
     ] {
         if wanted > u64::from(limit) {

@@ -1,5 +1,7 @@
 //! Services.
 
+use std::sync::Arc;
+
 use super::{
     super::{
         field::{Field, ShortOrMap},
@@ -51,7 +53,7 @@ pub(super) fn check(
     raw: &raw::Service,
     defaults: raw::Options<'_>,
     at: Position,
-) -> Option<(Service, Places)> {
+) -> Option<(Arc<Service>, Places)> {
     let name = values::required(findings, &raw.name, at, "name")
         .and_then(|name| values::name(findings, name, raw.name.at(), "name"));
     let vip = values::required(findings, &raw.vip, at, "vip").and_then(|vip| address::vip(findings, vip, raw.vip.at()));
@@ -74,7 +76,7 @@ pub(super) fn check(
         timeouts: options.timeouts,
         backends,
     };
-    Some((service, Places::of(raw, at)))
+    Some((Arc::new(service), Places::of(raw, at)))
 }
 
 fn backends(
