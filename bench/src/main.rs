@@ -4,6 +4,7 @@
 
 mod arguments;
 mod bars;
+mod control_plane;
 mod data_path;
 mod figure;
 mod machine;
@@ -26,7 +27,7 @@ use machine::Machine;
 use output::{compare, json, report, results::Results, terminal};
 use section::{Run, Section};
 
-const SECTIONS: &[Section] = &[data_path::SECTION];
+const SECTIONS: &[Section] = &[data_path::SECTION, control_plane::SECTION];
 
 fn main() -> ExitCode {
     match bench(&Arguments::parse()) {

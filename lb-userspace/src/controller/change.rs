@@ -104,7 +104,11 @@ impl Controller {
         let mut parts = Vec::new();
         parts.extend(wanted.admin_state.map(|state| format!("is {}", state_name(state))));
         parts.extend(wanted.weight.map(|weight| format!("has weight {weight}")));
-        self.commit(&service.name, runtime, format!("backend {} of service {} {}", backend.name, service.name, parts.join(" and ")))
+        self.commit(
+            &service.name,
+            runtime,
+            format!("backend {} of service {} {}", backend.name, service.name, parts.join(" and ")),
+        )
     }
 
     fn commit(&mut self, service: &str, runtime: Runtime, message: String) -> Outcome {

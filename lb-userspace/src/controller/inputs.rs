@@ -31,9 +31,10 @@ pub(super) fn target(service: &Service, backend: &Backend) -> Option<(Target, Pr
 /// The backends of a service that leave, as far as probes go.
 fn leaving_backends<'a>(service: &Service, runtime: &'a Runtime) -> impl Iterator<Item = Backend> + use<'a> {
     let changes = runtime.services.get(&service.name);
-    changes.into_iter().flat_map(|changes| &changes.leaving).filter_map(|(key, leaving)| {
-        Some(leaving_backend(parse_key(key)?, leaving))
-    })
+    changes
+        .into_iter()
+        .flat_map(|changes| &changes.leaving)
+        .filter_map(|(key, leaving)| Some(leaving_backend(parse_key(key)?, leaving)))
 }
 
 /// A backend that leaves.

@@ -124,7 +124,8 @@ impl Reconciler {
             if then.map(|then| said(then)) == now.map(|now| said(now)) {
                 continue;
             }
-            if let Some(now) = now.filter(|now| now.last.is_some() && then.is_none_or(|then| then.status != now.status)) {
+            if let Some(now) = now.filter(|now| now.last.is_some() && then.is_none_or(|then| then.status != now.status))
+            {
                 tracing::info!(%target, status = %now.status, reason = now.reason, "health changed");
             }
             self.users.at(target.address).for_each(|service| self.concerned.add(service));

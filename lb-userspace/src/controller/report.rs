@@ -128,7 +128,8 @@ impl Controller {
     ) -> Result<BackendStatus> {
         let key = backend_key(backend);
         let id = self.destination(service, key);
-        let state = id.and_then(|id| self.reconciler.actual.destinations.get(&id)).map(|found| found.state).unwrap_or_default();
+        let state =
+            id.and_then(|id| self.reconciler.actual.destinations.get(&id)).map(|found| found.state).unwrap_or_default();
         let flows: FlowCounts = id.map(|id| scan.of(id)).unwrap_or_default();
         let counters = match id {
             Some(id) => self.plane.destination_counters(id)?,

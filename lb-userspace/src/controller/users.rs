@@ -60,7 +60,12 @@ impl Users {
     }
 
     /// Another state of a service, or other backends that leave it.
-    pub(super) fn replace(&mut self, index: u32, (before, then): (&Service, &Runtime), (after, now): (&Service, &Runtime)) {
+    pub(super) fn replace(
+        &mut self,
+        index: u32,
+        (before, then): (&Service, &Runtime),
+        (after, now): (&Service, &Runtime),
+    ) {
         let stay: BTreeSet<IpAddr> = addresses(after, now).collect();
         for address in addresses(before, then).filter(|address| !stay.contains(address)) {
             self.by_address.remove(&(address, index));

@@ -192,9 +192,10 @@ mod tests {
 
     /// A destination, its state and its service; some are of no service, or of one beyond the table.
     fn destinations() -> impl Strategy<Value = Vec<DestinationState>> {
-        let state = (0..4_u16, any::<bool>(), any::<bool>(), 0..6_u32).prop_map(|(generation, keeps, takes, service)| {
-            DestinationState { generation, keeps_flows: keeps, takes_flows: takes, service }
-        });
+        let state =
+            (0..4_u16, any::<bool>(), any::<bool>(), 0..6_u32).prop_map(|(generation, keeps, takes, service)| {
+                DestinationState { generation, keeps_flows: keeps, takes_flows: takes, service }
+            });
         prop::collection::vec(state, SIZES.destinations)
     }
 

@@ -194,9 +194,7 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
 /// healthy. Only enabled ones with a weight count.
 #[must_use]
 pub fn takers(service: &Service, inputs: &Inputs) -> BTreeSet<BackendKey> {
-    let healthy = |backend: &Backend| {
-        inputs.health.get(&backend_key(backend)).is_none_or(|(_, eligible)| *eligible)
-    };
+    let healthy = |backend: &Backend| inputs.health.get(&backend_key(backend)).is_none_or(|(_, eligible)| *eligible);
     let pick = |backup: bool, whatever_health: bool| -> Vec<&Backend> {
         let enabled = |backend: &&Backend| backend.admin_state == AdminState::Enabled && backend.weight > 0;
         let fits = |backend: &&Backend| backend.backup == backup && (whatever_health || healthy(backend));

@@ -74,7 +74,8 @@ pub fn plan_some(
     memo: &mut Memo,
 ) -> Result<Option<Vec<Write>>, PlanError> {
     let mut planner = Planner::new(actual, tables, key);
-    if !planner.actual.orphans().is_empty() || !some.services.iter().all(|(key, service)| planner.goes_on(key, service)) {
+    if !planner.actual.orphans().is_empty() || !some.services.iter().all(|(key, service)| planner.goes_on(key, service))
+    {
         return Ok(None);
     }
     match planner.plan_services(some, memo) {

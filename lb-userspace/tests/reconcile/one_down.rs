@@ -63,13 +63,15 @@ fn changed_slots_and_one_state_are_written() {
             panic!("{writes:?}")
         };
         assert_eq!((*written, state.takes_flows, state.keeps_flows), (id, false, false));
-        let changed: Vec<u32> = (0..).zip(slots.iter().zip(&slots_after)).filter(|(_, (a, b))| a != b).map(|c| c.0).collect();
+        let changed: Vec<u32> =
+            (0..).zip(slots.iter().zip(&slots_after)).filter(|(_, (a, b))| a != b).map(|c| c.0).collect();
         let written: Vec<u32> = changes.iter().map(|(slot, _)| *slot).collect();
         assert_eq!(written, changed, "each changed slot is written once, and no other");
         assert!(changed.iter().all(|slot| (range.offset..range.offset + range.size).contains(slot)));
         let own = slots.iter().filter(|slot| **slot == id).count();
         assert!(own > 0 && changed.len() >= own && changed.len() < 3 * own, "{} for {own} of its own", changed.len());
-        let other: Vec<usize> = (0..destinations.len()).filter(|i| destinations[*i] != destinations_after[*i]).collect();
+        let other: Vec<usize> =
+            (0..destinations.len()).filter(|i| destinations[*i] != destinations_after[*i]).collect();
         assert_eq!(other, [id as usize], "one destination");
     }
 }

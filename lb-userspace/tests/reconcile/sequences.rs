@@ -2,13 +2,16 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use etherparse::PacketBuilder;
 use evenkeel::{
     config::model::AdminState,
     dataplane::DataPlane as _,
     health::Status,
-    state::{BackendRuntime, DrainRecord, Leaving, runtime::{Added, key_text}},
+    state::{
+        BackendRuntime, DrainRecord, Leaving,
+        runtime::{Added, key_text},
+    },
 };
-use etherparse::PacketBuilder;
 use proptest::prelude::*;
 
 use super::node::Node;
@@ -126,7 +129,8 @@ impl Node {
             }
             Event::Reload => {
                 let runtime = self.reconciler.runtime().clone();
-                let fit = self.reconciler.fit_all(&self.config, runtime, &self.fake, self.now).expect("it fitted before");
+                let fit =
+                    self.reconciler.fit_all(&self.config, runtime, &self.fake, self.now).expect("it fitted before");
                 self.reconciler.take(fit);
             }
         }

@@ -61,7 +61,11 @@ pub fn check_one<'a, Others: Iterator<Item = &'a Service>>(
         }
     }
     table_sizes(std::slice::from_ref(service), &mut conflicts);
-    totals(services.iter().map(|other| if other.name == service.name { service } else { other }), limits, &mut conflicts);
+    totals(
+        services.iter().map(|other| if other.name == service.name { service } else { other }),
+        limits,
+        &mut conflicts,
+    );
     words(conflicts)
 }
 

@@ -20,7 +20,10 @@ use super::{
 };
 
 pub(super) use self::node::ReadSecret;
-pub use self::{across::{check_all, check_one}, backend::check_backend};
+pub use self::{
+    across::{check_all, check_one},
+    backend::check_backend,
+};
 
 /// Checks a document that stands at `at`. The model is of use only if nothing was found.
 pub(super) fn document(
