@@ -79,7 +79,7 @@ fn the_minimal_file_has_the_documented_defaults() {
             state_directory: "/var/lib/evenkeel".into(),
             limits: Limits { services: 1024, backends: 16_384, slots: 4_194_304 },
         },
-        services: vec![web()],
+        services: vec![web().into()],
     };
     assert_eq!(example("minimal.yaml"), expected);
 }
@@ -96,7 +96,7 @@ fn the_full_example_says_what_its_comments_say() {
     let heavy = Backend { weight: 3, ..server("web-2", "192.0.2.102", 443) };
     let backends = vec![server("192.0.2.101", "192.0.2.101", 443), heavy, sorry];
     // `defaults` of the example are the built-in values, so `web` differs from the minimal one only in what it says.
-    assert_eq!(*first, Service { ports: Ports::Range(443, 443), backends, ..web() });
+    assert_eq!(**first, Service { ports: Ports::Range(443, 443), backends, ..web() });
     let probe = media.probe.as_ref().unwrap();
     assert_eq!((probe.port, probe.interval, probe.rise), (Some(8080), Duration::from_secs(5), 2));
     assert_eq!((media.ports, media.backends[0].port), (Ports::Range(8000, 8099), 8000));

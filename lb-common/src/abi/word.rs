@@ -21,17 +21,20 @@ macro_rules! word {
             }
 
             /// Its value.
+            #[inline(always)]
             #[must_use]
             pub fn load(&self) -> $value {
                 self.0.load(core::sync::atomic::Ordering::Relaxed)
             }
 
             /// Sets it.
+            #[inline(always)]
             pub fn store(&self, value: $value) {
                 self.0.store(value, core::sync::atomic::Ordering::Relaxed);
             }
 
             /// Sets it after everything that was written before.
+            #[inline(always)]
             pub fn publish(&self, value: $value) {
                 self.0.store(value, core::sync::atomic::Ordering::Release);
             }

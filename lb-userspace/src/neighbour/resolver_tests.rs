@@ -31,8 +31,9 @@ async fn resolve(targets: &[&str]) -> (Resolver, watch::Receiver<NextHops>) {
 
 /// Waits until the resolution of a target is as wanted. Gives up where it would hang, so that namespaces are removed.
 async fn until(view: &mut watch::Receiver<NextHops>, target: &str, want: impl Fn(&Resolution) -> bool) -> Resolution {
-    let wanted = view.wait_for(|view| view.get(&ip(target)).is_some_and(&want));
-    let found = timeout(Duration::from_secs(60), wanted).await.map(|view| view.unwrap()[&ip(target)].clone());
+    let wanted = view.wait_for(|view| view.get(&ip(target)).is_some_and(|found| want(found)));
+    let found =
+        timeout(Duration::from_secs(60), wanted).await.map(|view| Resolution::clone(&view.unwrap()[&ip(target)]));
     found.unwrap_or_else(|_| panic!("{target}: not as expected in {:?}", view.borrow()))
 }
 

@@ -44,7 +44,7 @@ fn bound(address: SocketAddr) -> TcpSocket {
 
 async fn until(view: &mut watch::Receiver<HealthView>, target: Target, status: Status) -> TargetHealth {
     let view = view.wait_for(|view| view.get(&target).is_some_and(|health| health.status == status)).await.unwrap();
-    view[&target].clone()
+    TargetHealth::clone(&view[&target])
 }
 
 #[tokio::test]

@@ -89,9 +89,9 @@ async fn until(
     want: impl Fn(&TargetHealth) -> bool,
 ) -> TargetHealth {
     // Virtual time runs on while nothing happens: an hour of it ends what would never end.
-    let wanted = view.wait_for(|view| view.get(&target(port)).is_some_and(&want));
+    let wanted = view.wait_for(|view| view.get(&target(port)).is_some_and(|health| want(health)));
     let view = timeout(Duration::from_secs(3600), wanted).await.expect("it never came to that").unwrap();
-    view[&target(port)].clone()
+    TargetHealth::clone(&view[&target(port)])
 }
 
 #[tokio::test(start_paused = true)]
