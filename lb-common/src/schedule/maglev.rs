@@ -112,6 +112,24 @@ pub fn table_size_for(backends: usize) -> u32 {
 /// Refuses a `size` that is not in [`TABLE_SIZES`], an id that occurs twice, and more members with a weight above 0
 /// than there are slots.
 pub fn build(members: &[Member], size: u32) -> Result<Vec<u32>, MaglevError> {
+    let claimants = checked(members, size)?;
+    if claimants.is_empty() {
+        return Ok(Vec::new());
+    }
+    let weights: Vec<u32> = claimants.iter().map(|claimant| claimant.weight).collect();
+    Ok(fill::fill(&claimants, &quota::quotas(&weights, size), size))
+}
+
+/// Whether [`build`] makes a table of these, at a small part of the cost.
+///
+/// # Errors
+///
+/// As there.
+pub fn check(members: &[Member], size: u32) -> Result<(), MaglevError> {
+    checked(members, size).map(drop)
+}
+
+fn checked(members: &[Member], size: u32) -> Result<Vec<Claimant>, MaglevError> {
     if !TABLE_SIZES.contains(&size) {
         return Err(MaglevError::Size(size));
     }
@@ -119,11 +137,7 @@ pub fn build(members: &[Member], size: u32) -> Result<Vec<u32>, MaglevError> {
     if claimants.len() > size as usize {
         return Err(MaglevError::TooManyMembers { members: claimants.len(), size });
     }
-    if claimants.is_empty() {
-        return Ok(Vec::new());
-    }
-    let weights: Vec<u32> = claimants.iter().map(|claimant| claimant.weight).collect();
-    Ok(fill::fill(&claimants, &quota::quotas(&weights, size), size))
+    Ok(claimants)
 }
 
 /// Identity of the backend at `address` (IPv4 as IPv4-mapped IPv6, RFC 4291 section 2.5.5.2) and `port`.

@@ -1,10 +1,17 @@
 //! Carries out a plan.
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result};
 use lb_common::{flow::FlowState, steady};
 
 use super::DataPlane;
-use crate::plan::{Write, desired::address_words, write::TimeoutTicks};
+use crate::plan::{
+    SlotTable, Write,
+    desired::address_words,
+    slot_table::{AHEAD, slots_of_all},
+    write::TimeoutTicks,
+};
 
 /// Carries out writes in their order. Each leaves the tables consistent, so it does not matter where this is interrupted:
 /// planning again from the tables goes on from there.
@@ -13,13 +20,51 @@ use crate::plan::{Write, desired::address_words, write::TimeoutTicks};
 ///
 /// The first write that fails; later ones are not tried.
 pub fn publish(plane: &mut impl DataPlane, writes: &[Write]) -> Result<()> {
+    let mut tables = Tables::of(writes);
+    let mut changed = HashSet::new();
     for write in writes {
-        apply(plane, write).with_context(|| format!("while writing {}", name(write)))?;
+        if !leaves_services(write) {
+            publish_services(plane, &mut changed);
+        }
+        if let Write::Service { index, .. } | Write::ServiceOptions { index, .. } = write {
+            changed.insert(*index);
+        }
+        apply(plane, write, &mut tables).with_context(|| format!("while writing {}", name(write)))?;
     }
+    publish_services(plane, &mut changed);
     Ok(())
 }
 
-fn apply(plane: &mut impl DataPlane, write: &Write) -> Result<()> {
+/// Gathers the steady words of the destinations of services that have other time-outs: for many services at once, since it
+/// goes through all destinations. A new service has no flows yet; those of another go by its old time-outs until then.
+fn publish_services(plane: &impl DataPlane, changed: &mut HashSet<u32>) {
+    if !changed.is_empty() {
+        steady::publish_where(&plane.tables(), |destination| changed.contains(&destination.state().service));
+        changed.clear();
+    }
+}
+
+/// Whether a write needs no steady words to be up to date: it neither ends what flows may go by nor lists a service.
+fn leaves_services(write: &Write) -> bool {
+    match write {
+        Write::Destination { .. }
+        | Write::NextHop { .. }
+        | Write::State { .. }
+        | Write::Slots { .. }
+        | Write::SlotChanges { .. }
+        | Write::Service { .. }
+        | Write::ServiceSlots { .. }
+        | Write::ServiceOptions { .. }
+        | Write::Egress { .. } => true,
+        Write::LongestTimeouts(_)
+        | Write::ServiceTable { .. }
+        | Write::Quiesce
+        | Write::FreeDestination { .. }
+        | Write::FreeService { .. } => false,
+    }
+}
+
+fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> Result<()> {
     match write {
         Write::Egress { index, record } => {
             // The device first: a packet that meets the new record must find it.
@@ -51,28 +96,26 @@ fn apply(plane: &mut impl DataPlane, write: &Write) -> Result<()> {
             plane.tables().destinations[*id as usize].set_state(*state);
             steady::publish(&plane.tables(), *id);
         }
-        Write::Slots { offset, ids } => {
+        Write::Slots { offset, .. } => {
+            let ids = tables.next();
             let slots = &plane.tables().slots[*offset as usize..][..ids.len()];
-            for (slot, id) in slots.iter().zip(ids.iter()) {
-                slot.store(*id);
-            }
+            slots.iter().zip(ids).for_each(|(slot, id)| slot.store(id));
         }
         Write::SlotChanges { changes } => {
             let slots = plane.tables().slots;
-            changes.iter().for_each(|(slot, id)| slots[*slot as usize].store(*id));
+            // Who finds a new destination finds its record as well.
+            changes.iter().for_each(|(slot, id)| slots[*slot as usize].publish(*id));
         }
         Write::Service { index, prefix, identity, timeouts, slots } => {
             set_timeouts(plane, *index, timeouts);
             let service = &plane.tables().services[*index as usize];
             service.set_slots(*slots);
             service.set_identity(prefix, *identity);
-            steady::publish_where(&plane.tables(), |destination| destination.state().service == *index);
         }
         Write::ServiceSlots { index, slots } => plane.tables().services[*index as usize].set_slots(*slots),
         Write::ServiceOptions { index, prefix, identity, timeouts } => {
             set_timeouts(plane, *index, timeouts);
             plane.tables().services[*index as usize].set_identity(prefix, *identity);
-            steady::publish_where(&plane.tables(), |destination| destination.state().service == *index);
         }
         Write::ServiceTable { offset, table } => {
             table.stage(&plane.tables(), *offset);
@@ -91,6 +134,32 @@ fn apply(plane: &mut impl DataPlane, write: &Write) -> Result<()> {
     Ok(())
 }
 
+/// The slots of the tables that are written, made on all CPUs some at a time: all together they may be most of the memory.
+struct Tables<'a> {
+    ahead: std::vec::IntoIter<&'a SlotTable>,
+    made: std::vec::IntoIter<Vec<u32>>,
+}
+
+impl<'a> Tables<'a> {
+    fn of(writes: &'a [Write]) -> Self {
+        let table = |write: &'a Write| match write {
+            Write::Slots { table, .. } => Some(table),
+            _ => None,
+        };
+        let ahead: Vec<_> = writes.iter().filter_map(table).collect();
+        Self { ahead: ahead.into_iter(), made: Vec::new().into_iter() }
+    }
+
+    /// The slots of the next one.
+    fn next(&mut self) -> Vec<u32> {
+        if self.made.len() == 0 {
+            let some: Vec<_> = self.ahead.by_ref().take(AHEAD).collect();
+            self.made = slots_of_all(&some).into_iter();
+        }
+        self.made.next().unwrap_or_default()
+    }
+}
+
 fn set_timeouts(plane: &impl DataPlane, index: u32, timeouts: &TimeoutTicks) {
     for (state, ticks) in FlowState::ALL.into_iter().zip(timeouts) {
         plane.tables().services[index as usize].set_timeout(state, *ticks);
@@ -105,7 +174,7 @@ fn name(write: &Write) -> String {
         | Write::NextHop { id, .. }
         | Write::State { id, .. }
         | Write::FreeDestination { id } => format!("destination {id}"),
-        Write::Slots { offset, ids } => format!("{} slots at {offset}", ids.len()),
+        Write::Slots { offset, table } => format!("{} slots at {offset}", table.size()),
         Write::SlotChanges { changes } => format!("{} single slots", changes.len()),
         Write::Service { index, .. }
         | Write::ServiceSlots { index, .. }

@@ -238,7 +238,7 @@ impl Actual {
                 self.destinations.change(*id, |found| found.state = *state);
             }
             Write::SlotChanges { .. } => {}
-            Write::Slots { offset, ids } => self.slots.insert(*offset, ids.len() as u32),
+            Write::Slots { offset, table } => self.slots.insert(*offset, table.size()),
             Write::Service { index, prefix, identity, timeouts, slots } => {
                 self.insert_service(*index, *prefix, *identity, *timeouts, *slots);
             }

@@ -17,11 +17,9 @@ use super::{
     desired::{BackendKey, Desired, DesiredBackend, DesiredService, ServiceKey},
     error::PlanError,
     memo::Memo,
+    slot_table::{AHEAD, SlotTable},
     write::{TimeoutTicks, Write},
 };
-
-/// Services whose slot tables are made ahead: many for each CPU, and some megabytes.
-const AHEAD: usize = 128;
 
 pub(super) struct Planner<'a> {
     pub(super) tables: Slices<'a>,
@@ -30,7 +28,7 @@ pub(super) struct Planner<'a> {
     pub(super) actual: Actual,
     writes: Vec<Write>,
     /// Slots that are planned, by offset. Elsewhere the tables tell.
-    pub(super) slots: HashMap<u32, Arc<Vec<u32>>>,
+    pub(super) slots: HashMap<u32, SlotTable>,
     /// The service table that is planned; `None`: the one in force stays.
     table: Option<Table>,
     /// Programs may still use what an earlier plan replaced.
@@ -125,13 +123,19 @@ impl<'a> Planner<'a> {
         present.is_some_and(|found| found.identity == identity(key, desired) && found.timeouts == desired.timeouts)
     }
 
+    fn compares_slots(&self, key: &ServiceKey, desired: &DesiredService) -> bool {
+        let same_size = |found: &Arc<ActualService>| found.slots.size == desired.table_size;
+        self.actual.services.get(key).is_some_and(same_size) && SlotTable::of(desired, |_| 0).is_ok()
+    }
+
     fn plan_services(&mut self, desired: &Desired, memo: &mut Memo) -> Result<Leftovers, PlanError> {
         let mut leftovers = Leftovers::default();
         let mut services = desired.services.iter();
         loop {
-            // The tables of some are made on all CPUs, and used up before those of the next.
+            // The tables of some are made on all CPUs, and used up before those of the next. New ones are made when they are
+            // written: nothing is compared with them.
             let some = services.clone().take(AHEAD);
-            memo.prepare(some.clone());
+            memo.prepare(some.clone().filter(|(key, service)| self.compares_slots(key, service)));
             for (key, service) in some {
                 self.plan_service(key, service, memo, &mut leftovers)?;
             }

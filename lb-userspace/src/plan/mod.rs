@@ -20,6 +20,7 @@ pub mod error;
 pub mod memo;
 mod next_hop;
 mod room;
+pub mod slot_table;
 mod slots;
 pub mod write;
 
@@ -28,4 +29,5 @@ pub use desired::Desired;
 pub use diff::{plan, plan_some};
 pub use error::PlanError;
 pub use memo::Memo;
+pub use slot_table::SlotTable;
 pub use write::Write;

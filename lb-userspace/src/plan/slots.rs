@@ -1,6 +1,6 @@
 //! Slots of services, and room for them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use lb_common::abi::{SlotRange, Word32};
 
@@ -9,7 +9,8 @@ use super::{
     desired::{BackendKey, DesiredService, ServiceKey},
     diff::Planner,
     error::PlanError,
-    memo::{Made, Memo, members},
+    memo::Memo,
+    slot_table::SlotTable,
     write::Write,
 };
 
@@ -25,38 +26,34 @@ impl Planner<'_> {
         present: Option<&ActualService>,
         memo: &mut Memo,
     ) -> Result<SlotRange, PlanError> {
-        let members = members(desired);
-        if members.is_empty() {
-            return Ok(SlotRange::default());
-        }
-        let ids: Vec<u32> = members.iter().map(|(key, _)| ids[key]).collect();
-        let recipe = memo.recipe(&members, desired.table_size);
-        let destinations = memo.destinations(&ids);
+        let table = SlotTable::of(desired, |key| ids[key]).map_err(PlanError::Maglev)?;
+        let Some(table) = table else { return Ok(SlotRange::default()) };
         let range = present.map(|service| service.slots).unwrap_or_default();
-        let same = |made: &Made| (made.recipe, made.destinations) == (recipe, destinations);
-        if let Some(made) = memo.made(key).filter(same)
-            && range.size == desired.table_size
-            && self.digest(range) == Some(made.slots)
-        {
+        let size = table.size();
+        if range.size == size && self.plan_slot_changes(key, range, &table, memo) {
             return Ok(range);
         }
-        let picks = memo.picks(recipe, &members, desired.table_size).map_err(PlanError::Maglev)?;
-        let slots: Arc<Vec<u32>> = Arc::new(picks.iter().map(|pick| ids[*pick as usize]).collect());
-        memo.note(key, Made { recipe, destinations, slots: digest(slots.iter().copied()) });
-        if range.size as usize == slots.len()
-            && let Some(changes) = self.changes(range, &slots)
-        {
-            if !changes.is_empty() {
-                self.slots.insert(range.offset, slots);
-                self.push(Write::SlotChanges { changes });
-            }
-            return Ok(range);
-        }
-        let size = slots.len() as u32;
         let offset = self.find_slots(size).ok_or(PlanError::Full("slots"))?;
-        self.slots.insert(offset, Arc::clone(&slots));
-        self.push(Write::Slots { offset, ids: slots });
+        self.slots.insert(offset, table.clone());
+        self.push(Write::Slots { offset, table });
         Ok(SlotRange { offset, size })
+    }
+
+    /// Changes slots where they are; `false`: the range is not in the array.
+    fn plan_slot_changes(&mut self, key: &ServiceKey, range: SlotRange, table: &SlotTable, memo: &mut Memo) -> bool {
+        let Some(held) = self.held(range) else { return false };
+        if memo.made(key, table).is_some_and(|made| made == digest(&held)) {
+            return true;
+        }
+        let slots = memo.slots(table);
+        memo.note(key, table, digest(&slots));
+        let differing = (range.offset..).zip(held.iter().zip(&slots)).filter(|(_, (held, slot))| held != slot);
+        let changes: Vec<(u32, u32)> = differing.map(|(index, (_, slot))| (index, *slot)).collect();
+        if !changes.is_empty() {
+            self.slots.insert(range.offset, table.clone());
+            self.push(Write::SlotChanges { changes });
+        }
+        true
     }
 
     /// Room for slots. Where there is none, the ranges that this plan replaced so far are waited for, so that a change of all
@@ -72,36 +69,24 @@ impl Planner<'_> {
         self.actual.slots.find(size, capacity)
     }
 
-    /// Slots that differ from what is there, or is planned; `None`: the range is not in the table.
-    fn changes(&self, range: SlotRange, slots: &[u32]) -> Option<Vec<(u32, u32)>> {
-        let wanted = (range.offset..).zip(slots);
-        let differing = |held: u32, (slot, id): (u32, &u32)| (held != *id).then_some((slot, *id));
-        Some(match self.slots.get(&range.offset) {
-            Some(planned) => planned.iter().zip(wanted).filter_map(|(held, to)| differing(*held, to)).collect(),
-            None => self.held(range)?.iter().zip(wanted).filter_map(|(held, to)| differing(held.load(), to)).collect(),
-        })
-    }
-
-    /// The digest of what is in a range, or is planned for it.
-    fn digest(&self, range: SlotRange) -> Option<u64> {
-        match self.slots.get(&range.offset) {
-            Some(planned) => Some(digest(planned.iter().copied())),
-            None => Some(digest(self.held(range)?.iter().map(Word32::load))),
+    /// What is in a range, or is planned for it.
+    fn held(&self, range: SlotRange) -> Option<Vec<u32>> {
+        if let Some(planned) = self.slots.get(&range.offset) {
+            return Some(planned.slots());
         }
-    }
-
-    fn held(&self, range: SlotRange) -> Option<&[Word32]> {
-        self.tables.slots.get(range.offset as usize..range.offset as usize + range.size as usize)
+        let held = self.tables.slots.get(range.offset as usize..range.offset as usize + range.size as usize)?;
+        Some(held.iter().map(Word32::load).collect())
     }
 }
 
 /// A digest of slots, on four lanes that do not wait for each other: it is taken of all slots in each full plan.
-fn digest(slots: impl Iterator<Item = u32>) -> u64 {
+fn digest(slots: &[u32]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut lanes = [1_u64, 2, 3, 4];
-    for (i, slot) in slots.enumerate() {
-        let lane = &mut lanes[i & 3];
-        *lane = (lane.rotate_left(29) ^ u64::from(slot)).wrapping_mul(FACTOR);
+    for four in slots.chunks(lanes.len()) {
+        for (lane, slot) in lanes.iter_mut().zip(four) {
+            *lane = (lane.rotate_left(29) ^ u64::from(*slot)).wrapping_mul(FACTOR);
+        }
     }
     lanes.into_iter().fold(0, |all, lane| (all ^ lane ^ lane >> 32).wrapping_mul(FACTOR))
 }

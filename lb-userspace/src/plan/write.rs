@@ -1,11 +1,13 @@
 //! What a plan consists of.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use lb_common::{
     abi::{DestinationState, NextHop, ServiceIdentity, SlotRange},
     service::builder::Table,
 };
+
+use super::slot_table::SlotTable;
 
 /// Time-outs in ticks, in the order of [`lb_common::flow::FlowState::ALL`].
 pub type TimeoutTicks = [u32; 5];
@@ -65,8 +67,8 @@ pub enum Write {
     Slots {
         /// First slot.
         offset: u32,
-        /// Destination ids.
-        ids: Arc<Vec<u32>>,
+        /// What they are.
+        table: SlotTable,
     },
     /// Other destinations in slots that are in force: one word each. A packet reads one slot, so it finds what was there or
     /// what is there now.

@@ -99,8 +99,8 @@ impl Checker {
                 assert_eq!(self.destinations[id].state.generation, state.generation);
                 assert_eq!(self.destinations[id].state.service, state.service);
             }
-            Write::Slots { offset, ids } => {
-                let range = *offset..*offset + ids.len() as u32;
+            Write::Slots { offset, table } => {
+                let range = *offset..*offset + table.size();
                 assert!(!overlaps(&recent.slots, &range), "slots {range:?} are in use");
             }
             Write::Service { index, .. } => {
@@ -139,7 +139,9 @@ impl Checker {
             }
             Write::NextHop { id, next_hop } => self.destination(*id).egress = next_hop.egress,
             Write::State { id, state } => self.destination(*id).state = *state,
-            Write::Slots { offset, ids } => self.slots[*offset as usize..][..ids.len()].copy_from_slice(ids),
+            Write::Slots { offset, table } => {
+                self.slots[*offset as usize..][..table.size() as usize].copy_from_slice(&table.slots());
+            }
             Write::SlotChanges { changes } => {
                 changes.iter().for_each(|(slot, id)| self.slots[*slot as usize] = *id);
                 for service in self.services.values_mut() {
