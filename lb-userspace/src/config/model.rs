@@ -47,7 +47,7 @@ pub struct Limits {
     pub services: u32,
     /// Most backends at a time over all services, 1 to 1 048 576.
     pub backends: u32,
-    /// Slots of all services' tables together, 4 bytes each, 1 024 to 268 435 456. A table that is replaced needs its size twice for a moment.
+    /// Slots of all services' tables together, 4 bytes each, 1 024 to 268 435 456. A table that is replaced by one of another size needs room beside it for a moment.
     pub slots: u32,
 }
 
