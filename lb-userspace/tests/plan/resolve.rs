@@ -208,7 +208,7 @@ fn leaving() {
                 let service = service(&case, &[]);
                 let mut inputs = inputs(&case);
                 let leaving = key(OTHER);
-                inputs.health.extend(health.map(|health| (leaving.clone(), health)));
+                inputs.health.extend(health.map(|health| (leaving, health)));
                 inputs.leaving.insert(leaving, Drain { overdue });
                 let desired = resolve(&service, &inputs, Clock::with_hz(250));
                 let backends = &desired.backends;
