@@ -22,17 +22,17 @@ use crate::plan::{
 pub fn publish(plane: &mut impl DataPlane, writes: &[Write]) -> Result<()> {
     let mut tables = Tables::of(writes);
     let mut changed = HashSet::new();
-    for write in writes {
+    let result = writes.iter().try_for_each(|write| {
         if !leaves_services(write) {
             publish_services(plane, &mut changed);
         }
         if let Write::Service { index, .. } | Write::ServiceOptions { index, .. } = write {
             changed.insert(*index);
         }
-        apply(plane, write, &mut tables).with_context(|| format!("while writing {}", name(write)))?;
-    }
+        apply(plane, write, &mut tables).with_context(|| format!("while writing {}", name(write)))
+    });
     publish_services(plane, &mut changed);
-    Ok(())
+    result
 }
 
 /// Gathers the steady words of the destinations of services that have other time-outs: for many services at once, since it
