@@ -9,7 +9,11 @@ mod data_path;
 mod figure;
 mod machine;
 mod output;
+mod priority;
 mod section;
+mod services;
+mod subjects;
+mod veth;
 
 use std::{path::Path, process::ExitCode};
 
@@ -27,7 +31,7 @@ use machine::Machine;
 use output::{compare, json, report, results::Results, terminal};
 use section::{Run, Section};
 
-const SECTIONS: &[Section] = &[data_path::SECTION, control_plane::SECTION];
+const SECTIONS: &[Section] = &[data_path::SECTION, veth::SECTION, services::SECTION, control_plane::SECTION];
 
 fn main() -> ExitCode {
     match bench(&Arguments::parse()) {

@@ -3,7 +3,7 @@
 //! - `driver`: makes each packet anew and calls the program under test.
 //! - `drop`, `pass`, `mac_swap`, `ipip_push`: the least that a program of their kind can do.
 //! - `textbook`: a balancer as one would write it with the kernel's own maps.
-//! - `generator`: sends a packet with ever new flows out of a veth.
+//! - `generator`: sends a packet with ever new flows out of a veth; `sink` counts what arrives.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -12,6 +12,8 @@ mod driver;
 mod packet;
 #[cfg(target_arch = "bpf")]
 mod references;
+#[cfg(target_arch = "bpf")]
+mod sink;
 #[cfg(target_arch = "bpf")]
 mod textbook;
 

@@ -6,17 +6,19 @@ use anyhow::{Context, Result, ensure};
 
 use super::{
     driver::Driver,
-    evenkeel::{Evenkeel, other_vip},
     footprint::{self, Memory},
-    packets::{RST, SYN, Shape},
-    pinned::Pinned,
-    references::{DROP, IPIP_PUSH, MAC_SWAP, PASS, Reference},
-    subject::{Expected, Setting, Subject, Tally},
-    textbook::Textbook,
 };
 use crate::{
     figure::{Figure, Name},
     section::{Run, Section, Steps},
+    subjects::{
+        evenkeel::{Evenkeel, other_vip},
+        packets::{RST, SYN, Shape},
+        pinned::Pinned,
+        references::{DROP, IPIP_PUSH, MAC_SWAP, PASS, Reference},
+        subject::{Expected, Setting, Subject, Tally},
+        textbook::Textbook,
+    },
 };
 
 /// The section.

@@ -4,31 +4,12 @@ use anyhow::{Context, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, ProgramArray},
-    programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
+    programs::{ProgramFd, TestRun as _, TestRunOptions},
 };
 use bench_ebpf::{Plan, Progress};
 use nix::time::{ClockId, clock_gettime};
 
-/// [`Plan`] and [`Progress`] as maps hold them.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Pod<T>(T);
-
-// SAFETY: plain integers without padding.
-unsafe impl aya::Pod for Pod<Plan> {}
-// SAFETY: plain integers without padding.
-unsafe impl aya::Pod for Pod<Progress> {}
-
-#[cfg(has_bpf_object)]
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("BENCH_OBJECT"));
-#[cfg(not(has_bpf_object))]
-static OBJECT: &[u8] = &[];
-
-/// The object with all programs of the bench.
-pub(crate) fn object() -> Result<&'static [u8]> {
-    ensure!(!OBJECT.is_empty(), "the bench was built without its XDP programs; run `cargo xtask setup`, build again");
-    Ok(OBJECT)
-}
+use crate::subjects::object::{Record, object, program};
 
 /// The driver, loaded.
 pub(crate) struct Driver {
@@ -59,7 +40,7 @@ impl Driver {
     /// Chooses the packets.
     pub(crate) fn set_plan(&mut self, plan: Plan, packet: Vec<u8>) -> Result<()> {
         let map = self.ebpf.map_mut("PLAN").context("the driver has no map PLAN")?;
-        Array::<_, Pod<Plan>>::try_from(map)?.set(0, Pod(plan), 0)?;
+        Array::<_, Record<Plan>>::try_from(map)?.set(0, Record(plan), 0)?;
         self.packet = packet;
         Ok(())
     }
@@ -94,7 +75,7 @@ impl Driver {
 
     fn progress(&self) -> Result<Progress> {
         let map = self.ebpf.map("PROGRESS").context("the driver has no map PROGRESS")?;
-        Ok(Array::<_, Pod<Progress>>::try_from(map)?.get(&0, 0)?.0)
+        Ok(Array::<_, Record<Progress>>::try_from(map)?.get(&0, 0)?.0)
     }
 }
 
@@ -102,10 +83,4 @@ impl Driver {
 fn cpu_time() -> Result<f64> {
     let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
     Ok(time.tv_sec() as f64 * 1e9 + time.tv_nsec() as f64)
-}
-
-/// A program of an object.
-pub(crate) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
-    let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
-    Ok(program.try_into()?)
 }

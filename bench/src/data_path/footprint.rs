@@ -11,8 +11,11 @@ use aya::{
     programs::{ProgramFd, ProgramInfo, loaded_programs},
 };
 
-use super::{cases::SECTION, subject::Subject};
-use crate::figure::{Figure, Name};
+use super::cases::SECTION;
+use crate::{
+    figure::{Figure, Name},
+    subjects::subject::Subject,
+};
 
 /// An instruction of translated BPF, bytes.
 const INSTRUCTION: u32 = 8;

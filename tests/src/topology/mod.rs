@@ -32,6 +32,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub use address::{Addresses, MAX_BACKENDS, Subnet, VIP_NETWORK4, VIP_NETWORK6, VIP4, VIP6};
 use address::{BALANCER, CLIENT, Host};
 use link::Leg;
+pub use xdp_pass::attach_program;
 
 use crate::{
     names::{sweep, unique},

@@ -1,11 +1,11 @@
-//! An XDP program that passes everything.
+//! An XDP program that passes everything, and the attaching of any.
 //!
 //! What a balancer on a veth sends with `XDP_TX` lies in the peer's ring until the peer is told. The kernel's
 //! `veth_xdp_flush` tells only a peer that has an XDP program itself; with GRO alone the frames wait for other traffic.
 
 use std::{
     io,
-    os::fd::{FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
 use anyhow::{Context, Result};
@@ -45,16 +45,20 @@ struct Link {
 
 /// Attaches the program until what is returned is dropped.
 pub(super) fn attach(namespace: &Namespace, device: &str) -> Result<OwnedFd> {
+    let program = load().context("cannot load an XDP program")?;
+    attach_program(namespace, device, program.as_fd(), 0)
+}
+
+/// Attaches an XDP program to a device of a namespace until what is returned is dropped. `flags` are those of
+/// `XDP_FLAGS_…`; 0 lets the kernel choose the mode.
+///
+/// # Errors
+/// When there is no such device, or it has a program, or it refuses the mode.
+pub fn attach_program(namespace: &Namespace, device: &str, program: BorrowedFd<'_>, flags: u32) -> Result<OwnedFd> {
+    let program = program.as_raw_fd();
     let attach = || -> Result<OwnedFd> {
         let interface = if_nametoindex(device)?;
-        let program = load()?;
-        let link = Link {
-            program: std::os::fd::AsRawFd::as_raw_fd(&program),
-            interface,
-            attach_type: ATTACH_TYPE_XDP,
-            flags: 0,
-        };
-        Ok(bpf(LINK_CREATE, &link)?)
+        Ok(bpf(LINK_CREATE, &Link { program, interface, attach_type: ATTACH_TYPE_XDP, flags })?)
     };
     namespace.enter(attach)?.with_context(|| format!("cannot attach an XDP program to {device}"))
 }

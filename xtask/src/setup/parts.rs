@@ -1,5 +1,7 @@
 //! The one list of what building and testing need.
 
+use std::path::Path;
+
 use lb_ebpf::{Compiler, Version};
 
 use super::machine::Machine;
@@ -15,7 +17,7 @@ pub(super) type Packages = &'static [&'static [&'static str]];
 pub(crate) enum Purpose {
     /// Building the daemon with its XDP program.
     Build,
-    /// The end-to-end tests.
+    /// The end-to-end tests and the bench.
     Test,
     /// The lints.
     Lint,
@@ -26,6 +28,8 @@ pub(crate) enum Purpose {
 pub(super) enum Probe {
     /// All of these programs are there.
     Programs(&'static [&'static str]),
+    /// This file is there.
+    File(&'static str),
     /// A compiler with the source of `core` is there.
     BpfCompiler,
     /// The BPF compiler's own clippy is there.
@@ -61,6 +65,7 @@ impl Part {
     pub(super) fn is_present(&self, machine: &Machine, compiler: Option<&Compiler>) -> bool {
         match self.probe {
             Probe::Programs(programs) => programs.iter().all(|program| machine.find(program).is_some()),
+            Probe::File(path) => Path::new(path).is_file(),
             Probe::BpfCompiler => compiler.is_some(),
             Probe::BpfClippy => compiler.is_some_and(|compiler| compiler.cargo_clippy().is_some()),
             Probe::BpfLinker => machine.version_of("bpf-linker") >= Version::parse(LINKER_VERSION),
@@ -68,7 +73,7 @@ impl Part {
     }
 }
 
-/// A program of a package of the distribution that the tests run.
+/// A program of a package of the distribution that the tests or the bench run.
 const fn test_program(name: &'static str, programs: &'static [&'static str], packages: Packages) -> Part {
     Part { name, purpose: Purpose::Test, probe: Probe::Programs(programs), remedy: Remedy::Packages(packages) }
 }
@@ -108,4 +113,13 @@ pub(super) const PARTS: &[Part] = &[
     // Of Debian's two packages this is the one without a service.
     test_program("dnsmasq", &["dnsmasq"], &[&["dnsmasq-base"]]),
     test_program("iperf3", &["iperf3"], &[&["iperf3"]]),
+    // What the bench measures against.
+    test_program("haproxy", &["haproxy"], &[&["haproxy"]]),
+    test_program("nft", &["nft"], &[&["nftables"]]),
+    Part {
+        name: "stream module of nginx",
+        purpose: Purpose::Test,
+        probe: Probe::File("/usr/lib/nginx/modules/ngx_stream_module.so"),
+        remedy: Remedy::Packages(&[&["libnginx-mod-stream"]]),
+    },
 ];

@@ -83,12 +83,13 @@ impl Needs {
 
     fn into_plan(self, facts: &Facts<'_>) -> Plan {
         let mut steps = Vec::new();
-        let nginx = self.packages.iter().any(|package| package.starts_with("nginx"));
+        let installs = |service: &&str| self.packages.iter().any(|package| package.starts_with(*service));
+        let services: Vec<&'static str> = ["nginx", "haproxy"].into_iter().filter(installs).collect();
         if !self.packages.is_empty() {
             steps.push(Step::Packages(self.packages));
         }
-        if nginx && facts.systemctl {
-            steps.push(Step::DisableNginx);
+        if facts.systemctl {
+            steps.extend(services.into_iter().map(Step::DisableService));
         }
         if !self.components.is_empty() {
             steps.push(Step::Components(self.components));
@@ -146,8 +147,13 @@ mod tests {
     fn an_empty_debian_gets_packages_first_and_the_linker_last() {
         let everything: Vec<_> = PARTS.iter().collect();
         let plan = plan(&everything, &Facts { systemctl: true, ..facts(&|_| true) });
-        let [Step::Packages(packages), Step::DisableNginx, Step::Components(components), Step::Linker] =
-            &plan.steps[..]
+        let [
+            Step::Packages(packages),
+            Step::DisableService("nginx"),
+            Step::DisableService("haproxy"),
+            Step::Components(components),
+            Step::Linker,
+        ] = &plan.steps[..]
         else {
             panic!("{plan:?}")
         };
@@ -161,6 +167,9 @@ mod tests {
             "bind9-dnsutils",
             "dnsmasq-base",
             "iperf3",
+            "haproxy",
+            "nftables",
+            "libnginx-mod-stream",
         ]);
         assert_eq!(*packages, expected);
         assert_eq!(*components, ["rustfmt", "clippy"]);

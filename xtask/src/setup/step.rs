@@ -14,8 +14,8 @@ pub(super) enum Step {
     Update,
     /// Install packages.
     Packages(Vec<&'static str>),
-    /// Keep the nginx that we installed from starting with the machine: the tests start their own.
-    DisableNginx,
+    /// Keep a service that we installed from starting with the machine: the tests and the bench start their own.
+    DisableService(&'static str),
     /// Extend rustup's toolchain.
     Components(Vec<&'static str>),
     /// Build and install `bpf-linker`.
@@ -28,7 +28,7 @@ impl Step {
         match self {
             Self::Update => "refresh the package lists".into(),
             Self::Packages(packages) => format!("install {}", packages.join(" ")),
-            Self::DisableNginx => "keep nginx from starting with the machine".into(),
+            Self::DisableService(service) => format!("keep {service} from starting with the machine"),
             Self::Components(components) => format!("add {} to rustup's toolchain", components.join(" and ")),
             Self::Linker => format!("build bpf-linker {LINKER_VERSION} (about a minute)"),
         }
@@ -42,7 +42,7 @@ impl Step {
                 "the compiler's packages are in Debian 12's security archive (bookworm-security); check the sources, \
                  the network and the free space, then run `cargo xtask setup` again"
             }
-            Self::DisableNginx => "nginx will be started with the machine; `systemctl disable nginx` prevents it",
+            Self::DisableService(_) => "it will be started with the machine; `systemctl disable` prevents it",
             Self::Components(_) => "check the network and `rustup show`, then run `cargo xtask setup` again",
             Self::Linker => {
                 "it needs a C compiler, /usr/lib/llvm-22 (llvm-22-dev) and the crates registry; \
@@ -53,7 +53,7 @@ impl Step {
 
     /// Whether set-up can go on without it.
     pub(super) fn is_optional(&self) -> bool {
-        matches!(self, Self::Update | Self::DisableNginx)
+        matches!(self, Self::Update | Self::DisableService(_))
     }
 
     /// The environment, the program and its arguments.
@@ -65,7 +65,7 @@ impl Step {
             Self::Packages(packages) => {
                 (apt, [&["apt-get", "install", "--yes", "--no-install-recommends"], &packages[..]].concat())
             }
-            Self::DisableNginx => (&[], vec!["systemctl", "disable", "nginx.service"]),
+            Self::DisableService(service) => (&[], vec!["systemctl", "disable", service]),
             Self::Components(components) => (&[], [&["rustup", "component", "add"], &components[..]].concat()),
             Self::Linker => {
                 let install = "cargo install --locked --force --no-default-features --features llvm-22";
@@ -101,7 +101,7 @@ impl Step {
                     command.arg("--root").arg(home);
                 }
             }
-            Self::DisableNginx | Self::Components(_) => {}
+            Self::DisableService(_) | Self::Components(_) => {}
         }
         command
     }
@@ -119,6 +119,7 @@ mod tests {
                 Step::Packages(vec!["wrk", "curl"]),
                 "sudo DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends wrk curl",
             ),
+            (Step::DisableService("nginx"), "sudo systemctl disable nginx"),
             (Step::Components(vec!["rust-src"]), "rustup component add rust-src"),
             (
                 Step::Linker,
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn only_what_the_build_can_do_without_is_optional() {
-        assert!(Step::Update.is_optional() && Step::DisableNginx.is_optional());
+        assert!(Step::Update.is_optional() && Step::DisableService("nginx").is_optional());
         assert!(![Step::Linker, Step::Packages(vec![]), Step::Components(vec![])].iter().any(Step::is_optional));
     }
 }

@@ -37,8 +37,13 @@ pub(crate) struct Evenkeel {
 }
 
 impl Evenkeel {
-    /// Loads it and writes its tables.
+    /// Loads it and writes its tables; packets go back where `BPF_PROG_TEST_RUN` lets them come from.
     pub(crate) fn load(setting: Setting) -> Result<Self> {
+        Self::load_towards(setting, INGRESS)
+    }
+
+    /// Loads it and writes its tables; packets leave by an interface of the calling thread's namespace.
+    pub(crate) fn load_towards(setting: Setting, egress: u32) -> Result<Self> {
         let services = (FIRST_OTHER + setting.services) as usize;
         let destinations = 4 * BACKENDS + setting.services + 1;
         let sizes = Sizes {
@@ -51,16 +56,16 @@ impl Evenkeel {
         };
         let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(2 * i as u32 + 1) ^ 0x5bd1_e995);
         let mut loaded = Loaded::load(&LoadOptions { sizes, hash_key, pins: None, flows_writable: true })?;
-        loaded.set_device(1, INGRESS)?;
+        loaded.set_device(1, egress)?;
         let mut evenkeel = Self { loaded };
-        evenkeel.write_tables(setting)?;
+        evenkeel.write_tables(setting, egress)?;
         evenkeel.loaded.publish_filter()?;
         Ok(evenkeel)
     }
 
-    fn write_tables(&self, setting: Setting) -> Result<()> {
+    fn write_tables(&self, setting: Setting, egress: u32) -> Result<()> {
         let tables = self.loaded.tables();
-        tables.egress[1].set([0x02, 0, 0, 0, 0, 0xee], INGRESS, 1500);
+        tables.egress[1].set([0x02, 0, 0, 0, 0, 0xee], egress, 1500);
         tables.control.set_layout(LAYOUT_VERSION, 1);
         let ticks = 900 * self.loaded.clock().ticks_per_second();
         for state in FlowState::ALL {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use aya::{Ebpf, EbpfLoader, programs::ProgramFd};
 
 use super::{
-    driver::{object, program},
+    object::{object, program},
     packets::Shape,
     subject::{Expected, Subject},
 };

@@ -15,19 +15,14 @@ use lb_common::{
 };
 
 use super::{
-    driver::{object, program},
     evenkeel::other_vip,
+    object::{Record, object, program},
     packets::{PORT, Shape, VIP4, VIP6},
     subject::{Expected, Setting, Subject, Tally},
 };
 
 /// As many as Evenkeel's services have.
 const BACKENDS: u32 = 100;
-
-/// A record as a map holds it.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Record<T>(T);
 
 // SAFETY: plain integers without padding.
 unsafe impl Pod for Record<TextbookService> {}
