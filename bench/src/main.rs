@@ -14,6 +14,7 @@ mod section;
 mod services;
 mod subjects;
 mod veth;
+mod vm;
 
 use std::{path::Path, process::ExitCode};
 
@@ -31,9 +32,13 @@ use machine::Machine;
 use output::{compare, json, report, results::Results, terminal};
 use section::{Run, Section};
 
-const SECTIONS: &[Section] = &[data_path::SECTION, veth::SECTION, services::SECTION, control_plane::SECTION];
+const SECTIONS: &[Section] =
+    &[data_path::SECTION, veth::SECTION, services::SECTION, control_plane::SECTION, vm::SECTION];
 
 fn main() -> ExitCode {
+    if let Some(code) = vm::guest::main() {
+        return code;
+    }
     match bench(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

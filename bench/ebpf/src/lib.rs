@@ -34,6 +34,11 @@ pub struct Progress {
     pub lost: u64,
 }
 
+/// Packets between two of the sink's time stamps.
+pub const SINK_SPAN: u64 = 1024;
+/// Time stamps that the sink has room for.
+pub const SINK_STAMPS: u32 = 64;
+
 /// A service of the textbook balancer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -4,6 +4,7 @@
 //! - `drop`, `pass`, `mac_swap`, `ipip_push`: the least that a program of their kind can do.
 //! - `textbook`: a balancer as one would write it with the kernel's own maps.
 //! - `generator`: sends a packet with ever new flows out of a veth; `sink` counts what arrives.
+//! - `timed_sink`: counts and discards what arrives, and says when.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -16,6 +17,8 @@ mod references;
 mod sink;
 #[cfg(target_arch = "bpf")]
 mod textbook;
+#[cfg(target_arch = "bpf")]
+mod timed_sink;
 
 /// Lets programs call helpers that the kernel gives only to those compatible with the GPL.
 #[cfg(target_arch = "bpf")]

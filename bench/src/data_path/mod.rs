@@ -8,3 +8,4 @@ mod driver;
 mod footprint;
 
 pub(crate) use cases::SECTION;
+pub(crate) use driver::Driver;

@@ -1,5 +1,6 @@
 //! `cargo xtask setup`: look, plan, install, look again.
 
+mod guest_kernel;
 mod machine;
 mod parts;
 mod plan;
@@ -28,6 +29,15 @@ pub(crate) struct Options {
     /// Only say what is there and what is missing.
     #[arg(long)]
     check: bool,
+    /// Also what `cargo xtask bench --vm` needs: QEMU, a kernel for its guest, IPVS.
+    #[arg(long)]
+    vm: bool,
+}
+
+impl Options {
+    fn parts(&self) -> Vec<&'static Part> {
+        PARTS.iter().filter(|part| self.vm || part.purpose != Purpose::Vm).collect()
+    }
 }
 
 /// The command: everything for building, testing and linting.
@@ -38,10 +48,10 @@ pub(crate) struct Options {
 pub(crate) fn main(options: &Options) -> Result<()> {
     let machine = Machine::this();
     if options.check {
-        return check(&machine);
+        return check(&machine, &options.parts());
     }
     let started = Instant::now();
-    install_missing(&machine, &PARTS.iter().collect::<Vec<_>>())?;
+    install_missing(&machine, &options.parts())?;
     println!("set-up is complete ({:.1} s)", started.elapsed().as_secs_f32());
     Ok(())
 }
@@ -56,14 +66,13 @@ pub(crate) fn ensure(purposes: &[Purpose]) -> Result<()> {
     install_missing(&Machine::this(), &needed)
 }
 
-fn check(machine: &Machine) -> Result<()> {
-    let everything: Vec<_> = PARTS.iter().collect();
-    let missing = missing(machine, &everything);
-    for part in PARTS {
+fn check(machine: &Machine, parts: &[&Part]) -> Result<()> {
+    let missing = missing(machine, parts);
+    for part in parts {
         let state = if missing.iter().any(|other| other.name == part.name) { "missing" } else { "found" };
         println!("{state:<8} {}", part.name);
     }
-    if missing.is_empty() { Ok(()) } else { bail!("{} of {} parts are missing", missing.len(), PARTS.len()) }
+    if missing.is_empty() { Ok(()) } else { bail!("{} of {} parts are missing", missing.len(), parts.len()) }
 }
 
 fn missing<'a>(machine: &Machine, needed: &[&'a Part]) -> Vec<&'a Part> {
@@ -104,7 +113,7 @@ fn install(machine: &Machine, missing: &[&Part]) -> Result<Vec<&'static str>> {
     let foreseen = make_plan(machine, missing, &|_| true).steps;
     let mut total = foreseen.len();
     let mut done = 0;
-    if foreseen.iter().any(|step| matches!(step, Step::Packages(_))) {
+    if foreseen.iter().any(|step| matches!(step, Step::Packages(_) | Step::GuestKernel(_))) {
         total += 1;
         done += 1;
         perform(machine, &Step::Update, (done, total))?;
@@ -147,7 +156,7 @@ fn perform(machine: &Machine, step: &Step, (number, total): (usize, usize)) -> R
 fn commands_to_type(plan: &Plan) -> anyhow::Error {
     let mut lines = vec!["nothing was installed: that needs root on Debian or Ubuntu.".to_owned()];
     lines.push("These commands (elsewhere: the packages of the same programs) install it:".to_owned());
-    if plan.steps.iter().any(|step| matches!(step, Step::Packages(_))) {
+    if plan.steps.iter().any(|step| matches!(step, Step::Packages(_) | Step::GuestKernel(_))) {
         lines.push(format!("  {}", Step::Update.shell()));
     }
     lines.extend(plan.steps.iter().map(|step| format!("  {}", step.shell())));

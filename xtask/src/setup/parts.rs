@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lb_ebpf::{Compiler, Version};
 
-use super::machine::Machine;
+use super::{guest_kernel, machine::Machine};
 
 /// The release of `bpf-linker` that is installed, and the oldest that is accepted.
 pub(super) const LINKER_VERSION: &str = "0.13.0";
@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Test,
     /// The lints.
     Lint,
+    /// The bench in a QEMU guest.
+    Vm,
 }
 
 /// How a part is recognised.
@@ -36,6 +38,8 @@ pub(super) enum Probe {
     BpfClippy,
     /// A `bpf-linker` of a sufficient release is there, and runs.
     BpfLinker,
+    /// The guest's kernel is unpacked in the workspace.
+    GuestKernel,
 }
 
 /// How a part is installed.
@@ -49,6 +53,8 @@ pub(super) enum Remedy {
     ComponentsOrPackages(&'static [&'static str], Packages),
     /// Built with cargo, against the LLVM of these packages.
     CargoInstall(Packages),
+    /// The package that this one stands for, unpacked in the workspace: the machine's own kernels stay as they are.
+    UnpackKernel(&'static str),
 }
 
 /// One thing that must be there.
@@ -69,6 +75,7 @@ impl Part {
             Probe::BpfCompiler => compiler.is_some(),
             Probe::BpfClippy => compiler.is_some_and(|compiler| compiler.cargo_clippy().is_some()),
             Probe::BpfLinker => machine.version_of("bpf-linker") >= Version::parse(LINKER_VERSION),
+            Probe::GuestKernel => guest_kernel::is_complete(&guest_kernel::folder()),
         }
     }
 }
@@ -76,6 +83,11 @@ impl Part {
 /// A program of a package of the distribution that the tests or the bench run.
 const fn test_program(name: &'static str, programs: &'static [&'static str], packages: Packages) -> Part {
     Part { name, purpose: Purpose::Test, probe: Probe::Programs(programs), remedy: Remedy::Packages(packages) }
+}
+
+/// A program of a package of the distribution that the bench in a guest needs.
+const fn vm_program(name: &'static str, programs: &'static [&'static str], packages: Packages) -> Part {
+    Part { purpose: Purpose::Vm, ..test_program(name, programs, packages) }
 }
 
 /// Everything, in the order in which it is reported.
@@ -121,5 +133,14 @@ pub(super) const PARTS: &[Part] = &[
         purpose: Purpose::Test,
         probe: Probe::File("/usr/lib/nginx/modules/ngx_stream_module.so"),
         remedy: Remedy::Packages(&[&["libnginx-mod-stream"]]),
+    },
+    vm_program("QEMU", &["qemu-system-x86_64"], &[&["qemu-system-x86"]]),
+    vm_program("ipvsadm", &["ipvsadm"], &[&["ipvsadm"]]),
+    vm_program("modprobe and depmod", &["modprobe", "depmod"], &[&["kmod"]]),
+    Part {
+        name: "kernel 6.12 for the guest",
+        purpose: Purpose::Vm,
+        probe: Probe::GuestKernel,
+        remedy: Remedy::UnpackKernel("linux-image-6.12-cloud-amd64"),
     },
 ];

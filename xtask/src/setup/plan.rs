@@ -35,6 +35,7 @@ struct Needs {
     components: Vec<&'static str>,
     unavailable: Vec<&'static str>,
     linker: bool,
+    kernel: Option<&'static str>,
 }
 
 /// Plans the installation of `missing`.
@@ -66,6 +67,7 @@ pub(super) fn plan(missing: &[&Part], facts: &Facts<'_>) -> Plan {
                     needs.packages(packages, facts);
                 }
             }
+            Remedy::UnpackKernel(package) => needs.kernel(package, facts),
         }
     }
     needs.into_plan(facts)
@@ -78,6 +80,14 @@ impl Needs {
                 Some(package) => add(&mut self.packages, package),
                 None => self.unavailable.extend(alternatives.first()),
             }
+        }
+    }
+
+    fn kernel(&mut self, package: &'static str, facts: &Facts<'_>) {
+        if (facts.available)(package) {
+            self.kernel = Some(package);
+        } else {
+            self.unavailable.push(package);
         }
     }
 
@@ -97,6 +107,7 @@ impl Needs {
         if self.linker {
             steps.push(Step::Linker);
         }
+        steps.extend(self.kernel.map(Step::GuestKernel));
         Plan { steps, unavailable: self.unavailable }
     }
 }
@@ -105,10 +116,16 @@ impl Needs {
 pub(super) fn candidates(missing: &[&Part]) -> Vec<&'static str> {
     let mut names = Vec::new();
     for part in missing {
-        let (Remedy::Packages(packages)
-        | Remedy::PackagesOrComponent(packages, _)
-        | Remedy::ComponentsOrPackages(_, packages)
-        | Remedy::CargoInstall(packages)) = part.remedy;
+        let packages = match part.remedy {
+            Remedy::Packages(packages)
+            | Remedy::PackagesOrComponent(packages, _)
+            | Remedy::ComponentsOrPackages(_, packages)
+            | Remedy::CargoInstall(packages) => packages,
+            Remedy::UnpackKernel(package) => {
+                add(&mut names, package);
+                continue;
+            }
+        };
         packages.iter().flat_map(|alternatives| alternatives.iter()).for_each(|name| add(&mut names, name));
     }
     names
@@ -153,6 +170,7 @@ mod tests {
             Step::DisableService("haproxy"),
             Step::Components(components),
             Step::Linker,
+            Step::GuestKernel("linux-image-6.12-cloud-amd64"),
         ] = &plan.steps[..]
         else {
             panic!("{plan:?}")
@@ -170,6 +188,9 @@ mod tests {
             "haproxy",
             "nftables",
             "libnginx-mod-stream",
+            "qemu-system-x86",
+            "ipvsadm",
+            "kmod",
         ]);
         assert_eq!(*packages, expected);
         assert_eq!(*components, ["rustfmt", "clippy"]);
@@ -213,6 +234,16 @@ mod tests {
         let plan = plan(&parts(&["wrk", "curl"]), &facts(&|name| name == "curl"));
         assert_eq!(plan.steps, [Step::Packages(vec!["curl"])]);
         assert_eq!(plan.unavailable, ["wrk"]);
+    }
+
+    #[test]
+    fn a_kernel_that_no_list_has_is_named() {
+        let missing = parts(&["kernel"]);
+        let package = "linux-image-6.12-cloud-amd64";
+        assert_eq!(plan(&missing, &facts(&|name| name == package)).steps, [Step::GuestKernel(package)]);
+        let without = plan(&missing, &facts(&|_| false));
+        assert_eq!((without.steps.len(), &without.unavailable[..]), (0, &[package][..]));
+        assert_eq!(candidates(&missing), [package]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use super::{machine::Machine, parts::LINKER_VERSION};
+use super::{guest_kernel, machine::Machine, parts::LINKER_VERSION};
+use crate::workspace;
 
 /// Where the packages put the LLVM that `bpf-linker` is built against.
 pub(super) const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
@@ -20,6 +21,8 @@ pub(super) enum Step {
     Components(Vec<&'static str>),
     /// Build and install `bpf-linker`.
     Linker,
+    /// Fetch the kernel that a package stands for and unpack it in the workspace.
+    GuestKernel(&'static str),
 }
 
 impl Step {
@@ -31,6 +34,7 @@ impl Step {
             Self::DisableService(service) => format!("keep {service} from starting with the machine"),
             Self::Components(components) => format!("add {} to rustup's toolchain", components.join(" and ")),
             Self::Linker => format!("build bpf-linker {LINKER_VERSION} (about a minute)"),
+            Self::GuestKernel(package) => format!("unpack the kernel of {package} in target/vm, without installing it"),
         }
     }
 
@@ -47,6 +51,10 @@ impl Step {
             Self::Linker => {
                 "it needs a C compiler, /usr/lib/llvm-22 (llvm-22-dev) and the crates registry; \
                  run `cargo xtask setup` again when they are there"
+            }
+            Self::GuestKernel(_) => {
+                "the kernel's packages are in Debian 12's security archive (bookworm-security); check the sources, the \
+                 network and the free space, then run `cargo xtask setup --vm` again"
             }
         }
     }
@@ -73,6 +81,7 @@ impl Step {
                 words.extend(["--version", LINKER_VERSION, "bpf-linker"]);
                 (llvm, words)
             }
+            Self::GuestKernel(package) => (&[], vec!["sh", guest_kernel::SCRIPT, package, guest_kernel::FOLDER]),
         }
     }
 
@@ -101,6 +110,9 @@ impl Step {
                     command.arg("--root").arg(home);
                 }
             }
+            Self::GuestKernel(_) => {
+                command.current_dir(workspace::root());
+            }
             Self::DisableService(_) | Self::Components(_) => {}
         }
         command
@@ -126,6 +138,7 @@ mod tests {
                 "LLVM_PREFIX=/usr/lib/llvm-22 LLVM_SYS_221_PREFIX=/usr/lib/llvm-22 cargo install --locked --force \
                  --no-default-features --features llvm-22 --version 0.13.0 bpf-linker",
             ),
+            (Step::GuestKernel("linux-image"), "sh xtask/src/setup/guest_kernel.sh linux-image target/vm/kernel"),
         ] {
             assert_eq!(step.shell(), expected);
         }

@@ -121,3 +121,10 @@ fn an_old_linker_and_one_that_does_not_run_count_as_missing() {
         assert_eq!(linker.is_present(&doubles.machine, None), present, "{script:?}");
     }
 }
+
+#[test]
+fn the_guest_is_set_up_only_when_it_is_asked_for() {
+    let of = |vm| Options { check: true, vm }.parts().iter().filter(|part| part.purpose == Purpose::Vm).count();
+    assert_eq!(of(false), 0);
+    assert!(of(true) > 0);
+}

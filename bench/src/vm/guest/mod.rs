@@ -1,0 +1,72 @@
+//! Inside the guest. This program is its first process and, under another name, the daemon.
+//!
+//! ```text
+//!  client                    balancer                     server
+//! ┌───────────┐             ┌─────────────┐             ┌───────────┐
+//! │ generator ├ c0 ───── l0 ┤  a subject  ├ l1 ───── s0 ┤ sink      │
+//! └───────────┘             └─────────────┘             └───────────┘
+//!  direct: c0 ───────────────────────────────────────── s0
+//! ```
+//!
+//! - [`machine`]: what the first process has to do. [`stage`]: the namespaces and cables of the picture.
+//! - [`traffic`]: generator and sink. [`subject`]: the balancers, of which [`evenkeel`] and [`peers`] are two kinds.
+//! - [`measure`]: what is measured, in which order. [`alone`]: Evenkeel's program without the way to it and from it.
+
+mod alone;
+mod evenkeel;
+mod machine;
+mod measure;
+mod peers;
+mod stage;
+mod subject;
+mod traffic;
+
+use std::{fs::File, io::Write, path::Path, process::ExitCode};
+
+use anyhow::Result;
+
+use super::report::Line;
+
+/// This program as the first process.
+pub(super) const INIT: &str = "/init";
+/// This program as the daemon.
+pub(super) const DAEMON: &str = "/bin/evenkeel";
+
+/// Does what is to be done under the name that this program was started by; `None` outside of the guest.
+pub(crate) fn main() -> Option<ExitCode> {
+    match std::env::args_os().next()?.to_str()? {
+        DAEMON => Some(::evenkeel::cli::main()),
+        INIT if std::process::id() == 1 => Some(first_process()),
+        _ => None,
+    }
+}
+
+fn first_process() -> ExitCode {
+    let outcome = machine::prepare().and_then(|()| machine::report());
+    match outcome {
+        Ok(mut report) => {
+            let outcome = measure::run(&mut report);
+            let last = outcome.map_or_else(|error| Line::Failed(format!("{error:#}")), |()| Line::Done);
+            report.send(&last).unwrap_or_else(|error| eprintln!("{error:#}"));
+        }
+        Err(error) => eprintln!("{error:#}"),
+    }
+    machine::end()
+}
+
+/// The way to the host.
+struct Report(File);
+
+impl Report {
+    fn send(&mut self, line: &Line) -> Result<()> {
+        Ok(self.0.write_all(line.text().as_bytes())?)
+    }
+
+    fn progress(&mut self, what: &str) -> Result<()> {
+        self.send(&Line::Progress(what.to_owned()))
+    }
+
+    fn open(path: &Path) -> std::io::Result<Self> {
+        File::options().write(true).open(path).map(Self)
+    }
+}
