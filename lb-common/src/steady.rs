@@ -3,16 +3,22 @@
 //! Nearly every packet is one: no VLAN tag, no IP options or extension headers, TCP without SYN, FIN or RST (or UDP), its flow
 //! established and known. For these the flow table comes first. An entry proves that a service took the flow, so the
 //! service need not be looked up again; its destination's steady words ([`crate::abi::Steady`]) hold everything else in
-//! one cache line. A packet that is for no VIP by the filter ([`crate::service::filter`]) ends here too.
+//! one cache line. A packet that is for no VIP by the filter ([`crate::service::filter`]) ends here too. (Where a more
+//! specific service takes a part of a prefix or of a port range, the service has to be looked up, and the steady words
+//! of the wider one's destinations are void.)
 //!
 //! Whatever does not fit is left alone and takes the long way ([`crate::packet`]), which comes to the same result for
 //! every packet: this way only saves look-ups. User space writes the steady words with [`publish`] after a change; until then they
 //! are void and packets take the long way.
 
 #[cfg(feature = "std")]
+use std::collections::HashMap;
+
+#[cfg(feature = "std")]
 use crate::{
-    abi::{Destination, Steady},
+    abi::{Destination, Service, ServiceIdentity, Steady},
     memory::Slices,
+    service::key::word_mask,
 };
 use crate::{
     environment::Environment,
@@ -233,15 +239,11 @@ fn forward_flow<E: Environment, F: Frame, R>(
 }
 
 /// Gathers the steady words of a destination and publishes them; to be called after a change of its state or next hop, of
-/// the interface that leads to it, or of its service's time-outs. They stay void where packets need the long way.
+/// the interface that leads to it, of its service's time-outs, or of the services that overlap with its own. They stay
+/// void where packets need the long way.
 #[cfg(feature = "std")]
 pub fn publish(tables: &Slices<'_>, id: u32) {
-    let Some(destination) = tables.destinations.get(id as usize) else { return };
-    let generation = destination.state().generation;
-    match gather(tables, destination) {
-        Some(steady) => destination.set_steady(id, generation, &steady),
-        None => destination.void_steady(),
-    }
+    publish_one(tables, id, &mut HashMap::new());
 }
 
 /// The same for all destinations.
@@ -253,15 +255,33 @@ pub fn publish_all(tables: &Slices<'_>) {
 /// The same for those that meet a condition.
 #[cfg(feature = "std")]
 pub fn publish_where(tables: &Slices<'_>, concerns: impl Fn(&Destination) -> bool) {
+    let mut alone = HashMap::new();
     for (id, destination) in (0..).zip(tables.destinations).skip(1) {
         if concerns(destination) {
-            publish(tables, id);
+            publish_one(tables, id, &mut alone);
         }
     }
 }
 
+/// Services that are not of a single address and a single port: a more specific one may take packets from them.
 #[cfg(feature = "std")]
-fn gather(tables: &Slices<'_>, destination: &Destination) -> Option<Steady> {
+pub fn wide_services(tables: &Slices<'_>) -> Vec<u32> {
+    let is_wide = |service: &Service| service.identity().is_some_and(|(_, identity)| !is_exact(&identity));
+    (0..).zip(tables.services).filter(|(_, service)| is_wide(service)).map(|(index, _)| index).collect()
+}
+
+#[cfg(feature = "std")]
+fn publish_one(tables: &Slices<'_>, id: u32, alone: &mut HashMap<u32, bool>) {
+    let Some(destination) = tables.destinations.get(id as usize) else { return };
+    let generation = destination.state().generation;
+    match gather(tables, destination, alone) {
+        Some(steady) => destination.set_steady(id, generation, &steady),
+        None => destination.void_steady(),
+    }
+}
+
+#[cfg(feature = "std")]
+fn gather(tables: &Slices<'_>, destination: &Destination, alone: &mut HashMap<u32, bool>) -> Option<Steady> {
     let state = destination.state();
     let next_hop = destination.next_hop();
     if !state.keeps_flows || state.generation == 0 || next_hop.egress == 0 {
@@ -270,6 +290,9 @@ fn gather(tables: &Slices<'_>, destination: &Destination) -> Option<Steady> {
     let egress = tables.egress.get(next_hop.egress as usize)?;
     let service = tables.services.get(state.service as usize)?;
     let (_, identity) = service.identity()?;
+    if !*alone.entry(state.service).or_insert_with(|| is_alone(tables, state.service)) {
+        return None;
+    }
     let steady = match identity.protocol {
         Protocol::Tcp => FlowState::Established,
         Protocol::Udp => FlowState::Udp,
@@ -280,4 +303,31 @@ fn gather(tables: &Slices<'_>, destination: &Destination) -> Option<Steady> {
         ifindex: egress.ifindex(),
         timeout: service.timeout(steady),
     })
+}
+
+/// Whether every packet that a service answers to is its own: it is of a single address and port, or no other service takes a
+/// part of its prefix and ports. A flow's entry does not tell that a more specific service has come since.
+#[cfg(feature = "std")]
+fn is_alone(tables: &Slices<'_>, index: u32) -> bool {
+    let Some((prefix, identity)) = tables.services[index as usize].identity() else { return false };
+    let overlaps = |(other_prefix, other): ([u32; 4], ServiceIdentity)| {
+        other.family == identity.family
+            && other.protocol == identity.protocol
+            && other.prefix_length >= identity.prefix_length
+            && (0..4).all(|word| (prefix[word] ^ other_prefix[word]) & word_mask(identity.prefix_length, word) == 0)
+            && other.first_port <= identity.last_port
+            && identity.first_port <= other.last_port
+    };
+    is_exact(&identity)
+        || !(0..)
+            .zip(tables.services)
+            .filter(|(other, _)| *other != index)
+            .filter_map(|(_, service)| service.identity())
+            .any(overlaps)
+}
+
+#[cfg(feature = "std")]
+fn is_exact(identity: &ServiceIdentity) -> bool {
+    let width = if identity.family == Family::V4 { 32 } else { 128 };
+    identity.prefix_length == width && identity.first_port == identity.last_port
 }

@@ -100,7 +100,7 @@ impl Key {
 
 /// The mask of one word of an address, as in memory.
 #[inline(always)]
-const fn word_mask(address_bits: u8, word: usize) -> u32 {
+pub(crate) const fn word_mask(address_bits: u8, word: usize) -> u32 {
     let before = 32 * word as u32;
     let bits = (address_bits as u32).saturating_sub(before);
     if bits >= 32 {

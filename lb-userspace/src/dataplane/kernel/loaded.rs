@@ -17,6 +17,7 @@ use lb_common::{
     hash::HashKey,
     memory::{Constants, Sizes, Slices},
     service::filter::{self, FILTER_BYTES},
+    steady,
 };
 
 use super::{Clock, Pins, object, region::Region};
@@ -95,6 +96,8 @@ impl Loaded {
         // Services that were adopted are let through before the program is attached.
         filter::admit(&loaded.vip_filter, loaded.services.records());
         loaded.publish_filter().context("the filter of VIPs cannot be written")?;
+        // Whoever wrote the tables may have been stopped before.
+        steady::publish_all(&loaded.tables());
         Ok(loaded)
     }
 
