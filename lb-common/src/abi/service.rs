@@ -16,7 +16,7 @@ pub struct Service {
     slots: Word64,
     prefix: [Word32; 4],
     identity: Word64,
-    /// In ticks, by [`FlowState`]; the first is unused.
+    /// In ticks, by [`FlowState`]; the first, which no state has, says whether the table in force lists the service.
     timeouts: [Word32; 8],
 }
 
@@ -103,8 +103,20 @@ impl Service {
         Some((prefix, identity))
     }
 
+    /// Whether the table in force lists it: else no packet is its own.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.timeouts[0].load() != 0
+    }
+
+    /// Says whether the table in force lists it.
+    pub fn set_listed(&self, listed: bool) {
+        self.timeouts[0].store(u32::from(listed));
+    }
+
     /// Frees the place.
     pub fn clear(&self) {
+        self.set_listed(false);
         self.identity.publish(0);
         self.slots.publish(0);
     }

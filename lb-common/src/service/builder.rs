@@ -14,6 +14,7 @@ use crate::{
     hash::{HashKey, finish},
     memory::Slices,
     parse::Family,
+    steady,
     wire::ip::Protocol,
 };
 
@@ -198,12 +199,22 @@ impl Table {
     pub fn stage(&self, tables: &Slices<'_>, offset: u32) {
         self.write(tables.control.inactive(), tables.service_buckets, offset);
         filter::widen(tables.vip_filter, &self.rules);
+        let mut listed = vec![false; tables.services.len()];
+        for rule in &self.rules {
+            listed[rule.index as usize] = true;
+        }
+        for (service, listed) in tables.services.iter().zip(listed) {
+            service.set_listed(listed);
+        }
+        // Packets of services that it does not list, or that it gives a more specific neighbour, are looked up from now on.
+        steady::void_where_due(tables);
     }
 
     /// Puts the staged table in force and takes from the filter what it does not have.
     pub fn switch(&self, tables: &Slices<'_>) {
         tables.control.switch();
         filter::narrow(tables.vip_filter, &self.rules);
+        steady::publish_all(tables);
     }
 
     fn write(&self, header: &TableHeader, buckets: &[ServiceBucket], offset: u32) {

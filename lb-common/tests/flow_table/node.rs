@@ -100,6 +100,7 @@ impl Node {
             self.tables.slices().services[PATIENT as usize].set_timeout(state, seconds * HZ);
             self.tables.slices().control.set_longest_timeout(state, seconds * HZ);
         }
+        lb_common::steady::publish_all(&self.tables.slices());
         self
     }
 

@@ -23,21 +23,13 @@ pub fn publish(plane: &mut impl DataPlane, writes: &[Write]) -> Result<()> {
     let mut tables = Tables::of(writes);
     let mut changed = HashSet::new();
     let result = writes.iter().try_for_each(|write| {
-        if matches!(write, Write::ServiceTable { .. }) {
-            // What a more specific service takes from these has changed.
-            changed.extend(steady::wide_services(&plane.tables()));
-        }
         if !leaves_services(write) {
             publish_services(plane, &mut changed);
         }
         if let Write::Service { index, .. } | Write::ServiceOptions { index, .. } = write {
             changed.insert(*index);
         }
-        apply(plane, write, &mut tables).with_context(|| format!("while writing {}", name(write)))?;
-        if let Write::FreeService { .. } = write {
-            changed.extend(steady::wide_services(&plane.tables()));
-        }
-        Ok(())
+        apply(plane, write, &mut tables).with_context(|| format!("while writing {}", name(write)))
     });
     publish_services(plane, &mut changed);
     result
