@@ -43,8 +43,10 @@ fn change() -> impl Strategy<Value = Step> {
             let ids = picks.into_iter().map(|(pick, stray)| stray.unwrap_or(first + pick)).collect();
             Step::Slots { service, ids }
         }),
-        1 => (service(), 0..2 * SLOTS as u32, 0..20_u32)
-            .prop_map(|(service, offset, size)| Step::Range { service, offset, size }),
+        1 => (service(), range()).prop_map(|(service, (offset, size))| {
+            let own = service as u32 * SLOTS_OF_EACH;
+            Step::Range { service, offset: if offset < SLOTS_OF_EACH { own + offset } else { offset }, size }
+        }),
         4 => (service(), backend(), destination_state())
             .prop_map(|(service, backend, state)| Step::State { service, backend, state }),
         2 => (service(), backend(), prop_oneof![4 => 0..4_u32, 1 => Just(64_u32)])
@@ -56,9 +58,19 @@ fn change() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// An id that is not of the service: of another one, or of none.
+/// An id that no destination has. Slots never name a destination of another service: then only the long way would notice.
 fn stray() -> impl Strategy<Value = Option<u32>> {
-    prop_oneof![15 => Just(None), 1 => (0..DESTINATIONS as u32 + 3).prop_map(Some)]
+    let ids = prop_oneof![Just(0), DESTINATIONS as u32 + 1..DESTINATIONS as u32 + 3];
+    prop_oneof![15 => Just(None), 1 => ids.prop_map(Some)]
+}
+
+/// Slots of each service.
+const SLOTS_OF_EACH: u32 = (SLOTS / SERVICES) as u32;
+
+/// An offset and a size within the slots of a service, or from the end of the array on.
+fn range() -> impl Strategy<Value = (u32, u32)> {
+    let within = (0..SLOTS_OF_EACH).prop_flat_map(|offset| (Just(offset), 0..=SLOTS_OF_EACH - offset));
+    prop_oneof![1 => within, 1 => (SLOTS as u32..2 * SLOTS as u32, 0..20_u32)]
 }
 
 fn flows() -> impl Strategy<Value = Step> {

@@ -144,7 +144,11 @@ impl Pair {
         Err(difference.unwrap_or_default())
     }
 
+    /// Always the long way, whereas the kernel takes the short one where it can: the two must come to the same.
     fn packet_in_memory(&mut self, frame: &[u8], clock: Move) -> Seen {
+        for destination in self.memory.tables().destinations {
+            destination.void_steady();
+        }
         let view = self.memory.view(clock.late());
         let (action, bytes) = self.memory.run_in(&Moving::new(view, clock), frame);
         let counted = Counted::of(&self.memory);
