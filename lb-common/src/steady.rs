@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 #[cfg(feature = "std")]
 use crate::{
-    abi::{Destination, ServiceIdentity, Steady},
+    abi::{Destination, GENERATION_BITS, ServiceIdentity, Steady},
     memory::Slices,
     service::key::word_mask,
 };
@@ -288,7 +288,9 @@ fn publish_one(tables: &Slices<'_>, id: u32, alone: &mut HashMap<u32, bool>) {
 fn gather(tables: &Slices<'_>, destination: &Destination, alone: &mut HashMap<u32, bool>) -> Option<Steady> {
     let state = destination.state();
     let next_hop = destination.next_hop();
-    if !state.keeps_flows || state.generation == 0 || next_hop.egress == 0 {
+    // An entry has no room for a larger generation, so none would be known.
+    let generation = 1..1 << GENERATION_BITS;
+    if !state.keeps_flows || !generation.contains(&state.generation) || next_hop.egress == 0 {
         return None;
     }
     let egress = tables.egress.get(next_hop.egress as usize)?;
@@ -301,11 +303,13 @@ fn gather(tables: &Slices<'_>, destination: &Destination, alone: &mut HashMap<u3
         Protocol::Tcp => FlowState::Established,
         Protocol::Udp => FlowState::Udp,
     };
-    (egress.ifindex() != 0).then(|| Steady {
+    let timeout = service.timeout(steady);
+    // Without a time-out a flow ends in the tick of its last packet, when the short way does not ask.
+    (egress.ifindex() != 0 && timeout > 0).then(|| Steady {
         destination_mac: next_hop.mac,
         source_mac: egress.source_mac(),
         ifindex: egress.ifindex(),
-        timeout: service.timeout(steady),
+        timeout,
     })
 }
 
