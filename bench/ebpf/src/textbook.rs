@@ -92,7 +92,7 @@ fn balance(xdp: &XdpContext) -> Option<u32> {
         version,
     };
     // SAFETY: the bench changes services only while no packet is under way.
-    let ring = *unsafe { TEXTBOOK_SERVICES.get(&key) }?;
+    let ring = *unsafe { TEXTBOOK_SERVICES.get(key) }?;
     let backend = match known(&flow, flags) {
         Some(backend) => {
             count(TEXTBOOK_HIT, length);
@@ -171,7 +171,7 @@ fn remember(flow: &TextbookFlow, backend: u32) {
     }
     let entry = TextbookEntry { backend, spare: 0, seen: now };
     // A flow that finds no place is forwarded all the same.
-    let _ = TEXTBOOK_FLOWS.insert(flow, &entry, 0);
+    let _ = TEXTBOOK_FLOWS.insert(flow, entry, 0);
 }
 
 #[inline(always)]

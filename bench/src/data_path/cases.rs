@@ -74,15 +74,17 @@ const GROUPS: &[Group] = &[
     Group {
         setting: SMALL,
         cases: &[
-            Case { flows: &[1, K, 64 * K], ..HIT },
+            HIT,
+            Case { flows: &[K, 64 * K], short: false, ..HIT },
             Case { name: "tcp6-hit", shape: Shape::TCP6, ..HIT },
             Case { name: "udp4-hit", shape: Shape::UDP4, ..HIT },
-            Case { name: "udp6-hit", shape: Shape::UDP6, ..HIT },
+            Case { name: "udp6-hit", shape: Shape::UDP6, short: false, ..HIT },
             Case { name: "tcp4-hit-1500", shape: Shape { length: 1514, ..Shape::TCP4 }, short: false, ..HIT },
             Case {
                 name: "hash-only",
                 shape: Shape { tcp_flags: RST, ..Shape::TCP4 },
                 expected: Expected::Forwarded,
+                short: false,
                 ..HIT
             },
             Case {
@@ -119,7 +121,15 @@ const GROUPS: &[Group] = &[
                 name: "syn-insert",
                 shape: Shape { tcp_flags: SYN, ..Shape::TCP4 },
                 expected: Expected::Insert,
-                flows: &[64 * K, M],
+                flows: &[M],
+                ..HIT
+            },
+            Case {
+                name: "syn-insert",
+                shape: Shape { tcp_flags: SYN, ..Shape::TCP4 },
+                expected: Expected::Insert,
+                flows: &[64 * K],
+                short: false,
                 ..HIT
             },
             Case {

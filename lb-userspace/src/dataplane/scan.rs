@@ -1,7 +1,7 @@
 //! Reads the flow table through the mapping: no system call, and nothing that the data path notices.
 //!
 //! Counting looks at every entry, so it is written for that: what decides whether a flow is live is gathered first into one
-//! 16-byte [`Tally`] for each destination, which also holds its counts. An entry then costs its own cache line, read in
+//! 16-byte `Tally` for each destination, which also holds its counts. An entry then costs its own cache line, read in
 //! order, and one tally; there is no branch on what an entry says.
 
 use std::collections::HashMap;
