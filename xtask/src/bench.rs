@@ -49,6 +49,9 @@ pub(crate) struct Options {
 pub(crate) fn main(options: &Options) -> Result<()> {
     ensure!(workspace::is_root()?, "the bench loads XDP programs and makes network namespaces: run it as root");
     setup::ensure(&[Purpose::Build, Purpose::Test])?;
+    if options.vm || options.sections.iter().any(|section| section == "vm") {
+        setup::ensure(&[Purpose::Vm])?;
+    }
     let built = build::daemon(true)?;
     eprintln!("building the bench");
     // In our place: a Ctrl-C is then the bench's alone.

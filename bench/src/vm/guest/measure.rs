@@ -44,14 +44,14 @@ fn measure(subject: &Subject, report: &mut Report) -> Result<()> {
         quantity: "instructions",
         flows: Some(u64::from(FLOWS)),
     };
-    report.send(&Line::Figure(Figure::of(name, "instructions", &samples)))?;
+    report.send(&Line::Figure(Figure::of(name, "insn", &samples)))?;
     if let Some(program) = alone::evenkeel() {
         let verified = program.verified_instruction_count().context("the kernel does not count what it verifies")?;
         let load = Name { case: "load", quantity: "verified", flows: None, ..name };
-        report.send(&Line::Figure(Figure::of(load, "instructions", &[f64::from(verified)])))?;
+        report.send(&Line::Figure(Figure::of(load, "insn", &[f64::from(verified)])))?;
         for (subject, samples) in alone::measure(&stage, &program)? {
             let program = Name { case: "program", subject, ..name };
-            report.send(&Line::Figure(Figure::of(program, "instructions", &samples)))?;
+            report.send(&Line::Figure(Figure::of(program, "insn", &samples)))?;
         }
     }
     Ok(())
