@@ -56,6 +56,8 @@ const PORTS: u32 = 40;
 const FIRST_PORT: u32 = 1000;
 /// Entries of the large flow table.
 const FLOWS: usize = 1 << 24;
+/// Bytes.
+const MIB: f64 = 1_048_576.0;
 /// Of a flow table, in percent.
 const FILLED: u64 = 75;
 /// `BPF_PROG_TEST_RUN` lets packets come from the loopback.
@@ -92,9 +94,10 @@ fn measure(run: &Run) -> Result<Vec<Figure>> {
     run.progress("one backend of 100 in one of 10 000 services goes down");
     node.one_down(run.repetitions().max(9), &mut figures)?;
     let growth = resident("RssAnon")?.saturating_sub(heap);
-    figures.push(Figure::of(name("memory", "daemon", None), "B", &[growth as f64]));
-    figures.push(Figure::of(name("memory", "daemon-peak", None), "B", &[resident("VmHWM")? as f64]));
-    figures.push(Figure::of(name("memory", "maps", None), "B", &[(maps_memory()? - maps) as f64]));
+    let memory = |quantity, bytes: u64| Figure::of(name("memory", quantity, None), "MiB", &[bytes as f64 / MIB]);
+    figures.push(memory("daemon", growth));
+    figures.push(memory("daemon-peak", resident("VmHWM")?));
+    figures.push(memory("maps", maps_memory()? - maps));
     run.progress("flow scans");
     node.scans(run, &mut figures)?;
     Ok(figures)

@@ -96,13 +96,18 @@ impl Daemon {
         let pins = Pins::open(&node.pin_directory)?;
         let locks = [state_lock, pins.lock()?];
         let listener = server::listen(&node.api_socket, node.api_group.as_deref())?;
-        let plane = load(&node, &store, &pins)?;
+        let (plane, adopted) = load(&node, &store, &pins)?;
         let mut controller = Controller::new(Parts { config_file, config: config.clone(), store, plane, pins })?;
         let (prober, resolver) = (Prober::start(), Resolver::start().await?);
         let mut next_hops = resolver.subscribe();
         resolver.set_targets(controller.addresses());
         if timeout(FIRST_NEXT_HOPS, next_hops.wait_for(|hops| !hops.is_empty())).await.is_ok() {
             controller.set_next_hops(next_hops.borrow().clone());
+        }
+        if adopted {
+            // Each program has its own filter of VIPs: the one before would pass on half of what new VIPs get. This one
+            // serves the adopted tables as they are.
+            controller.attach_all(&config)?;
         }
         let writes = controller.reconcile().context("the configuration cannot be written to the tables")?;
         controller.attach_all(&config)?;
@@ -185,8 +190,8 @@ fn lock(node: &Node) -> Result<Flock<File>> {
         .map_err(|_| anyhow!("another daemon runs with state directory {}", node.state_directory.display()))
 }
 
-/// Loads the program, over the tables of an earlier daemon if there are any.
-fn load(node: &Node, store: &Store, pins: &Pins) -> Result<Loaded> {
+/// Loads the program, over the tables of an earlier daemon if there are any, which is the second thing returned.
+fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
     let secret = secret::of_node(node.hash_secret.as_deref(), store)?;
     let options = LoadOptions {
         sizes: sizes(node),
@@ -216,7 +221,7 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<Loaded> {
         ),
     }
     tracing::info!(adopted = adopts, pins = %node.pin_directory.display(), "tables are ready");
-    Ok(plane)
+    Ok((plane, adopts))
 }
 
 /// Sizes of the tables for a node's limits.

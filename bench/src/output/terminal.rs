@@ -15,7 +15,7 @@ const WIDTH: u16 = 80;
 
 /// Column headings; those that begin with `>` are of numbers. The same widths in each table put them below each other.
 const FIGURES: [(&str, u16); 6] =
-    [("subject", 14), (">flows", 10), ("quantity", 22), (">minimum", 11), (">median", 11), ("unit", 12)];
+    [("subject", 14), (">flows", 11), ("quantity", 22), (">minimum", 11), (">median", 11), ("unit", 11)];
 const BARS: [(&str, u16); 4] = [("bar", 51), (">measured", 9), ("bound", 7), ("", 13)];
 
 /// All figures, section by section and case by case.

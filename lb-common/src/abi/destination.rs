@@ -9,7 +9,8 @@ pub const GENERATION_BITS: u32 = 12;
 /// One destination: a cache line. Its address is fixed for a generation; state and next hop change by one aligned store.
 ///
 /// The last words are [`Steady`]: what packets of its flows need, gathered from other tables. A change of state or next hop
-/// makes them void first, so they never say anything that was not true together.
+/// makes them void first. A program that is interrupted between reading two of them while both change can send one frame with
+/// the old interface and the new addresses; the next hop's own address is in one word.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C, align(64))]
 pub struct Destination {

@@ -50,21 +50,8 @@ pub const fn other_bucket(bucket: u32, tag: u64, mask: u32) -> u32 {
 /// The entry of a flow, and its word.
 #[inline(always)]
 pub fn find<E: Environment>(env: &E, hash: FlowHash) -> Option<(&FlowEntry, FlowWord)> {
-    let mask = env.flow_mask();
-    let first = first_bucket(hash, mask);
-    find_in(env.flow_bucket(first)?, hash.tag)
-        .or_else(|| find_in(env.flow_bucket(other_bucket(first, hash.tag, mask))?, hash.tag))
-}
-
-#[inline(always)]
-fn find_in(bucket: &FlowBucket, tag: u64) -> Option<(&FlowEntry, FlowWord)> {
-    for entry in &bucket.entries {
-        let (found, word) = entry.load();
-        if found == tag && word.state().is_some() {
-            return Some((entry, word));
-        }
-    }
-    None
+    // In one order everywhere: for a moment a flow may have two entries, and all its packets must mean the same one.
+    find_tag(env, hash).filter(|(_, word)| word.state().is_some())
 }
 
 /// The entry whose tag is the flow's, and its word, which may say that the entry is not used: for whoever compares the

@@ -170,6 +170,26 @@ pub fn blocks(first: u16, last: u16) -> Vec<(u16, u8)> {
     blocks
 }
 
+/// Marks the services that the table in force lists: for tables whose writer was stopped between staging and switching.
+pub fn relist(tables: &Slices<'_>) {
+    let (_, offset, mask) = tables.control.active().place();
+    let buckets = tables.service_buckets.iter().skip(offset as usize).take(mask as usize + 1);
+    list(tables, buckets.flat_map(|bucket| &bucket.entries).map(Entry::service));
+}
+
+/// Marks these services as listed, and no others.
+fn list(tables: &Slices<'_>, indexes: impl Iterator<Item = u32>) {
+    let mut listed = vec![false; tables.services.len()];
+    for index in indexes {
+        if let Some(listed) = listed.get_mut(index as usize) {
+            *listed = index != Entry::NONE;
+        }
+    }
+    for (service, listed) in tables.services.iter().zip(listed) {
+        service.set_listed(listed);
+    }
+}
+
 impl Table {
     /// Whether this very table is in force already, wherever it lies.
     #[must_use]
@@ -199,13 +219,7 @@ impl Table {
     pub fn stage(&self, tables: &Slices<'_>, offset: u32) {
         self.write(tables.control.inactive(), tables.service_buckets, offset);
         filter::widen(tables.vip_filter, &self.rules);
-        let mut listed = vec![false; tables.services.len()];
-        for rule in &self.rules {
-            listed[rule.index as usize] = true;
-        }
-        for (service, listed) in tables.services.iter().zip(listed) {
-            service.set_listed(listed);
-        }
+        list(tables, self.rules.iter().map(|rule| rule.index));
         // Packets of services that it does not list, or that it gives a more specific neighbour, are looked up from now on.
         steady::void_where_due(tables);
     }

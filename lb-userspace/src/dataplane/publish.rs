@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
-use lb_common::{flow::FlowState, steady};
+use lb_common::{flow::FlowState, service::builder, steady};
 
 use super::DataPlane;
 use crate::plan::{
@@ -32,6 +32,11 @@ pub fn publish(plane: &mut impl DataPlane, writes: &[Write]) -> Result<()> {
         apply(plane, write, &mut tables).with_context(|| format!("while writing {}", name(write)))
     });
     publish_services(plane, &mut changed);
+    if result.is_err() {
+        // A staged table may not have come into force.
+        builder::relist(&plane.tables());
+        steady::publish_all(&plane.tables());
+    }
     result
 }
 

@@ -16,7 +16,10 @@ use lb_common::{
     flow::FlowBucket,
     hash::HashKey,
     memory::{Constants, Sizes, Slices},
-    service::filter::{self, FILTER_BYTES},
+    service::{
+        builder,
+        filter::{self, FILTER_BYTES},
+    },
     steady,
 };
 
@@ -97,6 +100,7 @@ impl Loaded {
         filter::admit(&loaded.vip_filter, loaded.services.records());
         loaded.publish_filter().context("the filter of VIPs cannot be written")?;
         // Whoever wrote the tables may have been stopped before.
+        builder::relist(&loaded.tables());
         steady::publish_all(&loaded.tables());
         Ok(loaded)
     }
