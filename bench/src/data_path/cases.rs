@@ -223,7 +223,7 @@ fn measure(
     let packets = flows.clamp(if run.short { 64 * K } else { 256 * K }, M) as u32;
     let mut samples: Vec<Vec<f64>> = vec![Vec::new(); taking.len()];
     for subject in &mut taking {
-        subject.clear_flows()?;
+        subject.forget_flows()?;
         set_packets(driver, case, flows, 0)?;
         driver.set_program(&subject.program()?)?;
         // Every flow once: after this all are known.

@@ -66,6 +66,10 @@ pub(crate) trait Subject {
     fn clear_flows(&mut self) -> Result<()> {
         Ok(())
     }
+    /// The same before a case, however long it takes: flows of the case before must not be in the way.
+    fn forget_flows(&mut self) -> Result<()> {
+        self.clear_flows()
+    }
     /// What it counted so far; `None` if it does not count.
     fn tally(&self) -> Result<Option<Tally>> {
         Ok(None)

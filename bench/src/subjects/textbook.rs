@@ -7,7 +7,8 @@ use aya::{
     programs::ProgramFd,
 };
 use bench_ebpf::{
-    TEXTBOOK_HIT, TEXTBOOK_INSERT, TEXTBOOK_PASS, TEXTBOOK_RING, TextbookBackend, TextbookCounter, TextbookService,
+    TEXTBOOK_HIT, TEXTBOOK_INSERT, TEXTBOOK_PASS, TEXTBOOK_RING, TextbookBackend, TextbookCounter, TextbookEntry,
+    TextbookFlow, TextbookService,
 };
 use lb_common::{
     schedule::maglev::{self, Member},
@@ -30,6 +31,10 @@ unsafe impl Pod for Record<TextbookService> {}
 unsafe impl Pod for Record<TextbookBackend> {}
 // SAFETY: plain integers without padding.
 unsafe impl Pod for Record<TextbookCounter> {}
+// SAFETY: plain integers without padding.
+unsafe impl Pod for Record<TextbookFlow> {}
+// SAFETY: plain integers without padding.
+unsafe impl Pod for Record<TextbookEntry> {}
 
 /// The program.
 pub(crate) struct Textbook {
@@ -102,6 +107,15 @@ impl Subject for Textbook {
 
     fn takes(&self, _: Shape, expected: Expected) -> bool {
         expected != Expected::Dropped
+    }
+
+    /// One by one: the kernel empties no map at once. Else the table would push out flows of the present case, too.
+    fn forget_flows(&mut self) -> Result<()> {
+        let map = self.ebpf.map_mut("TEXTBOOK_FLOWS").context("the textbook balancer has no flows")?;
+        let mut flows = HashMap::<_, Record<TextbookFlow>, Record<TextbookEntry>>::try_from(map)?;
+        let keys = flows.keys().collect::<Result<Vec<_>, _>>()?;
+        keys.iter().try_for_each(|key| flows.remove(key))?;
+        Ok(())
     }
 
     fn tally(&self) -> Result<Option<Tally>> {
