@@ -33,6 +33,7 @@ use evenkeel::{
 };
 use lb_common::{
     abi::SlotRange,
+    features::Features,
     flow::{BUCKET_ENTRIES, FlowState, FlowWord},
     memory::Slices,
 };
@@ -203,7 +204,8 @@ impl Node {
         lap("configuration");
         let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(2 * i as u32 + 1) ^ 0x5bd1_e995);
         let sizes = supervisor::sizes(&config.node);
-        let mut loaded = Loaded::load(&LoadOptions { sizes, hash_key, pins: None, flows_writable: true })?;
+        let mut loaded =
+            Loaded::load(&LoadOptions { sizes, hash_key, pins: None, features: Features::ALL, flows_writable: true })?;
         lap("load");
         let mut reconciler = Reconciler::new(&config, Runtime::default(), &loaded, loaded.clock());
         reconciler.set_next_hops(hops);

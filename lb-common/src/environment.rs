@@ -2,6 +2,7 @@
 
 use crate::{
     abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
+    features::Features,
     flow::{FlowBucket, FlowWord, Placement, room},
     hash::HashKey,
     service::{self, Key},
@@ -9,6 +10,8 @@ use crate::{
 
 /// Tables, constants and the clock. An index outside of a table gives `None`; nothing panics.
 pub trait Environment {
+    /// What the configuration uses; a constant of the program.
+    fn features(&self) -> Features;
     /// The control record.
     fn control(&self) -> Option<&Control>;
     /// Whether an address with this [`place`](crate::service::filter::place) may be a VIP.

@@ -10,6 +10,7 @@
 //! - [`wire`]: one protocol header a file; [`parse`] walks them to a [`parse::Parsed`] packet.
 //! - [`service`]: whose packet is it. [`flow`]: the flow table. [`schedule`]: how a new flow gets its destination.
 //! - [`forward`]: one forwarding mode a file. [`reply`]: packets that the node makes itself.
+//! - [`features`]: what a configuration uses, and the program has in it.
 //! - [`abi`]: records shared between the XDP program and user space. [`verdict`]: every reason, by name.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -18,6 +19,7 @@
 pub mod abi;
 pub mod account;
 pub mod environment;
+pub mod features;
 pub mod flow;
 pub mod forward;
 pub mod frame;

@@ -11,6 +11,7 @@ use crate::{
         ServiceBucket, Word8, Word32,
     },
     environment::Environment,
+    features::Features,
     flow::FlowBucket,
     frame::{Frame, Window},
     hash::HashKey,
@@ -141,6 +142,8 @@ pub struct Constants {
     pub hash_key: HashKey,
     /// Ticks in a second.
     pub ticks_per_second: u32,
+    /// What the program has in it.
+    pub features: Features,
 }
 
 /// Tables, constants, the clock and where a packet came from.
@@ -163,6 +166,10 @@ pub struct View<'a> {
 }
 
 impl Environment for View<'_> {
+    fn features(&self) -> Features {
+        self.constants.features
+    }
+
     fn control(&self) -> Option<&Control> {
         Some(self.tables.control)
     }

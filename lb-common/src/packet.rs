@@ -51,7 +51,7 @@ pub fn refuse(reply: Result<(), DropReason>) -> Verdict {
 #[inline(always)]
 fn decide<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Result<Verdict, Stop> {
     let mut packet = Parsed::new();
-    parse(frame, &mut packet).map_err(|fault| judge(env, fault, &packet))?;
+    parse(env.features(), frame, &mut packet).map_err(|fault| judge(env, fault, &packet))?;
     let (index, service) = service::find(env, &packet).ok_or(PassReason::NotServed)?;
     accept(&packet)?;
     let hash = FlowHash::of(env, &packet);

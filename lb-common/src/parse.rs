@@ -1,6 +1,7 @@
 //! From a frame to what the balancer needs to know of it.
 
 use crate::{
+    features::Features,
     frame::Frame,
     verdict::{DropReason, PassReason},
     wire::{
@@ -93,19 +94,20 @@ impl Default for Parsed {
     }
 }
 
-/// Walks the headers.
+/// Walks the headers of the families that are served.
 ///
 /// # Errors
 ///
 /// [`Fault`] for what is not a TCP or UDP packet with a whole transport header.
 #[inline(always)]
-pub fn parse<F: Frame>(frame: &F, packet: &mut Parsed) -> Result<(), Fault> {
+pub fn parse<F: Frame>(features: Features, frame: &F, packet: &mut Parsed) -> Result<(), Fault> {
     let ethernet = ethernet::parse(frame).ok_or(Fault::Pass(PassReason::NotParsed))?;
     packet.to_group = ethernet.to_group;
     packet.network = ethernet.payload;
     let protocol = match ethernet.ethertype {
-        ethernet::IPV4 => parse_v4(frame, packet)?,
-        ethernet::IPV6 => parse_v6(frame, packet)?,
+        ethernet::IPV4 if features.has(Features::IPV4) => parse_v4(frame, packet)?,
+        ethernet::IPV6 if features.has(Features::IPV6) => parse_v6(frame, packet)?,
+        ethernet::IPV4 | ethernet::IPV6 => return Err(Fault::Pass(PassReason::NotServed)),
         _ => return Err(Fault::Pass(PassReason::NotIp)),
     };
     parse_transport(frame, protocol, packet)

@@ -22,6 +22,7 @@ use crate::{
 };
 use crate::{
     environment::Environment,
+    features::Features,
     flow::{self, FlowState, FlowWord},
     frame::{Frame, Window},
     hash::{FlowHash, FlowKey},
@@ -48,8 +49,14 @@ pub fn forward<E: Environment, F: Frame, R>(env: &E, frame: &mut F, finish: impl
     // Type, version, and for IPv4 the header's length in one word.
     let kind = start.word(12);
     if kind & 0xffff_ff00_u32.to_be() == 0x0800_4500_u32.to_be() {
+        if !env.features().has(Features::IPV4) {
+            return Some(finish(Verdict::Pass(PassReason::NotServed)));
+        }
         forward_v4(env, frame, start, finish)
     } else if kind & 0xffff_f000_u32.to_be() == 0x86dd_6000_u32.to_be() {
+        if !env.features().has(Features::IPV6) {
+            return Some(finish(Verdict::Pass(PassReason::NotServed)));
+        }
         forward_v6(env, frame, frame.window::<V6_BYTES>(0)?, finish)
     } else {
         None
@@ -231,7 +238,7 @@ fn forward_flow<E: Environment, F: Frame, R>(
     let (addresses, source_tail) = destination.steady_addresses();
     start.set_word64(0, addresses);
     start.set_word(8, source_tail);
-    if destination.steady_ifindex() == env.ingress() {
+    if !env.features().has(Features::REDIRECT) || destination.steady_ifindex() == env.ingress() {
         Some(finish(Verdict::Transmit))
     } else {
         Some(finish(Verdict::Redirect(destination.next_hop().egress)))
@@ -327,16 +334,10 @@ fn is_alone(tables: &Slices<'_>, index: u32) -> bool {
             && other.first_port <= identity.last_port
             && identity.first_port <= other.last_port
     };
-    is_exact(&identity)
+    identity.is_single()
         || !(0..)
             .zip(tables.services)
             .filter(|(other, service)| *other != index && service.is_listed())
             .filter_map(|(_, service)| service.identity())
             .any(overlaps)
-}
-
-#[cfg(feature = "std")]
-fn is_exact(identity: &ServiceIdentity) -> bool {
-    let width = if identity.family == Family::V4 { 32 } else { 128 };
-    identity.prefix_length == width && identity.first_port == identity.last_port
 }

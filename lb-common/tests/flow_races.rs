@@ -11,6 +11,7 @@ use std::{
 
 use lb_common::{
     abi::{DestinationState, Word64},
+    features::Features,
     flow::{FlowEntry, FlowState, FlowWord, find, insert, table},
     hash::{FlowHash, finish},
     memory::{Constants, Sizes, Tables, View},
@@ -116,7 +117,7 @@ fn cpus() -> u64 {
 #[test]
 fn no_thread_accepts_the_word_of_another_flow() {
     let tables = tables();
-    let constants = Constants { hash_key: [0; 20], ticks_per_second: 1 };
+    let constants = Constants { hash_key: [0; 20], ticks_per_second: 1, features: Features::ALL };
     let all = thread::scope(|scope| {
         let threads: Vec<_> = (0..cpus())
             .map(|cpu| {

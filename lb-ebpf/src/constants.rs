@@ -1,11 +1,14 @@
 //! Read-only globals: set before the object is loaded and frozen then, so the verifier takes them for constants and
 //! removes what they switch off.
 
-use lb_common::{hash::KEY_WORDS, opaque::opaque};
+use lb_common::{features::Features, hash::KEY_WORDS, opaque::opaque};
 
 /// Key of the flow hash.
 #[unsafe(no_mangle)]
 static HASH_KEY: [u32; KEY_WORDS] = [0; KEY_WORDS];
+/// The bits of [`Features`].
+#[unsafe(no_mangle)]
+static FEATURES: u32 = 0;
 /// Flow buckets less one.
 #[unsafe(no_mangle)]
 static FLOW_MASK: u32 = 0;
@@ -23,6 +26,12 @@ pub(crate) fn hash_key() -> &'static [u32; KEY_WORDS] {
     let address = opaque((&raw const HASH_KEY) as u64);
     // SAFETY: the address is that of the static.
     unsafe { &*(address as *const [u32; KEY_WORDS]) }
+}
+
+/// What the configuration uses.
+#[inline(always)]
+pub(crate) fn features() -> Features {
+    Features::from_bits(read(&FEATURES))
 }
 
 /// Flow buckets less one.

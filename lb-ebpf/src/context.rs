@@ -9,6 +9,7 @@ use aya_ebpf::{
 use lb_common::{
     abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
     environment::Environment,
+    features::Features,
     flow::{FlowBucket, FlowWord, Placement, TICK_MASK},
     frame::{Frame, Window},
     hash::HashKey,
@@ -165,6 +166,11 @@ impl Maps {
 }
 
 impl Environment for Maps {
+    #[inline(always)]
+    fn features(&self) -> Features {
+        constants::features()
+    }
+
     #[inline(always)]
     fn control(&self) -> Option<&Control> {
         maps::CONTROL.get(0)

@@ -17,7 +17,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use lb_common::{abi::LAYOUT_VERSION, memory::Sizes};
+use lb_common::{abi::LAYOUT_VERSION, features::Features, memory::Sizes};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -113,6 +113,7 @@ impl Daemon {
         controller.attach_all(&config)?;
         let attached = controller.attached.clone();
         controller.detach_all_but(&attached)?;
+        controller.specialise();
         let (sender, jobs) = mpsc::channel(JOBS);
         tokio::spawn(server::serve(listener, sender));
         tracing::info!(writes, services = controller.effective().services.len(), "running");
@@ -197,6 +198,8 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
         sizes: sizes(node),
         hash_key: secret::hash_key(&secret),
         pins: Some(pins.clone()),
+        // What is needed is known after the first plan.
+        features: Features::ALL,
         flows_writable: false,
     };
     let adopts = pins.check(&options)?;

@@ -89,6 +89,12 @@ fn reload(daemon: &mut Daemon<'_>) -> Result<String> {
     Ok(reloads(daemon).remove(before))
 }
 
+/// What the program can do.
+fn features(daemon: &Daemon<'_>) -> Result<Vec<String>> {
+    let status = daemon.cli(&["--json", "status"])?;
+    Ok(serde_json::from_value(status["node"]["features"].clone())?)
+}
+
 fn check_restarts(topology: &Topology, vip: IpAddr) -> Result<()> {
     let bench = Bench::new(topology, vip, Content::generate(1, SIZE))?;
     let _servers = nginx_everywhere(topology, &[80], Some(&bench.content))?;
@@ -118,6 +124,25 @@ fn check_restarts(topology: &Topology, vip: IpAddr) -> Result<()> {
         wait_for_takers(&daemon, "web", &["b1", "b2", "b3", "b4"])
     })?;
     assert_eq!(backend_status(&daemon, "web", "b2")?["weight"], 3);
+    let few = features(&daemon)?;
+    let other: IpAddr = if vip.is_ipv4() { VIP6.into() } else { VIP4.into() };
+    let more = [Service::udp("other", other, 81, topology), Service::udp("range", vip, 90, topology)];
+    let more: Vec<Service> = changed.iter().cloned().chain(more).collect();
+    bench.unharmed("SIGHUP with another family and a range, a program that can do more", || {
+        daemon.configure(|paths| configuration(paths, topology, &more).replace("port: 90\n", "port: 90-99\n"))?;
+        assert_ne!(reload(&mut daemon)?, "writes=0");
+        let many = features(&daemon)?;
+        for name in ["ipv4", "ipv6", "prefixes-or-ranges"] {
+            assert!(many.iter().any(|feature| feature == name), "no {name} in {many:?}");
+        }
+        wait_for_takers(&daemon, "range", &["b1", "b2", "b3", "b4"])
+    })?;
+    bench.unharmed("SIGHUP without them, a program that can do less", || {
+        daemon.configure(|paths| configuration(paths, topology, &changed))?;
+        assert_ne!(reload(&mut daemon)?, "writes=0");
+        assert_eq!(features(&daemon)?, few);
+        Ok(())
+    })?;
     let tally = connections(topology.client(), SocketAddr::new(vip, 80), 600, 8)?;
     assert!(tally.failed() == 0 && tally.share("b2") > 0.4 && tally.of("b4") > 50, "{tally:?}");
     Ok(())

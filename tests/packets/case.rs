@@ -1,6 +1,7 @@
 //! Rows of the table.
 
 use lb_common::{
+    features::Features,
     flow::FlowState,
     verdict::{DropReason, PassReason},
 };
@@ -50,6 +51,33 @@ pub(crate) enum Expect {
     Drop(DropReason),
     /// Answered with this frame.
     Reply(Vec<u8>),
+}
+
+impl Case {
+    /// The least that a program needs for it.
+    pub(crate) fn features(&self) -> Features {
+        let of_step = |step: &Step| match step {
+            Slots(_, slots) => slots.clone(),
+            _ => Vec::new(),
+        };
+        let in_slots = self.services.iter().flat_map(|service| service.slots.clone());
+        let redirects = in_slots.chain(self.steps.iter().flat_map(of_step)).any(|backend| backend == Backend::Far);
+        let redirect = if redirects { Features::REDIRECT } else { Features::NONE };
+        self.services.iter().map(Service::features).fold(redirect, Features::with)
+    }
+
+    /// The same row for such a program: what is of a family that it does not know is the host's, whatever else it is.
+    pub(crate) fn specialised(mut self) -> Self {
+        let features = self.features();
+        for step in &mut self.steps {
+            if let Step::Packet(_, expect @ Pass(_)) = step
+                && !features.has(Features::IPV4.with(Features::IPV6))
+            {
+                *expect = Host;
+            }
+        }
+        self
+    }
 }
 
 /// A row.

@@ -3,6 +3,7 @@
 use evenkeel::dataplane::kernel::{LoadOptions, Loaded};
 use lb_common::{
     abi::{DestinationCounters, DestinationState, NodeCounters, ReplyBudget, SlotRange},
+    features::Features,
     flow::FlowWord,
     memory::{Constants, Sizes, Slices},
     steady,
@@ -18,11 +19,16 @@ pub(crate) struct InKernel {
 impl InKernel {
     /// `None` where programs cannot be loaded because this is not root.
     pub(crate) fn new(sizes: Sizes) -> Option<Self> {
+        Self::specialised(sizes, Features::ALL)
+    }
+
+    /// The same with a program that has no other features than these.
+    pub(crate) fn specialised(sizes: Sizes, features: Features) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             println!("skipped: loading the program needs root");
             return None;
         }
-        let options = LoadOptions { sizes, hash_key: hash_key(), pins: None, flows_writable: true };
+        let options = LoadOptions { sizes, hash_key: hash_key(), pins: None, features, flows_writable: true };
         Some(Self { loaded: Loaded::load(&options).expect("the kernel takes the program") })
     }
 

@@ -7,6 +7,7 @@ use lb_common::{
     abi::{DestinationCounters, NodeCounters},
     account,
     environment::Environment,
+    features::Features,
     flow::TICK_MASK,
     memory::{Constants, Packet, Sizes, Slices, Tables, View},
     packet, steady,
@@ -31,7 +32,8 @@ pub(crate) struct InMemory {
 impl InMemory {
     pub(crate) fn new(sizes: Sizes) -> Self {
         let clock = Clock::of_this_kernel().expect("the coarse clock's resolution is readable");
-        let constants = Constants { hash_key: hash_key(), ticks_per_second: clock.ticks_per_second() };
+        let constants =
+            Constants { hash_key: hash_key(), ticks_per_second: clock.ticks_per_second(), features: Features::ALL };
         Self { tables: Tables::new(sizes), devices: BTreeSet::new(), sizes, now: START, constants }
     }
 

@@ -18,6 +18,7 @@ use std::{
 
 use lb_common::{
     abi::{DestinationState, NextHop},
+    features::Features,
     hash::{FlowHash, finish},
     memory::{Packet, Sizes},
     parse::{Parsed, parse},
@@ -80,7 +81,7 @@ impl Flow {
 
 fn hash(frame: &[u8]) -> FlowHash {
     let mut packet = Parsed::new();
-    parse(&Packet::new(frame), &mut packet).expect("a whole packet");
+    parse(Features::ALL, &Packet::new(frame), &mut packet).expect("a whole packet");
     FlowHash::of(&InMemory::new(SIZES).view(0), &packet)
 }
 

@@ -6,6 +6,7 @@ use lb_common::{
     abi::{
         DestinationState, LAYOUT_VERSION, NextHop, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, ServiceIdentity, SlotRange,
     },
+    features::Features,
     flow::FlowState,
     parse::Family,
     service::builder::{self, Rule},
@@ -127,6 +128,11 @@ impl Service {
                 (Family::V6, std::array::from_fn(word), length.parse().unwrap_or(128))
             }
         }
+    }
+
+    /// What a program needs for it.
+    pub(crate) fn features(&self) -> Features {
+        Features::of_service(&self.identity())
     }
 
     fn identity(&self) -> ServiceIdentity {

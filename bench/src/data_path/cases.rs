@@ -12,7 +12,7 @@ use crate::{
     figure::{Figure, Name},
     section::{Run, Section, Steps},
     subjects::{
-        evenkeel::{Evenkeel, other_vip},
+        evenkeel::{Evenkeel, VARIANTS, other_vip},
         packets::{RST, SYN, Shape},
         pinned::Pinned,
         references::{DROP, IPIP_PUSH, MAC_SWAP, PASS, Reference},
@@ -205,6 +205,11 @@ fn subjects(run: &Run, setting: Setting) -> Result<Vec<Box<dyn Subject>>> {
     }
     subjects.push(Box::new(Textbook::load(setting)?));
     subjects.push(Box::new(Evenkeel::load(setting)?));
+    if setting == SMALL && !run.short {
+        for variant in VARIANTS {
+            subjects.push(Box::new(Evenkeel::load_variant(setting, variant)?));
+        }
+    }
     if let Some(path) = &run.program {
         subjects.push(Box::new(Pinned::open(path)?));
     }

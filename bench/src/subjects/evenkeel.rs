@@ -7,6 +7,7 @@ use aya::programs::ProgramFd;
 use evenkeel::dataplane::kernel::{LoadOptions, Loaded};
 use lb_common::{
     abi::{DestinationState, LAYOUT_VERSION, NextHop, ON_NO_BACKEND_DROP, ServiceIdentity, SlotRange},
+    features::Features,
     flow::{BUCKET_ENTRIES, FlowState, FlowWord},
     memory::Sizes,
     parse::Family,
@@ -34,16 +35,37 @@ const FIRST_OTHER: u32 = 5;
 /// The program.
 pub(crate) struct Evenkeel {
     loaded: Loaded,
+    name: &'static str,
 }
+
+/// What the daemon would load the program with for the tables here: services of both families, and one interface.
+const NEEDED: Features = Features::IPV4.with(Features::IPV6);
+/// The same program with other features, by name.
+pub(crate) const VARIANTS: [(&str, Features); 2] =
+    [("evenkeel-general", Features::ALL), ("evenkeel-ipv4", Features::IPV4)];
 
 impl Evenkeel {
     /// Loads it and writes its tables; packets go back where `BPF_PROG_TEST_RUN` lets them come from.
     pub(crate) fn load(setting: Setting) -> Result<Self> {
-        Self::load_towards(setting, INGRESS)
+        Self::load_towards(setting, INGRESS, NEEDED)
     }
 
-    /// Loads it and writes its tables; packets leave by an interface of the calling thread's namespace.
-    pub(crate) fn load_towards(setting: Setting, egress: u32) -> Result<Self> {
+    /// One of [`VARIANTS`].
+    pub(crate) fn load_variant(setting: Setting, (name, features): (&'static str, Features)) -> Result<Self> {
+        Ok(Self { name, ..Self::load_towards(setting, INGRESS, features)? })
+    }
+
+    /// Loads it and writes its tables; packets leave by the interface of the calling thread's namespace that they came from.
+    pub(crate) fn load_at(setting: Setting, interface: u32) -> Result<Self> {
+        Self::load_towards(setting, interface, NEEDED)
+    }
+
+    /// The same, and packets may come from another interface.
+    pub(crate) fn load_across(setting: Setting, egress: u32) -> Result<Self> {
+        Self::load_towards(setting, egress, NEEDED.with(Features::REDIRECT))
+    }
+
+    fn load_towards(setting: Setting, egress: u32, features: Features) -> Result<Self> {
         let services = (FIRST_OTHER + setting.services) as usize;
         let destinations = 4 * BACKENDS + setting.services + 1;
         let sizes = Sizes {
@@ -55,9 +77,9 @@ impl Evenkeel {
             flow_buckets: (setting.capacity * 4 / 3).div_ceil(BUCKET_ENTRIES as u64).next_power_of_two() as usize,
         };
         let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(2 * i as u32 + 1) ^ 0x5bd1_e995);
-        let mut loaded = Loaded::load(&LoadOptions { sizes, hash_key, pins: None, flows_writable: true })?;
+        let mut loaded = Loaded::load(&LoadOptions { sizes, hash_key, pins: None, features, flows_writable: true })?;
         loaded.set_device(1, egress)?;
-        let mut evenkeel = Self { loaded };
+        let mut evenkeel = Self { loaded, name: "evenkeel" };
         evenkeel.write_tables(setting, egress)?;
         evenkeel.loaded.publish_filter()?;
         Ok(evenkeel)
@@ -162,15 +184,15 @@ pub(crate) fn other_vip(number: u32) -> Ipv4Addr {
 
 impl Subject for Evenkeel {
     fn name(&self) -> &str {
-        "evenkeel"
+        self.name
     }
 
     fn program(&self) -> Result<ProgramFd> {
         self.loaded.program_fd()
     }
 
-    fn takes(&self, _: Shape, _: Expected) -> bool {
-        true
+    fn takes(&self, shape: Shape, _: Expected) -> bool {
+        self.loaded.constants().features.has_family(if shape.v6 { Family::V6 } else { Family::V4 })
     }
 
     fn clear_flows(&mut self) -> Result<()> {

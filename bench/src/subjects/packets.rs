@@ -110,7 +110,7 @@ mod tests {
             assert_eq!(bytes.len(), shape.length as usize);
             let packet = lb_common::memory::Packet::new(bytes);
             let mut parsed = lb_common::parse::Parsed::new();
-            lb_common::parse::parse(&packet, &mut parsed).expect("a whole packet");
+            lb_common::parse::parse(lb_common::features::Features::ALL, &packet, &mut parsed).expect("a whole packet");
             assert_eq!((parsed.protocol, parsed.destination_port), (shape.protocol, PORT));
         }
     }

@@ -73,7 +73,7 @@ impl Lane {
         let setting = Setting { services: 0, capacity: M };
         let subject: Box<dyn Subject> = match name {
             "textbook" => Box::new(Textbook::load(setting)?),
-            "evenkeel" => Box::new(to.enter(|| Evenkeel::load_towards(setting, interface))??),
+            "evenkeel" => Box::new(to.enter(|| Evenkeel::load_at(setting, interface))??),
             _ => Box::new(Reference::load(name)?),
         };
         let attached = attach_program(&to, "in", subject.program()?.as_fd(), IN_DRIVER)?;

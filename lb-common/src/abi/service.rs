@@ -47,6 +47,16 @@ pub struct SlotRange {
 }
 
 impl ServiceIdentity {
+    /// Whether it is of a single address and a single port.
+    #[must_use]
+    pub const fn is_single(&self) -> bool {
+        let width = match self.family {
+            Family::V4 => 32,
+            Family::V6 => 128,
+        };
+        self.prefix_length == width && self.first_port == self.last_port
+    }
+
     const fn pack(self) -> u64 {
         self.first_port as u64
             | (self.last_port as u64) << 16

@@ -3,6 +3,7 @@
 use crate::{
     abi::Destination,
     environment::Environment,
+    features::Features,
     frame::Frame,
     verdict::{DropReason, Verdict},
     wire::ethernet,
@@ -29,5 +30,9 @@ pub fn forward<E: Environment, F: Frame>(
     }
     let header = frame.window::<{ ethernet::HEADER }>(0).ok_or(DropReason::Tables)?;
     ethernet::set_addresses(header, next_hop.mac, egress.source_mac());
-    if egress.ifindex() == env.ingress() { Ok(Verdict::Transmit) } else { Ok(Verdict::Redirect(next_hop.egress)) }
+    if !env.features().has(Features::REDIRECT) || egress.ifindex() == env.ingress() {
+        Ok(Verdict::Transmit)
+    } else {
+        Ok(Verdict::Redirect(next_hop.egress))
+    }
 }

@@ -28,7 +28,7 @@ use checked::Checked;
 #[inline(always)]
 pub fn reject<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Result<(), DropReason> {
     let mut packet = Parsed::new();
-    parse(frame, &mut packet).map_err(|_| DropReason::Malformed)?;
+    parse(env.features(), frame, &mut packet).map_err(|_| DropReason::Malformed)?;
     if packet.tcp_flags & RST != 0 {
         return Err(DropReason::NoBackend);
     }

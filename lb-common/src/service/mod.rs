@@ -16,6 +16,7 @@ pub use key::Key;
 use crate::{
     abi::{AddressKind, Entry, Service, Shape, TableHeader},
     environment::Environment,
+    features::Features,
     parse::{Family, Parsed},
     wire::ip::Protocol,
 };
@@ -33,7 +34,7 @@ pub fn find<'a, E: Environment>(env: &'a E, packet: &Parsed) -> Option<(u32, &'a
         shape: key::single(family, AddressKind::Service),
     };
     let mut index = look_up(env, header, &key);
-    if index == Entry::NONE && header.has_shapes() {
+    if index == Entry::NONE && env.features().has(Features::SHAPES) && header.has_shapes() {
         index = env.find_by_shape(&key);
     }
     if index == Entry::NONE { None } else { Some((index, env.service(index)?)) }
@@ -46,7 +47,8 @@ pub fn is_vip<E: Environment>(env: &E, family: Family, address: &[u32; 4], proto
     let protocol = protocol.map_or(0, |protocol| protocol as u8);
     let shape = key::single(family, AddressKind::Address);
     let key = Key { family, address: *address, protocol, port: 0, shape };
-    look_up(env, control.active(), &key) != Entry::NONE || env.find_by_shape(&key) != Entry::NONE
+    look_up(env, control.active(), &key) != Entry::NONE
+        || env.features().has(Features::SHAPES) && env.find_by_shape(&key) != Entry::NONE
 }
 
 /// Tries the shapes in use, most specific first; [`Entry::NONE`] if nothing is found.

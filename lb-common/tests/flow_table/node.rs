@@ -2,6 +2,7 @@
 
 use lb_common::{
     abi::{DestinationState, NextHop, NodeCounters, ServiceIdentity, SlotRange},
+    features::Features,
     flow::{FlowState, FlowWord, TICK_MASK},
     memory::{Constants, Packet, Sizes, Tables, View},
     packet,
@@ -206,7 +207,11 @@ pub(crate) fn serving(generation: u16) -> DestinationState {
 }
 
 fn constants() -> Constants {
-    Constants { hash_key: std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(i as u32 + 1)), ticks_per_second: HZ }
+    Constants {
+        hash_key: std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(i as u32 + 1)),
+        ticks_per_second: HZ,
+        features: Features::ALL,
+    }
 }
 
 /// Ethernet, IPv4 and the transport header, without payload. Checksums are the endpoints' business.

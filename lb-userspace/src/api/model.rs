@@ -34,6 +34,8 @@ pub struct NodeStatus {
     pub flow_entries: u64,
     /// Of them in use, ended flows that nobody has overwritten included.
     pub flow_entries_used: u64,
+    /// What the program can do; what the configuration does not use is left out of it.
+    pub features: Vec<String>,
     /// Counters since the tables were made.
     pub counters: NodeTotals,
 }

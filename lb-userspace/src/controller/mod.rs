@@ -22,6 +22,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use lb_common::features::Features;
 
 pub use self::reconciler::Reconciler;
 use crate::{
@@ -30,6 +31,7 @@ use crate::{
         model::{AttachMode, Config, Service},
     },
     dataplane::{
+        DataPlane as _,
         kernel::{Attached, Loaded, Pins, attach},
         scan::Scan,
     },
@@ -201,8 +203,23 @@ impl Controller {
         let wanted: Vec<Attached> =
             self.attached.iter().filter(|a| interfaces.iter().any(|i| i.name == a.interface)).cloned().collect();
         self.detach_all_but(&wanted)?;
-        self.reconcile()
-            .context("the configuration is in force, but the tables could not be written; this is tried again")
+        let writes = self
+            .reconcile()
+            .context("the configuration is in force, but the tables could not be written; this is tried again")?;
+        self.specialise();
+        Ok(writes)
+    }
+
+    /// Loads the program anew if it can do more than the tables need: what is not used costs nothing then. What is needed later
+    /// comes back with the plan that needs it.
+    pub fn specialise(&mut self) {
+        let needed = Features::of(&self.plane.tables(), self.plane.ingress());
+        if needed == self.plane.constants().features {
+            return;
+        }
+        if let Err(error) = self.plane.specialise(needed) {
+            tracing::warn!("the program stays as general as it is: {error:#}");
+        }
     }
 
     /// Attaches the program to the configured interfaces that do not have it from this daemon yet.
@@ -218,10 +235,14 @@ impl Controller {
                 continue;
             }
             self.attached.retain(|attached| attached.interface != interface.name);
+            if !self.attached.is_empty() {
+                self.plane.require(Features::REDIRECT)?;
+            }
             let attached = attach::attach(&mut self.plane, &self.pins, interface)?;
             tracing::info!(interface = attached.interface, mode = attached.mode.name(), "attached");
             self.attached.push(attached);
         }
+        self.tell_ingress();
         Ok(())
     }
 
@@ -236,7 +257,12 @@ impl Controller {
             tracing::info!(interface = name, "detached");
         }
         self.attached = wanted.to_vec();
+        self.tell_ingress();
         Ok(())
+    }
+
+    fn tell_ingress(&mut self) {
+        self.plane.set_ingress(self.attached.iter().map(|attached| attached.ifindex).collect());
     }
 
     /// Counts the live flows.

@@ -56,6 +56,7 @@ impl Controller {
             interfaces: self.attached.iter().map(interface).collect(),
             flow_entries: u64::from(self.config.node.flow_entries),
             flow_entries_used: scan.used,
+            features: self.plane.constants().features.names().map(str::to_owned).collect(),
             counters: totals(&self.plane.node_counters()?),
         })
     }

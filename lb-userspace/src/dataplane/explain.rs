@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use lb_common::{
     abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
     environment::Environment,
+    features::Features,
     flow::{self, FlowBucket, FlowWord, table},
     hash::{FlowHash, HashKey},
     memory::{Constants, Packet, Slices, View},
@@ -67,7 +68,7 @@ pub fn explain(
     );
     let mut frame = Packet::new(bytes(question));
     let mut parsed = Parsed::new();
-    let is_parsed = parse(&frame, &mut parsed).is_ok();
+    let is_parsed = parse(constants.features, &frame, &mut parsed).is_ok();
     let counters = NodeCounters::default();
     // Tokens enough for an answer.
     let budget = ReplyBudget::default();
@@ -131,6 +132,10 @@ fn copy(bucket: &FlowBucket) -> FlowBucket {
 }
 
 impl Environment for Dry<'_> {
+    fn features(&self) -> Features {
+        self.view.features()
+    }
+
     fn control(&self) -> Option<&Control> {
         self.view.control()
     }

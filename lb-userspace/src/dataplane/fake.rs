@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use lb_common::{
     account,
+    features::Features,
     frame::Frame as _,
     memory::{Constants, Packet, Sizes, Slices, Tables},
     packet,
@@ -19,6 +20,8 @@ pub struct Fake {
     tables: Tables,
     /// The constants of the program.
     pub constants: Constants,
+    /// The interfaces that packets come from.
+    pub ingress: Vec<u32>,
     /// The tick that [`DataPlane::now`] tells.
     pub tick: u32,
     /// Devices by egress index.
@@ -32,8 +35,16 @@ impl Fake {
     #[must_use]
     pub fn new(sizes: Sizes) -> Self {
         let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(i as u32 + 1));
-        let constants = Constants { hash_key, ticks_per_second: 16 };
-        Self { tables: Tables::new(sizes), constants, tick: 0, devices: BTreeMap::new(), grace_periods: 0 }
+        // Nothing but what is asked for, so that a packet tells if it was not enough.
+        let constants = Constants { hash_key, ticks_per_second: 16, features: Features::NONE };
+        Self {
+            tables: Tables::new(sizes),
+            constants,
+            ingress: Vec::new(),
+            tick: 0,
+            devices: BTreeMap::new(),
+            grace_periods: 0,
+        }
     }
 
     /// Puts a packet from interface `ingress` through the balancer at tick `now`.
@@ -54,6 +65,15 @@ impl DataPlane for Fake {
 
     fn constants(&self) -> Constants {
         self.constants
+    }
+
+    fn ingress(&self) -> &[u32] {
+        &self.ingress
+    }
+
+    fn require(&mut self, features: Features) -> Result<()> {
+        self.constants.features = self.constants.features.with(features);
+        Ok(())
     }
 
     fn now(&self) -> Result<u32> {

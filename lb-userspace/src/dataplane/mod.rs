@@ -10,7 +10,10 @@ pub mod publish;
 pub mod scan;
 
 use anyhow::Result;
-use lb_common::memory::{Constants, Slices};
+use lb_common::{
+    features::Features,
+    memory::{Constants, Slices},
+};
 pub use publish::publish;
 
 /// Tables that a plan is written to.
@@ -20,6 +23,16 @@ pub trait DataPlane {
 
     /// The constants that the program runs with.
     fn constants(&self) -> Constants;
+
+    /// The interfaces that packets come from, by the kernel's index.
+    fn ingress(&self) -> &[u32];
+
+    /// Sees to it that the program has these features, besides those that it has.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses another program; the one before stays then.
+    fn require(&mut self, features: Features) -> Result<()>;
 
     /// The program's present tick.
     ///
@@ -64,6 +77,15 @@ impl DataPlane for kernel::Loaded {
 
     fn constants(&self) -> Constants {
         Self::constants(self)
+    }
+
+    fn ingress(&self) -> &[u32] {
+        Self::ingress(self)
+    }
+
+    fn require(&mut self, features: Features) -> Result<()> {
+        let present = Self::constants(self).features;
+        if present.has(features) { Ok(()) } else { self.specialise(present.with(features)) }
     }
 
     fn now(&self) -> Result<u32> {

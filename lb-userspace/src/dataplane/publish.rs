@@ -9,6 +9,7 @@ use super::DataPlane;
 use crate::plan::{
     SlotTable, Write,
     desired::address_words,
+    features,
     slot_table::{AHEAD, slots_of_all},
     write::TimeoutTicks,
 };
@@ -20,6 +21,8 @@ use crate::plan::{
 ///
 /// The first write that fails; later ones are not tried.
 pub fn publish(plane: &mut impl DataPlane, writes: &[Write]) -> Result<()> {
+    // The program first: it must never meet a table that it cannot serve.
+    plane.require(features::of_all(writes, plane.ingress()))?;
     let mut tables = Tables::of(writes);
     let mut changed = HashSet::new();
     let result = writes.iter().try_for_each(|write| {

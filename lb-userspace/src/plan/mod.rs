@@ -17,6 +17,7 @@ pub mod allocate;
 pub mod desired;
 pub mod diff;
 pub mod error;
+pub mod features;
 pub mod memo;
 mod next_hop;
 mod room;

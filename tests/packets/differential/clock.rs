@@ -7,6 +7,7 @@ use std::cell::Cell;
 use lb_common::{
     abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
     environment::Environment,
+    features::Features,
     flow::{FlowBucket, TICK_MASK},
     hash::HashKey,
     memory::View,
@@ -65,6 +66,10 @@ impl<'a> Moving<'a> {
 }
 
 impl Environment for Moving<'_> {
+    fn features(&self) -> Features {
+        self.view.features()
+    }
+
     fn now(&self) -> u32 {
         let reading = self.readings.replace(self.readings.get() + 1);
         let now = if reading < self.clock.early_readings { self.clock.early } else { self.clock.late };

@@ -1,6 +1,8 @@
 //! The rows, one file for each line of the catalogue; each file gives three tests.
 
-use lb_common::memory::Sizes;
+use std::collections::BTreeMap;
+
+use lb_common::{features::Features, memory::Sizes};
 
 use crate::{
     case::Case,
@@ -108,6 +110,27 @@ fn machine_name<M: Machine>(_: &M) -> &'static str {
 /// Every row of every line.
 fn all() -> Vec<Case> {
     LINES.iter().flat_map(|line| (line.cases)()).collect()
+}
+
+/// Every row again, each through a program that has nothing but what the row needs.
+#[test]
+fn rows_through_specialised_programs() {
+    let mut groups: BTreeMap<(usize, u32), Vec<Case>> = BTreeMap::new();
+    for line in LINES {
+        for case in (line.cases)() {
+            let group = groups.entry((line.sizes.flow_buckets, case.features().bits())).or_default();
+            group.push(case.specialised());
+        }
+    }
+    for ((flow_buckets, bits), cases) in groups {
+        let features = Features::from_bits(bits);
+        let sizes = Sizes { flow_buckets, ..ROOMY };
+        let Some(mut machine) = InKernel::specialised(sizes, features) else { return };
+        let wrong = runner::run_all(&mut machine, &cases);
+        let names = features.names().collect::<Vec<_>>().join(" ");
+        println!("{} rows, {flow_buckets} buckets of flows, features: {names}", cases.len());
+        assert!(wrong.is_empty(), "{names}: {} wrong, the first:\n{}", wrong.len(), wrong[0]);
+    }
 }
 
 /// Each line: file, number in the catalogue, size of its tables, what it shows.

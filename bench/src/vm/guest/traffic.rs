@@ -150,7 +150,7 @@ fn plan(frame: &[u8; LENGTH]) -> Plan {
 
 #[cfg(test)]
 mod tests {
-    use lb_common::{memory::Packet, parse, wire::ip::Protocol};
+    use lb_common::{features::Features, memory::Packet, parse, wire::ip::Protocol};
 
     use super::*;
 
@@ -160,7 +160,7 @@ mod tests {
         let sum: u32 = frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
         assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "the header's checksum");
         let mut parsed = parse::Parsed::new();
-        parse::parse(&Packet::new(frame.to_vec()), &mut parsed).expect("a whole packet");
+        parse::parse(Features::ALL, &Packet::new(frame.to_vec()), &mut parsed).expect("a whole packet");
         assert_eq!((parsed.protocol, parsed.destination_port), (Protocol::Udp, PORT));
         let plan = plan(&frame);
         assert_eq!(plan.template[0].to_ne_bytes(), frame[..8]);

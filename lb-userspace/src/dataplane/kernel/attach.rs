@@ -139,6 +139,15 @@ pub fn detach_others(pins: &Pins, wanted: &[&str]) -> Result<Vec<String>> {
     Ok(detached)
 }
 
+/// Replaces the program in all links that are there.
+///
+/// # Errors
+///
+/// The first link that refuses; those after it keep the program that they have.
+pub(super) fn replace_all(loaded: &mut Loaded, pins: &Pins) -> Result<()> {
+    pinned(pins)?.iter().try_for_each(|(path, _)| replace(loaded, path))
+}
+
 fn pinned(pins: &Pins) -> Result<Vec<(PathBuf, Pin)>> {
     let directory = pins.links();
     let mut found = Vec::new();

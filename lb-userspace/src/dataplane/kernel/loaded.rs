@@ -13,6 +13,7 @@ use lb_common::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Service,
         ServiceBucket, Word8, Word32, map,
     },
+    features::Features,
     flow::FlowBucket,
     hash::HashKey,
     memory::{Constants, Sizes, Slices},
@@ -23,7 +24,7 @@ use lb_common::{
     steady,
 };
 
-use super::{Clock, Pins, object, region::Region};
+use super::{Clock, Pins, attach, grace, object, region::Region};
 
 /// What the program is loaded with.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct LoadOptions {
     pub hash_key: HashKey,
     /// Where the maps are pinned; `None`: they end with this value.
     pub pins: Option<Pins>,
+    /// What the program has in it; [`Loaded::specialise`] changes it.
+    pub features: Features,
     /// Whether the flow table may be written through [`Loaded::tables`]: for tests.
     pub flows_writable: bool,
 }
@@ -42,6 +45,9 @@ pub struct LoadOptions {
 #[derive(Debug)]
 pub struct Loaded {
     ebpf: Ebpf,
+    options: LoadOptions,
+    /// The interfaces that the program is attached to.
+    ingress: Vec<u32>,
     constants: Constants,
     clock: Clock,
     control: Region<Control>,
@@ -78,10 +84,7 @@ impl Loaded {
     /// What the kernel refuses, with the verifier's log.
     pub fn load(options: &LoadOptions) -> Result<Self> {
         let clock = Clock::of_this_kernel()?;
-        let mut ebpf = load_object(options, clock)?;
-        for name in [object::PROGRAM, object::CLOCK] {
-            program_mut(&mut ebpf, name)?.load().with_context(|| format!("the kernel refuses program {name}"))?;
-        }
+        let ebpf = load_object(options, clock)?;
         let sizes = &options.sizes;
         let mut loaded = Self {
             control: region(&ebpf, map::CONTROL, 1, true)?,
@@ -92,8 +95,14 @@ impl Loaded {
             destinations: region(&ebpf, map::DESTINATIONS, sizes.destinations, true)?,
             egress: region(&ebpf, map::EGRESS, MAX_EGRESS as usize, true)?,
             flows: region(&ebpf, map::FLOWS, sizes.flow_buckets, options.flows_writable)?,
-            constants: Constants { hash_key: options.hash_key, ticks_per_second: clock.ticks_per_second() },
+            constants: Constants {
+                hash_key: options.hash_key,
+                ticks_per_second: clock.ticks_per_second(),
+                features: options.features,
+            },
             clock,
+            options: options.clone(),
+            ingress: Vec::new(),
             ebpf,
         };
         // Services that were adopted are let through before the program is attached.
@@ -103,6 +112,41 @@ impl Loaded {
         builder::relist(&loaded.tables());
         steady::publish_all(&loaded.tables());
         Ok(loaded)
+    }
+
+    /// Replaces the program by one with exactly these features, over the same tables and in all links, each in one step.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses it: the program before stays in force. Without pins there is nothing that two programs could
+    /// share.
+    pub fn specialise(&mut self, features: Features) -> Result<()> {
+        let pins = self.options.pins.clone().context("tables that are not pinned have one program only")?;
+        let options = LoadOptions { features, ..self.options.clone() };
+        let before = std::mem::replace(&mut self.ebpf, load_object(&options, self.clock)?);
+        let replaced = self.publish_filter().and_then(|()| attach::replace_all(self, &pins));
+        if let Err(error) = replaced {
+            self.ebpf = before;
+            // Only the program that this value holds gets a new filter.
+            attach::replace_all(self, &pins).context("the program before cannot be put back")?;
+            return Err(error.context("the program cannot be replaced by one with other features"));
+        }
+        self.options = options;
+        self.constants.features = features;
+        tracing::info!(features = features.names().collect::<Vec<_>>().join(" "), "program specialised");
+        // Packets that the old program has begun may not meet what it cannot serve.
+        grace::wait()
+    }
+
+    /// The interfaces that packets come from.
+    #[must_use]
+    pub fn ingress(&self) -> &[u32] {
+        &self.ingress
+    }
+
+    /// Says which interfaces packets come from. With several the program needs [`Features::REDIRECT`].
+    pub fn set_ingress(&mut self, ingress: Vec<u32>) {
+        self.ingress = ingress;
     }
 
     /// The tables: the kernel's own memory.
@@ -269,9 +313,11 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
     ensure!(options.sizes.flow_buckets.is_power_of_two(), "the flow table's buckets are not a power of two");
     let mask = options.sizes.flow_buckets as u32 - 1;
     let ticks_per_second = clock.ticks_per_second();
+    let features = options.features.bits();
     let mut loader = EbpfLoader::new();
     loader
         .override_global("HASH_KEY", &options.hash_key, true)
+        .override_global("FEATURES", &features, true)
         .override_global("FLOW_MASK", &mask, true)
         .override_global("TICK_SHIFT", &clock.shift, true)
         .override_global("TICKS_PER_SECOND", &ticks_per_second, true);
@@ -283,7 +329,12 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
             loader.map_pin_path(name, pins.map(name));
         }
     }
-    loader.load(object::bytes()?).context("the maps cannot be created; is this running as root, with CAP_BPF?")
+    let mut ebpf =
+        loader.load(object::bytes()?).context("the maps cannot be created; is this running as root, with CAP_BPF?")?;
+    for name in [object::PROGRAM, object::CLOCK] {
+        program_mut(&mut ebpf, name)?.load().with_context(|| format!("the kernel refuses program {name}"))?;
+    }
+    Ok(ebpf)
 }
 
 fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
@@ -334,7 +385,8 @@ mod tests {
             return;
         }
         let sizes = Sizes { service_buckets: 64, services: 16, slots: 1024, destinations: 16, flow_buckets: 1024 };
-        let options = LoadOptions { sizes, hash_key: [3; 20], pins: None, flows_writable: true };
+        let options =
+            LoadOptions { sizes, hash_key: [3; 20], pins: None, features: Features::ALL, flows_writable: true };
         let loaded = Loaded::load(&options).expect("the verifier takes the program");
         assert_ne!(loaded.now().expect("runs"), 0);
         let arp = [&[0xff; 12][..], &[0x08, 0x06], &[0; 46]].concat();

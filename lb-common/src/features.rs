@@ -1,0 +1,105 @@
+//! What a configuration uses. The program is loaded with it as a constant, so the verifier removes the rest: a node pays
+//! for no feature that it does not use.
+//!
+//! User space asks for what the tables need *before* it writes them ([`Features::of`]), so a program never meets a table that it cannot
+//! serve.
+
+#[cfg(feature = "std")]
+use crate::memory::Slices;
+use crate::parse::Family;
+
+/// A set of features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features(u32);
+
+impl Features {
+    /// No service at all.
+    pub const NONE: Self = Self(0);
+    /// Services with an IPv4 VIP; else every IPv4 packet is the host's.
+    pub const IPV4: Self = Self(1);
+    /// Services with an IPv6 VIP; else every IPv6 packet is the host's.
+    pub const IPV6: Self = Self(1 << 1);
+    /// Services with a prefix for a VIP, or with more than one port.
+    pub const SHAPES: Self = Self(1 << 2);
+    /// Packets leave by another interface than the one they came from.
+    pub const REDIRECT: Self = Self(1 << 3);
+    /// Everything.
+    pub const ALL: Self = Self((1 << 4) - 1);
+
+    /// Names, in the order of the bits.
+    const NAMES: [&'static str; 4] = ["ipv4", "ipv6", "prefixes-or-ranges", "several-interfaces"];
+
+    /// From the program's constant.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// As the program's constant.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether all of these are in it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, features: Self) -> bool {
+        self.0 & features.0 == features.0
+    }
+
+    /// Whether services of a family are.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_family(self, family: Family) -> bool {
+        self.has(Self::of_family(family))
+    }
+
+    /// The feature of a family.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_family(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::IPV4,
+            Family::V6 => Self::IPV6,
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The names of what is in it.
+    #[cfg(feature = "std")]
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 != 0).map(|(_, name)| name)
+    }
+
+    /// What a service needs.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn of_service(identity: &crate::abi::ServiceIdentity) -> Self {
+        let shapes = if identity.is_single() { Self::NONE } else { Self::SHAPES };
+        Self::of_family(identity.family).with(shapes)
+    }
+
+    /// What an interface that leads to backends needs, if packets come from these.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn of_egress(ifindex: u32, ingress: &[u32]) -> Self {
+        if ifindex == 0 || ingress == [ifindex] { Self::NONE } else { Self::REDIRECT }
+    }
+
+    /// What tables need, if packets come from these interfaces.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn of(tables: &Slices<'_>, ingress: &[u32]) -> Self {
+        let services = tables.services.iter().filter_map(|service| service.identity());
+        let services = services.map(|(_, identity)| Self::of_service(&identity));
+        let egress = tables.egress.iter().map(|egress| Self::of_egress(egress.ifindex(), ingress));
+        services.chain(egress).fold(Self::NONE, Self::with)
+    }
+}

@@ -1,0 +1,29 @@
+//! What the program needs for what a plan writes.
+
+use lb_common::features::Features;
+
+use super::Write;
+
+/// The features that tables need after these writes, if they did not before, and packets come from these interfaces.
+#[must_use]
+pub fn of_all(writes: &[Write], ingress: &[u32]) -> Features {
+    writes.iter().map(|write| of(write, ingress)).fold(Features::NONE, Features::with)
+}
+
+fn of(write: &Write, ingress: &[u32]) -> Features {
+    match write {
+        Write::Service { identity, .. } | Write::ServiceOptions { identity, .. } => Features::of_service(identity),
+        Write::Egress { record, .. } => Features::of_egress(record.ifindex, ingress),
+        Write::LongestTimeouts(_)
+        | Write::Destination { .. }
+        | Write::NextHop { .. }
+        | Write::State { .. }
+        | Write::Slots { .. }
+        | Write::SlotChanges { .. }
+        | Write::ServiceSlots { .. }
+        | Write::ServiceTable { .. }
+        | Write::Quiesce
+        | Write::FreeDestination { .. }
+        | Write::FreeService { .. } => Features::NONE,
+    }
+}
