@@ -122,10 +122,12 @@ impl Tables {
         }
     }
 
-    /// The counters of the one CPU that there is.
+    /// The counters of the one CPU that there is, with what went to destinations.
     #[must_use]
-    pub fn node_counters(&self) -> &NodeCounters {
-        &self.node_counters
+    pub fn node_counters(&self) -> NodeCounters {
+        let sum = self.node_counters.copy();
+        self.destination_counters.iter().for_each(|destination| sum.add_sent(destination));
+        sum
     }
 
     /// The counters of the destinations.

@@ -4,6 +4,7 @@
 
 use crate::{
     abi::{Destination, ON_NO_BACKEND_REJECT, Service},
+    account::Outcome,
     environment::Environment,
     flow::{self, FlowEntry, FlowState, FlowWord, Placement, table::is_expired},
     forward::dsr_l2,
@@ -20,21 +21,21 @@ use crate::{
     },
 };
 
-/// Decides over a packet and rewrites it.
+/// Decides over a packet and rewrites it. The caller books it ([`crate::account::book`]).
 #[inline(always)]
-pub fn process<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Verdict {
-    steady::forward(env, frame, |verdict| verdict)
+pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Outcome<'a> {
+    steady::forward(env, frame, |outcome| outcome)
         .or_else(|| process_long(env, frame))
-        .unwrap_or_else(|| refuse(reply::reject(env, frame)))
+        .unwrap_or_else(|| refuse(reply::reject(env, frame)).into())
 }
 
 /// The long way; `None` if the packet is to be refused with one of the node's own ([`reply::reject`]), which is rare work.
 #[inline(always)]
-pub fn process_long<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Option<Verdict> {
+pub fn process_long<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Option<Outcome<'a>> {
     match decide(env, frame) {
-        Ok(verdict) => Some(verdict),
-        Err(Stop::Pass(reason)) => Some(Verdict::Pass(reason)),
-        Err(Stop::Drop(reason)) => Some(Verdict::Drop(reason)),
+        Ok(outcome) => Some(outcome),
+        Err(Stop::Pass(reason)) => Some(Verdict::Pass(reason).into()),
+        Err(Stop::Drop(reason)) => Some(Verdict::Drop(reason).into()),
         Err(Stop::Reject) => None,
     }
 }
@@ -49,7 +50,7 @@ pub fn refuse(reply: Result<(), DropReason>) -> Verdict {
 }
 
 #[inline(always)]
-fn decide<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Result<Verdict, Stop> {
+fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Outcome<'a>, Stop> {
     let mut packet = Parsed::new();
     parse(env.features(), frame, &mut packet).map_err(|fault| judge(env, fault, &packet))?;
     let (index, service) = service::find(env, &packet).ok_or(PassReason::NotServed)?;
@@ -64,8 +65,7 @@ fn decide<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Result<Verdict, S
     };
     let verdict = dsr_l2::forward(env, destination, frame)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
-    counters.forwarded.add(frame.len() as u64);
-    Ok(verdict)
+    Ok(Outcome { verdict, destination: Some(counters) })
 }
 
 /// What cannot be balanced is the host's, unless it is for a VIP.

@@ -21,6 +21,7 @@ use crate::{
     service::key::word_mask,
 };
 use crate::{
+    account::Outcome,
     environment::Environment,
     features::Features,
     flow::{self, FlowState, FlowWord},
@@ -38,24 +39,28 @@ use crate::{
     },
 };
 
-/// Decides over the packet if it is that simple, and hands the verdict to `finish`; else leaves it unchanged, and everything else as
+/// Decides over the packet if it is that simple, and hands the outcome to `finish`; else leaves it unchanged, and everything else as
 /// well.
 ///
 /// `finish` is called at each place where the way ends, so that the verdict is a constant for the compiler there.
 #[inline(always)]
-pub fn forward<E: Environment, F: Frame, R>(env: &E, frame: &mut F, finish: impl Fn(Verdict) -> R + Copy) -> Option<R> {
+pub fn forward<'a, E: Environment, F: Frame, R>(
+    env: &'a E,
+    frame: &mut F,
+    finish: impl Fn(Outcome<'a>) -> R + Copy,
+) -> Option<R> {
     // Enough for IPv4 and TCP; no frame on Ethernet is shorter.
     let start = frame.window::<V4_BYTES>(0)?;
     // Type, version, and for IPv4 the header's length in one word.
     let kind = start.word(12);
     if kind & 0xffff_ff00_u32.to_be() == 0x0800_4500_u32.to_be() {
         if !env.features().has(Features::IPV4) {
-            return Some(finish(Verdict::Pass(PassReason::NotServed)));
+            return Some(finish(Verdict::Pass(PassReason::NotServed).into()));
         }
         forward_v4(env, frame, start, finish)
     } else if kind & 0xffff_f000_u32.to_be() == 0x86dd_6000_u32.to_be() {
         if !env.features().has(Features::IPV6) {
-            return Some(finish(Verdict::Pass(PassReason::NotServed)));
+            return Some(finish(Verdict::Pass(PassReason::NotServed).into()));
         }
         forward_v6(env, frame, frame.window::<V6_BYTES>(0)?, finish)
     } else {
@@ -69,11 +74,11 @@ const TCP: u32 = Protocol::Tcp as u32;
 const UDP: u32 = Protocol::Udp as u32;
 
 #[inline(always)]
-fn forward_v4<E: Environment, F: Frame, R>(
-    env: &E,
+fn forward_v4<'a, E: Environment, F: Frame, R>(
+    env: &'a E,
     frame: &F,
     start: impl Window,
-    finish: impl Fn(Verdict) -> R + Copy,
+    finish: impl Fn(Outcome<'a>) -> R + Copy,
 ) -> Option<R> {
     const TRANSPORT: usize = ethernet::HEADER + ipv4::HEADER;
     // Flags and fragment offset, TTL, protocol.
@@ -102,20 +107,20 @@ fn forward_v4<E: Environment, F: Frame, R>(
         _ => return None,
     }
     if !env.may_be_vip(filter::place(Family::V4, &[start.word(30), 0, 0, 0])) {
-        return Some(finish(Verdict::Pass(PassReason::NotServed)));
+        return Some(finish(Verdict::Pass(PassReason::NotServed).into()));
     }
     if word & 0xff00 == 0 {
         return None;
     }
-    forward_flow(env, frame, start, V4 { start, protocol }, finish)
+    forward_flow(env, start, V4 { start, protocol }, finish)
 }
 
 #[inline(always)]
-fn forward_v6<E: Environment, F: Frame, R>(
-    env: &E,
+fn forward_v6<'a, E: Environment, F: Frame, R>(
+    env: &'a E,
     frame: &F,
     start: impl Window,
-    finish: impl Fn(Verdict) -> R + Copy,
+    finish: impl Fn(Outcome<'a>) -> R + Copy,
 ) -> Option<R> {
     const TRANSPORT: usize = ethernet::HEADER + ipv6::HEADER;
     // Payload length, next header, hop limit.
@@ -141,12 +146,12 @@ fn forward_v6<E: Environment, F: Frame, R>(
     }
     let destination = [start.word(38), start.word(42), start.word(46), start.word(50)];
     if !env.may_be_vip(filter::place(Family::V6, &destination)) {
-        return Some(finish(Verdict::Pass(PassReason::NotServed)));
+        return Some(finish(Verdict::Pass(PassReason::NotServed).into()));
     }
     if word & 0xff == 0 {
         return None;
     }
-    forward_flow(env, frame, start, V6 { start, protocol }, finish)
+    forward_flow(env, start, V6 { start, protocol }, finish)
 }
 
 /// The 5-tuple of an IPv4 packet without options, read from the packet word by word: the program has no registers to keep it.
@@ -207,12 +212,11 @@ fn plain_tcp(packet: impl Window, at: usize) -> Option<usize> {
 
 /// The rest, once it is known what flow it is. Nothing is changed before the last condition is met.
 #[inline(always)]
-fn forward_flow<E: Environment, F: Frame, R>(
-    env: &E,
-    frame: &F,
+fn forward_flow<'a, E: Environment, R>(
+    env: &'a E,
     start: impl Window,
     key: impl FlowKey,
-    finish: impl Fn(Verdict) -> R + Copy,
+    finish: impl Fn(Outcome<'a>) -> R + Copy,
 ) -> Option<R> {
     // Frames to a group of stations are for the long way.
     if start.u8(0) & 1 != 0 {
@@ -234,14 +238,14 @@ fn forward_flow<E: Environment, F: Frame, R>(
         }
         entry.refresh(word.refreshed(state, now));
     }
-    counters.forwarded.add(frame.len() as u64);
     let (addresses, source_tail) = destination.steady_addresses();
     start.set_word64(0, addresses);
     start.set_word(8, source_tail);
     if !env.features().has(Features::REDIRECT) || destination.steady_ifindex() == env.ingress() {
-        Some(finish(Verdict::Transmit))
+        Some(finish(Outcome { verdict: Verdict::Transmit, destination: Some(counters) }))
     } else {
-        Some(finish(Verdict::Redirect(destination.next_hop().egress)))
+        let verdict = Verdict::Redirect(destination.next_hop().egress);
+        Some(finish(Outcome { verdict, destination: Some(counters) }))
     }
 }
 

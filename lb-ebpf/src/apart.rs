@@ -35,5 +35,5 @@ pub(crate) extern "C" fn refuse(context: *mut xdp_md) -> u32 {
     let mut frame = Context::new(context);
     let bytes = frame.length();
     let verdict = packet::refuse(reply::reject(&MAPS, &mut frame));
-    finish(&MAPS, verdict, bytes)
+    finish(&MAPS, verdict.into(), bytes)
 }

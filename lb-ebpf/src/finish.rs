@@ -2,30 +2,27 @@
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
-    account,
-    environment::Environment as _,
+    account::{self, Outcome},
     verdict::{DropReason, Verdict},
 };
 
 use crate::{context::Maps, maps};
 
-/// Books a verdict over a packet that arrived with so many bytes, and says it to the kernel.
+/// Books the outcome of a packet that arrived with so many bytes, and says it to the kernel.
 #[inline(always)]
-pub(crate) fn finish(env: &Maps, mut verdict: Verdict, bytes: u64) -> u32 {
-    let action = match verdict {
+pub(crate) fn finish(env: &Maps, mut outcome: Outcome<'_>, bytes: u64) -> u32 {
+    let action = match outcome.verdict {
         Verdict::Transmit => xdp_action::XDP_TX,
         Verdict::Redirect(egress) => match maps::EGRESS_DEVICES.redirect(egress, 0) {
             Ok(action) => action,
             Err(_) => {
-                verdict = Verdict::Drop(DropReason::Egress);
+                outcome = Verdict::Drop(DropReason::Egress).into();
                 xdp_action::XDP_DROP
             }
         },
         Verdict::Pass(_) => xdp_action::XDP_PASS,
         Verdict::Drop(_) => xdp_action::XDP_DROP,
     };
-    if let Some(counters) = env.node_counters() {
-        account::book(counters, verdict, bytes);
-    }
+    account::book(env, outcome, bytes);
     action
 }

@@ -2,7 +2,7 @@
 //!
 //! - `evenkeel`: the balancer.
 //! - `evenkeel_clock`: tells user space the data path's clock; run with `BPF_PROG_TEST_RUN`, never attached.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(stmt_expr_attributes))]
 
 #[cfg(target_arch = "bpf")]
 mod apart;
@@ -32,10 +32,13 @@ mod programs {
         let mut frame = Context::new(xdp.ctx);
         let env = Maps::of(&frame);
         let bytes = frame.length();
-        match steady::forward(&env, &mut frame, |verdict| finish(&env, verdict, bytes)) {
+        // Of its own it is not always put in place, and as a function it has lost what the verifier knew.
+        let end = #[inline(always)]
+        |outcome| finish(&env, outcome, bytes);
+        match steady::forward(&env, &mut frame, end) {
             Some(action) => action,
             None => match packet::process_long(&env, &mut frame) {
-                Some(verdict) => finish(&env, verdict, bytes),
+                Some(outcome) => finish(&env, outcome, bytes),
                 None => apart::refuse(xdp.ctx),
             },
         }

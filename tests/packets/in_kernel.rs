@@ -121,7 +121,11 @@ impl Machine for InKernel {
     }
 
     fn node_counters(&self) -> NodeCounters {
-        self.loaded.node_counters().expect("the counters are readable")
+        // All ids: tests also write states that the daemon would not.
+        let sum = self.loaded.own_counters().expect("the counters are readable");
+        let all = self.loaded.tables().destinations.len() as u32;
+        self.loaded.add_sent(&sum, all).expect("the counters are readable");
+        sum
     }
 
     fn destination_counters(&self, id: u32) -> DestinationCounters {

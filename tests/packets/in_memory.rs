@@ -11,7 +11,7 @@ use lb_common::{
     flow::TICK_MASK,
     memory::{Constants, Packet, Sizes, Slices, Tables, View},
     packet, steady,
-    verdict::{DropReason, PassReason, Verdict},
+    verdict::{DropReason, Verdict},
 };
 
 use crate::machine::{Action, INGRESS, Machine, hash_key};
@@ -45,13 +45,13 @@ impl InMemory {
     /// Runs a frame where the tables are those of [`Self::view`].
     pub(crate) fn run_in(&self, env: &impl Environment, frame: &[u8]) -> (Action, Vec<u8>) {
         let mut packet = Packet::new(frame);
-        let mut verdict = packet::process(env, &mut packet);
+        let mut outcome = packet::process(env, &mut packet);
         // What `bpf_redirect_map` says of an empty place, and what the program's entry point makes of it.
-        if matches!(verdict, Verdict::Redirect(egress) if !self.devices.contains(&egress)) {
-            verdict = Verdict::Drop(DropReason::Egress);
+        if matches!(outcome.verdict, Verdict::Redirect(egress) if !self.devices.contains(&egress)) {
+            outcome = Verdict::Drop(DropReason::Egress).into();
         }
-        account::book(self.tables.node_counters(), verdict, frame.len() as u64);
-        let action = match verdict {
+        account::book(env, outcome, frame.len() as u64);
+        let action = match outcome.verdict {
             Verdict::Transmit => Action::Transmit,
             Verdict::Redirect(_) => Action::Redirect,
             Verdict::Pass(_) => Action::Pass,
@@ -99,37 +99,10 @@ impl Machine for InMemory {
     }
 
     fn node_counters(&self) -> NodeCounters {
-        copy_node(self.tables.node_counters())
+        self.tables.node_counters()
     }
 
     fn destination_counters(&self, id: u32) -> DestinationCounters {
-        let counters = &self.tables.destination_counters()[id as usize];
-        let copy = DestinationCounters::default();
-        copy.forwarded.packets.add(counters.forwarded.packets.get());
-        copy.forwarded.bytes.add(counters.forwarded.bytes.get());
-        copy.flows_new.add(counters.flows_new.get());
-        copy.flows_closed.add(counters.flows_closed.get());
-        copy
+        self.tables.destination_counters()[id as usize].copy()
     }
-}
-
-fn copy_node(node: &NodeCounters) -> NodeCounters {
-    let copy = NodeCounters::default();
-    for (to, from) in [(&copy.transmitted, &node.transmitted), (&copy.redirected, &node.redirected)] {
-        to.packets.add(from.packets.get());
-        to.bytes.add(from.bytes.get());
-    }
-    copy.stopped_bytes.add(node.stopped_bytes.get());
-    copy.replies.add(node.replies.get());
-    copy.flows_created.add(node.flows_created.get());
-    copy.flows_evicted.add(node.flows_evicted.get());
-    copy.flows_displaced.add(node.flows_displaced.get());
-    copy.flows_untracked.add(node.flows_untracked.get());
-    for reason in PassReason::ALL {
-        copy.passed(*reason).add(node.passed(*reason).get());
-    }
-    for reason in DropReason::ALL {
-        copy.dropped(*reason).add(node.dropped(*reason).get());
-    }
-    copy
 }

@@ -278,7 +278,7 @@ pub(crate) fn destinations(machine: &impl Machine, services: usize) -> Vec<[u64;
     let ids = 1..=(services * Backend::ALL.len()) as u32;
     ids.map(|id| {
         let counters = machine.destination_counters(id);
-        let forwarded = &counters.forwarded;
+        let forwarded = counters.forwarded();
         [&forwarded.packets, &forwarded.bytes, &counters.flows_new, &counters.flows_closed].map(|counter| counter.get())
     })
     .collect()

@@ -212,7 +212,7 @@ fn judge(kernel: &InKernel, seen: &[Seen], begin: &Books, operations: u64) {
         [sum(|seen| &seen.packets), sum(|seen| &seen.bytes)]
     });
     let counted: [[u64; 2]; FLOWS] = array::from_fn(|flow| {
-        let forwarded = kernel.destination_counters(flow as u32 + 1).forwarded;
+        let forwarded = kernel.destination_counters(flow as u32 + 1).forwarded();
         [forwarded.packets.get(), forwarded.bytes.get()]
     });
     assert_eq!(counted, sent, "packets and bytes by flow: some went to the destination of another");

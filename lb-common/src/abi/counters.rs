@@ -47,6 +47,9 @@ const PASS_REASONS: usize = 8;
 const DROP_REASONS: usize = 32;
 
 /// What one CPU did. Every packet is counted once, under what became of it; their sum is [`NodeCounters::received`].
+///
+/// The program counts here only what goes to no destination. What it sends to one is in [`DestinationCounters`];
+/// [`NodeCounters::add_sent`] brings the two together.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C)]
 pub struct NodeCounters {
@@ -75,8 +78,7 @@ impl NodeCounters {
     /// Words of the record.
     pub const WORDS: usize = size_of::<Self>() / 8;
 
-    /// Adds the record of a CPU, as the words that the kernel hands out.
-    pub fn add_words(&self, words: &[u64; Self::WORDS]) {
+    fn fields(&self) -> impl Iterator<Item = &Counter> {
         let pairs = [&self.transmitted, &self.redirected];
         let singles = [
             &self.stopped_bytes,
@@ -86,16 +88,29 @@ impl NodeCounters {
             &self.flows_displaced,
             &self.flows_untracked,
         ];
-        let fields = pairs
+        pairs
             .into_iter()
             .flat_map(|pair| [&pair.packets, &pair.bytes])
             .chain(singles)
             .chain(&self.spare)
             .chain(&self.passed)
-            .chain(&self.dropped);
-        for (field, word) in fields.zip(words) {
+            .chain(&self.dropped)
+    }
+
+    /// Adds the record of a CPU, as the words that the kernel hands out.
+    pub fn add_words(&self, words: &[u64; Self::WORDS]) {
+        for (field, word) in self.fields().zip(words) {
             field.add(*word);
         }
+    }
+
+    /// The same figures in another record.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let copy = Self::default();
+        copy.fields().zip(self.fields()).for_each(|(to, from)| to.add(from.get()));
+        copy
     }
 
     /// Packets and bytes that the program saw.
@@ -107,6 +122,15 @@ impl NodeCounters {
         received.packets.add(self.transmitted.packets.get() + self.redirected.packets.get() + stopped);
         received.bytes.add(self.transmitted.bytes.get() + self.redirected.bytes.get() + self.stopped_bytes.get());
         received
+    }
+
+    /// Adds what a destination was sent, since its id was first given away.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn add_sent(&self, destination: &DestinationCounters) {
+        for (to, from) in [(&self.transmitted, &destination.transmitted), (&self.redirected, &destination.redirected)] {
+            to.packets.add(from.packets.get());
+            to.bytes.add(from.bytes.get());
+        }
     }
 
     /// The counter of a pass reason.
@@ -125,16 +149,22 @@ impl NodeCounters {
 }
 
 /// What one CPU sent to one destination: a cache line.
+///
+/// What was transmitted and redirected is never set back, since the node's sums are made of it. When an id is given to
+/// another backend, [`DestinationCounters::renew`] notes what was there.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C)]
 pub struct DestinationCounters {
-    /// Packets and bytes forwarded.
-    pub forwarded: PacketCounter,
+    /// Sent out on the interface that they came from, by whichever backend had the id.
+    pub transmitted: PacketCounter,
+    /// Sent out on another interface, likewise.
+    pub redirected: PacketCounter,
     /// Flows that were given to it; one that found no room in the flow table counts with each packet.
     pub flows_new: Counter,
     /// Tracked flows that ended with FIN or RST.
     pub flows_closed: Counter,
-    spare: [Counter; 4],
+    /// Packets and bytes of both kinds that belong to earlier backends.
+    before: PacketCounter,
 }
 
 impl DestinationCounters {
@@ -143,10 +173,52 @@ impl DestinationCounters {
 
     /// Adds the record of a CPU, as the words that the kernel hands out.
     pub fn add_words(&self, words: &[u64; Self::WORDS]) {
-        let fields = [&self.forwarded.packets, &self.forwarded.bytes, &self.flows_new, &self.flows_closed];
-        for (field, word) in fields.into_iter().zip(words) {
+        for (field, word) in self.fields().into_iter().zip(words) {
             field.add(*word);
         }
+    }
+
+    const fn fields(&self) -> [&Counter; Self::WORDS] {
+        [
+            &self.transmitted.packets,
+            &self.transmitted.bytes,
+            &self.redirected.packets,
+            &self.redirected.bytes,
+            &self.flows_new,
+            &self.flows_closed,
+            &self.before.packets,
+            &self.before.bytes,
+        ]
+    }
+
+    /// The same figures in another record.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let copy = Self::default();
+        copy.fields().into_iter().zip(self.fields()).for_each(|(to, from)| to.add(from.get()));
+        copy
+    }
+
+    /// Packets and bytes forwarded to the backend that has the id now.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub fn forwarded(&self) -> PacketCounter {
+        let forwarded = PacketCounter::default();
+        let both = |of: fn(&PacketCounter) -> &Counter| of(&self.transmitted).get() + of(&self.redirected).get();
+        forwarded.packets.add(both(|counter| &counter.packets) - self.before.packets.get());
+        forwarded.bytes.add(both(|counter| &counter.bytes) - self.before.bytes.get());
+        forwarded
+    }
+
+    /// The words of a CPU's record after its id was given to another backend: the sums stay, the backend's own figures begin
+    /// at zero. To be written while the program does not use the id.
+    #[must_use]
+    pub const fn renew(words: [u64; Self::WORDS]) -> [u64; Self::WORDS] {
+        let [transmitted, transmitted_bytes, redirected, redirected_bytes, ..] = words;
+        let packets = transmitted.wrapping_add(redirected);
+        let bytes = transmitted_bytes.wrapping_add(redirected_bytes);
+        [transmitted, transmitted_bytes, redirected, redirected_bytes, 0, 0, packets, bytes]
     }
 }
 
@@ -178,3 +250,31 @@ const _: () = {
     assert!(size_of::<ReplyBudget>() == 16);
     assert!(PassReason::ALL.len() <= PASS_REASONS && DropReason::ALL.len() <= DROP_REASONS);
 };
+
+#[cfg(all(test, not(target_arch = "bpf")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_given_away_again_begins_at_zero_and_the_node_forgets_nothing() {
+        let record = |words: [u64; DestinationCounters::WORDS]| {
+            let counters = DestinationCounters::default();
+            counters.add_words(&words);
+            counters
+        };
+        let figures = |counters: &DestinationCounters| {
+            let forwarded = counters.forwarded();
+            [&forwarded.packets, &forwarded.bytes, &counters.flows_new, &counters.flows_closed].map(Counter::get)
+        };
+        let mut words = [5, 500, 2, 200, 3, 1, 4, 400];
+        assert_eq!(figures(&record(words)), [3, 300, 3, 1]);
+        words = DestinationCounters::renew(words);
+        assert_eq!(figures(&record(words)), [0, 0, 0, 0]);
+        words[2] += 1;
+        words[3] += 64;
+        assert_eq!(figures(&record(words)), [1, 64, 0, 0]);
+        let node = NodeCounters::default();
+        node.add_sent(&record(words));
+        assert_eq!((node.received().packets.get(), node.received().bytes.get()), (8, 764));
+    }
+}

@@ -138,7 +138,7 @@ impl Node {
     /// The same through a CPU whose clock is not the node's.
     pub(crate) fn send_at(&self, now: u32, client: Client, flags: u8) -> u32 {
         let mut packet = Packet::new(frame(client, flags));
-        let verdict = packet::process(&self.view_at(now), &mut packet);
+        let verdict = packet::process(&self.view_at(now), &mut packet).verdict;
         assert_eq!(verdict, Verdict::Transmit, "{client:?}");
         let bytes = packet.into_bytes();
         assert_eq!(bytes[..5], [2, 0, 0, 0, 1], "the next hop's MAC address");
@@ -172,7 +172,7 @@ impl Node {
     }
 
     /// The counters of the node.
-    pub(crate) fn counters(&self) -> &NodeCounters {
+    pub(crate) fn counters(&self) -> NodeCounters {
         self.tables.node_counters()
     }
 

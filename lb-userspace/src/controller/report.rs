@@ -136,6 +136,7 @@ impl Controller {
             Some(id) => self.plane.destination_counters(id)?,
             None => DestinationCounters::default(),
         };
+        let forwarded = counters.forwarded();
         let change = self.reconciler.runtime.backend(&service.name, key);
         let health = inputs::target(service, backend).map(|(target, _)| (target, self.reconciler.health.get(&target)));
         let known = health.as_ref().and_then(|(_, health)| *health);
@@ -170,8 +171,8 @@ impl Controller {
             closing_flows: flows.closing,
             flows_new: counters.flows_new.get(),
             flows_closed: counters.flows_closed.get(),
-            packets: counters.forwarded.packets.get(),
-            bytes: counters.forwarded.bytes.get(),
+            packets: forwarded.packets.get(),
+            bytes: forwarded.bytes.get(),
             drain: change.and_then(|change| change.drain).map(|drain| drain_status(&drain, flows.all())),
             leaving: false,
             origin: if change.is_some_and(|change| change.added.is_some()) { "runtime" } else { "file" }.to_owned(),

@@ -91,7 +91,7 @@ pub fn explain(
         let slot = FlowHash::of(&view, &parsed).slot(slots.size);
         Some((slot, view.slot(slots.offset + slot).filter(|_| slots.size > 0)?))
     });
-    let verdict = packet::process(&dry, &mut frame);
+    let verdict = packet::process(&dry, &mut frame).verdict;
     let refused = counters.replies.get() > 0;
     let destination = (!refused && matches!(verdict, Verdict::Transmit | Verdict::Redirect(_)))
         .then(|| dry.destination_of_flow().or(slot.map(|(_, id)| id)))

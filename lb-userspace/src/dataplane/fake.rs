@@ -52,9 +52,9 @@ impl Fake {
         let mut packet = Packet::new(bytes);
         let length = packet.len() as u64;
         let view = self.tables.view(self.constants, now, ingress);
-        let verdict = packet::process(&view, &mut packet);
-        account::book(self.tables.node_counters(), verdict, length);
-        (verdict, packet.into_bytes())
+        let outcome = packet::process(&view, &mut packet);
+        account::book(&view, outcome, length);
+        (outcome.verdict, packet.into_bytes())
     }
 }
 
@@ -94,7 +94,7 @@ impl DataPlane for Fake {
         Ok(())
     }
 
-    fn clear_counters(&mut self, _: u32) -> Result<()> {
+    fn renew_counters(&mut self, _: u32) -> Result<()> {
         Ok(())
     }
 }

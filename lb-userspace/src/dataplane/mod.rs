@@ -62,12 +62,12 @@ pub trait DataPlane {
     /// If the kernel cannot.
     fn quiesce(&mut self) -> Result<()>;
 
-    /// Sets the counters of a destination to zero.
+    /// Lets the counters of a destination that no packet goes to begin anew.
     ///
     /// # Errors
     ///
     /// If they cannot be written.
-    fn clear_counters(&mut self, destination: u32) -> Result<()>;
+    fn renew_counters(&mut self, destination: u32) -> Result<()>;
 }
 
 impl DataPlane for kernel::Loaded {
@@ -104,7 +104,7 @@ impl DataPlane for kernel::Loaded {
         kernel::grace::wait()
     }
 
-    fn clear_counters(&mut self, destination: u32) -> Result<()> {
-        self.clear_destination_counters(destination)
+    fn renew_counters(&mut self, destination: u32) -> Result<()> {
+        self.renew_destination_counters(destination)
     }
 }

@@ -86,9 +86,9 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
             }
         }
         Write::Destination { id, address, port, next_hop, state } => {
-            // What nobody had before has no counts either; each clearing is a system call.
+            // What nobody had before has no counts either; each renewal is two system calls.
             if plane.tables().destinations[*id as usize].state().generation != 0 {
-                plane.clear_counters(*id)?;
+                plane.renew_counters(*id)?;
             }
             let destination = &plane.tables().destinations[*id as usize];
             destination.set_address(&address_words(*address).1, *port);

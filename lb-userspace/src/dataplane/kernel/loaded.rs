@@ -1,6 +1,9 @@
 //! The program in the kernel, and its maps in our memory.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::{
+    ops::Range,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::{
@@ -24,7 +27,7 @@ use lb_common::{
     steady,
 };
 
-use super::{Clock, Pins, attach, grace, object, region::Region};
+use super::{Clock, Pins, attach, grace, object, per_cpu, region::Region};
 
 /// What the program is loaded with.
 #[derive(Clone, Debug)]
@@ -50,6 +53,7 @@ pub struct Loaded {
     ingress: Vec<u32>,
     constants: Constants,
     clock: Clock,
+    cpus: usize,
     control: Region<Control>,
     /// What the program has, or gets with [`Loaded::publish_filter`].
     vip_filter: Vec<Word8>,
@@ -101,6 +105,7 @@ impl Loaded {
                 features: options.features,
             },
             clock,
+            cpus: per_cpu::cpus()?,
             options: options.clone(),
             ingress: Vec::new(),
             ebpf,
@@ -232,18 +237,42 @@ impl Loaded {
             .with_context(|| format!("interface index {ifindex} cannot be redirected to"))
     }
 
-    /// The node's counters, summed over CPUs.
+    /// The node's counters, summed over CPUs and destinations.
+    ///
+    /// # Errors
+    ///
+    /// If a map cannot be read.
+    pub fn node_counters(&self) -> Result<NodeCounters> {
+        let sum = self.own_counters()?;
+        let records = self.destinations.records();
+        // Most ids of a large table were never given away, and ids are given away from the first.
+        let used =
+            records.iter().rposition(|destination| destination.state().generation != 0).map_or(0, |last| last + 1);
+        self.add_sent(&sum, used as u32)?;
+        Ok(sum)
+    }
+
+    /// What went to no destination, summed over CPUs.
     ///
     /// # Errors
     ///
     /// If the map cannot be read.
-    pub fn node_counters(&self) -> Result<NodeCounters> {
-        let array = per_cpu::<{ NodeCounters::WORDS }>(&self.ebpf, map::NODE_COUNTERS)?;
+    pub fn own_counters(&self) -> Result<NodeCounters> {
         let sum = NodeCounters::default();
-        for words in array.get(&0, 0)?.iter() {
-            sum.add_words(words);
-        }
+        self.read_per_cpu(map::NODE_COUNTERS, 0..1, |_, words| sum.add_words(words))?;
         Ok(sum)
+    }
+
+    /// Adds what the destinations below an id were sent.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn add_sent(&self, sum: &NodeCounters, end: u32) -> Result<()> {
+        let sent = DestinationCounters::default();
+        self.read_per_cpu(map::DESTINATION_COUNTERS, 0..end, |_, words| sent.add_words(words))?;
+        sum.add_sent(&sent);
+        Ok(())
     }
 
     /// The counters of a destination, summed over CPUs.
@@ -252,21 +281,33 @@ impl Loaded {
     ///
     /// If the map cannot be read.
     pub fn destination_counters(&self, id: u32) -> Result<DestinationCounters> {
-        let array = per_cpu::<{ DestinationCounters::WORDS }>(&self.ebpf, map::DESTINATION_COUNTERS)?;
         let sum = DestinationCounters::default();
-        for words in array.get(&id, 0)?.iter() {
-            sum.add_words(words);
-        }
+        self.read_per_cpu(map::DESTINATION_COUNTERS, id..id + 1, |_, words| sum.add_words(words))?;
         Ok(sum)
     }
 
-    /// Sets the counters of a destination to zero, before its id is given to another backend.
+    fn read_per_cpu<const N: usize>(
+        &self,
+        name: &str,
+        places: Range<u32>,
+        each: impl FnMut(u32, &[u64; N]),
+    ) -> Result<()> {
+        let fd = match self.ebpf.map(name) {
+            Some(Map::PerCpuArray(data)) => data.fd().as_fd(),
+            _ => bail!("the object has no per-CPU array {name}"),
+        };
+        per_cpu::read(fd, self.cpus, places, each)
+    }
+
+    /// Lets the counters of a destination begin anew before its id is given to another backend, and while no packet goes there.
     ///
     /// # Errors
     ///
-    /// If the map cannot be written.
-    pub fn clear_destination_counters(&mut self, id: u32) -> Result<()> {
-        set_per_cpu(&mut self.ebpf, map::DESTINATION_COUNTERS, id, [0; DestinationCounters::WORDS])
+    /// If the map cannot be read or written.
+    pub fn renew_destination_counters(&mut self, id: u32) -> Result<()> {
+        let mut array = per_cpu_mut::<{ DestinationCounters::WORDS }>(&mut self.ebpf, map::DESTINATION_COUNTERS)?;
+        let renewed: Vec<_> = array.get(&id, 0)?.iter().map(|words| DestinationCounters::renew(*words)).collect();
+        Ok(array.set(id, renewed.try_into()?, 0)?)
     }
 
     /// Each CPU's budget for replies.
@@ -275,13 +316,13 @@ impl Loaded {
     ///
     /// If the map cannot be read.
     pub fn reply_budgets(&self) -> Result<Vec<ReplyBudget>> {
-        let array = per_cpu::<{ ReplyBudget::WORDS }>(&self.ebpf, map::REPLY_BUDGET)?;
-        let budget = |[tokens, refilled]: &[u64; 2]| {
+        let mut budgets = Vec::new();
+        self.read_per_cpu(map::REPLY_BUDGET, 0..1, |_, [tokens, refilled]: &[u64; ReplyBudget::WORDS]| {
             let budget = ReplyBudget::default();
             budget.set(*tokens, *refilled);
-            budget
-        };
-        Ok(array.get(&0, 0)?.iter().map(budget).collect())
+            budgets.push(budget);
+        })?;
+        Ok(budgets)
     }
 
     /// Gives every CPU the same budget for replies: for tests.
@@ -291,7 +332,7 @@ impl Loaded {
     /// If the map cannot be written.
     pub fn set_reply_budgets(&mut self, budget: &ReplyBudget) -> Result<()> {
         let words: [u64; ReplyBudget::WORDS] = [budget.tokens.get(), budget.refilled.get()];
-        set_per_cpu(&mut self.ebpf, map::REPLY_BUDGET, 0, words)
+        set_per_cpu(&mut self.ebpf, map::REPLY_BUDGET, 0, words, self.cpus)
     }
 
     /// The balancer's program, for programs that call it.
@@ -347,16 +388,14 @@ fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     Ok(program.try_into()?)
 }
 
-fn per_cpu<'a, const N: usize>(ebpf: &'a Ebpf, name: &str) -> Result<PerCpuArray<&'a MapData, [u64; N]>> {
-    let map = ebpf.map(name).with_context(|| format!("the object has no map {name}"))?;
+fn per_cpu_mut<'a, const N: usize>(ebpf: &'a mut Ebpf, name: &str) -> Result<PerCpuArray<&'a mut MapData, [u64; N]>> {
+    let map = ebpf.map_mut(name).with_context(|| format!("the object has no map {name}"))?;
     Ok(map.try_into()?)
 }
 
 /// Writes the same record for every CPU.
-fn set_per_cpu<const N: usize>(ebpf: &mut Ebpf, name: &str, index: u32, words: [u64; N]) -> Result<()> {
-    let map = ebpf.map_mut(name).with_context(|| format!("the object has no map {name}"))?;
-    let mut array = PerCpuArray::<_, [u64; N]>::try_from(map)?;
-    let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+fn set_per_cpu<const N: usize>(ebpf: &mut Ebpf, name: &str, index: u32, words: [u64; N], cpus: usize) -> Result<()> {
+    let mut array = per_cpu_mut(ebpf, name)?;
     array.set(index, vec![words; cpus].try_into()?, 0)?;
     Ok(())
 }

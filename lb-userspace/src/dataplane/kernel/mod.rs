@@ -10,8 +10,10 @@ mod detach;
 pub mod grace;
 pub mod loaded;
 pub mod object;
+mod per_cpu;
 pub mod pins;
 mod region;
+mod syscall;
 
 pub use attach::{Attached, AttachedMode};
 pub use clock::Clock;
