@@ -1,7 +1,9 @@
 //! Where tables live: the trait that BPF maps and slices implement.
 
 use crate::{
-    abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
+    abi::{
+        Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket, Tunnel,
+    },
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, room},
     hash::HashKey,
@@ -24,6 +26,8 @@ pub trait Environment {
     fn slot(&self, index: u32) -> Option<u32>;
     /// A destination.
     fn destination(&self, id: u32) -> Option<&Destination>;
+    /// The outer header for a destination, by its id.
+    fn tunnel(&self, id: u32) -> Option<&Tunnel>;
     /// An interface that leads to backends, by index from 1.
     fn egress(&self, index: u32) -> Option<&Egress>;
     /// A bucket of the flow table.

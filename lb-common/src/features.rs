@@ -23,11 +23,14 @@ impl Features {
     pub const SHAPES: Self = Self(1 << 2);
     /// Packets leave by another interface than the one they came from.
     pub const REDIRECT: Self = Self(1 << 3);
+    /// Destinations behind a tunnel.
+    pub const TUNNEL: Self = Self(1 << 4);
     /// Everything.
-    pub const ALL: Self = Self((1 << 4) - 1);
+    pub const ALL: Self = Self((1 << 5) - 1);
 
     /// Names, in the order of the bits.
-    const NAMES: [&'static str; 4] = ["ipv4", "ipv6", "prefixes-or-ranges", "several-interfaces"];
+    #[cfg(feature = "std")]
+    const NAMES: [&'static str; 5] = ["ipv4", "ipv6", "prefixes-or-ranges", "several-interfaces", "tunnels"];
 
     /// From the program's constant.
     #[inline(always)]
@@ -93,6 +96,20 @@ impl Features {
         if ifindex == 0 || ingress == [ifindex] { Self::NONE } else { Self::REDIRECT }
     }
 
+    /// What a destination needs.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub const fn of_mode(mode: crate::abi::Mode) -> Self {
+        if mode.is_tunnel() { Self::TUNNEL } else { Self::NONE }
+    }
+
+    /// Whether a packet may be larger than what leads to its destination takes: it leaves by another interface, or wrapped.
+    #[inline(always)]
+    #[must_use]
+    pub const fn checks_mtu(self) -> bool {
+        self.0 & (Self::REDIRECT.0 | Self::TUNNEL.0) != 0
+    }
+
     /// What tables need, if packets come from these interfaces.
     #[cfg(feature = "std")]
     #[must_use]
@@ -100,6 +117,7 @@ impl Features {
         let services = tables.services.iter().filter_map(|service| service.identity());
         let services = services.map(|(_, identity)| Self::of_service(&identity));
         let egress = tables.egress.iter().map(|egress| Self::of_egress(egress.ifindex(), ingress));
-        services.chain(egress).fold(Self::NONE, Self::with)
+        let modes = tables.destinations.iter().map(|destination| Self::of_mode(destination.state().mode));
+        services.chain(egress).chain(modes).fold(Self::NONE, Self::with)
     }
 }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use crate::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Service,
-        ServiceBucket, Word8, Word32,
+        ServiceBucket, Tunnel, Word8, Word32,
     },
     environment::Environment,
     features::Features,
@@ -33,6 +33,8 @@ pub struct Slices<'a> {
     pub slots: &'a [Word32],
     /// Destinations by id; the first is not used.
     pub destinations: &'a [Destination],
+    /// Outer headers by destination id.
+    pub tunnels: &'a [Tunnel],
     /// Interfaces that lead to backends; the first is not used.
     pub egress: &'a [Egress],
     /// The flow table: a power of two of buckets. Not to be written by user space where it is the kernel's.
@@ -63,6 +65,7 @@ pub struct Tables {
     services: Vec<Service>,
     slots: Vec<Word32>,
     destinations: Vec<Destination>,
+    tunnels: Vec<Tunnel>,
     egress: Vec<Egress>,
     flows: Vec<FlowBucket>,
     node_counters: NodeCounters,
@@ -85,6 +88,7 @@ impl Tables {
             services: zeroed(sizes.services),
             slots: zeroed(sizes.slots),
             destinations: zeroed(sizes.destinations),
+            tunnels: zeroed(sizes.destinations),
             egress: zeroed(MAX_EGRESS as usize),
             flows: zeroed(sizes.flow_buckets),
             node_counters: NodeCounters::default(),
@@ -103,6 +107,7 @@ impl Tables {
             services: &self.services,
             slots: &self.slots,
             destinations: &self.destinations,
+            tunnels: &self.tunnels,
             egress: &self.egress,
             flows: &self.flows,
         }
@@ -194,6 +199,10 @@ impl Environment for View<'_> {
 
     fn destination(&self, id: u32) -> Option<&Destination> {
         self.tables.destinations.get(id as usize)
+    }
+
+    fn tunnel(&self, id: u32) -> Option<&Tunnel> {
+        self.tables.tunnels.get(id as usize)
     }
 
     fn egress(&self, index: u32) -> Option<&Egress> {

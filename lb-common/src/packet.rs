@@ -7,11 +7,11 @@ use crate::{
     account::Outcome,
     environment::Environment,
     flow::{self, FlowEntry, FlowState, FlowWord, Placement, table::is_expired},
-    forward::dsr_l2,
+    forward::forward,
     frame::Frame,
     hash::FlowHash,
     parse::{Family, Fault, Parsed, parse},
-    reply,
+    reply::{self, Answer},
     schedule::slot,
     service, steady,
     verdict::{DropReason, PassReason, Stop, Verdict},
@@ -24,26 +24,35 @@ use crate::{
 /// Decides over a packet and rewrites it. The caller books it ([`crate::account::book`]).
 #[inline(always)]
 pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Outcome<'a> {
-    steady::forward(env, frame, |outcome| outcome)
-        .or_else(|| process_long(env, frame))
-        .unwrap_or_else(|| refuse(reply::reject(env, frame)).into())
-}
-
-/// The long way; `None` if the packet is to be refused with one of the node's own ([`reply::reject`]), which is rare work.
-#[inline(always)]
-pub fn process_long<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Option<Outcome<'a>> {
-    match decide(env, frame) {
-        Ok(outcome) => Some(outcome),
-        Err(Stop::Pass(reason)) => Some(Verdict::Pass(reason).into()),
-        Err(Stop::Drop(reason)) => Some(Verdict::Drop(reason).into()),
-        Err(Stop::Reject) => None,
+    if let Some(outcome) = steady::forward(env, frame, |outcome| outcome) {
+        return outcome;
+    }
+    match process_long(env, frame) {
+        Ok(outcome) => outcome,
+        Err(wanted) => answer(env, frame, wanted).into(),
     }
 }
 
-/// The verdict over a packet that was refused.
+/// The long way.
+///
+/// # Errors
+///
+/// The packet is to be answered with one of the node's own ([`answer`]), which is rare work.
 #[inline(always)]
-pub fn refuse(reply: Result<(), DropReason>) -> Verdict {
-    match reply {
+pub fn process_long<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Outcome<'a>, Answer> {
+    match decide(env, frame) {
+        Ok(outcome) => Ok(outcome),
+        Err(Stop::Pass(reason)) => Ok(Verdict::Pass(reason).into()),
+        Err(Stop::Drop(reason)) => Ok(Verdict::Drop(reason).into()),
+        Err(Stop::Reject) => Err(Answer::Refusal),
+        Err(Stop::TooBig(mtu)) => Err(Answer::TooBig(mtu)),
+    }
+}
+
+/// Turns a packet into its answer, and says what becomes of it.
+#[inline(always)]
+pub fn answer<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) -> Verdict {
+    match reply::make(env, frame, answer) {
         Ok(()) => Verdict::Transmit,
         Err(reason) => Verdict::Drop(reason),
     }
@@ -63,7 +72,7 @@ fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Out
     let Some((id, destination)) = chosen else {
         return Err(no_backend(service));
     };
-    let verdict = dsr_l2::forward(env, destination, frame)?;
+    let verdict = forward(env, (id, destination), &packet, hash, frame)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
     Ok(Outcome { verdict, destination: Some(counters) })
 }

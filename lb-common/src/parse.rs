@@ -32,6 +32,12 @@ pub struct Parsed {
     pub tcp_flags: u8,
     /// TTL or hop limit.
     pub hop_limit: u8,
+    /// Traffic class (IPv4: type of service).
+    pub class: u8,
+    /// Routers may cut it to pieces: IPv4 without DF.
+    pub may_be_cut: bool,
+    /// The first word of an IPv6 header, as in memory: version, class, flow label.
+    pub first_word: u32,
     /// Whether it is a fragment.
     pub fragment: Fragment,
     /// The frame was sent to a multicast or broadcast MAC address.
@@ -75,6 +81,9 @@ impl Parsed {
             protocol: Protocol::Tcp,
             tcp_flags: 0,
             hop_limit: 0,
+            class: 0,
+            may_be_cut: false,
+            first_word: 0,
             fragment: Fragment::Whole,
             to_group: false,
             source: [0; 4],
@@ -121,6 +130,8 @@ fn parse_v4<F: Frame>(frame: &F, packet: &mut Parsed) -> Result<u8, Fault> {
     packet.source[0] = ip.source;
     packet.destination[0] = ip.destination;
     packet.hop_limit = ip.ttl;
+    packet.class = ip.class;
+    packet.may_be_cut = ip.may_be_cut;
     packet.fragment = ip.fragment;
     packet.transport = ip.payload;
     packet.end = ip.end;
@@ -135,6 +146,8 @@ fn parse_v6<F: Frame>(frame: &F, packet: &mut Parsed) -> Result<u8, Fault> {
     packet.source = ip.source;
     packet.destination = ip.destination;
     packet.hop_limit = ip.hop_limit;
+    packet.first_word = ip.first_word;
+    packet.class = (u32::from_be(ip.first_word) >> 20) as u8;
     packet.transport = packet.network + ipv6::HEADER;
     packet.end = ip.end;
     if !ip.valid {

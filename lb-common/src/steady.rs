@@ -14,22 +14,21 @@
 #[cfg(feature = "std")]
 use std::collections::HashMap;
 
-#[cfg(feature = "std")]
 use crate::{
-    abi::{Destination, GENERATION_BITS, ServiceIdentity, Steady},
-    memory::Slices,
-    service::key::word_mask,
-};
-use crate::{
+    abi::{Destination, DestinationCounters},
     account::Outcome,
     environment::Environment,
     features::Features,
     flow::{self, FlowState, FlowWord},
+    forward::{
+        choice,
+        tunnel::{self, Inner},
+    },
     frame::{Frame, Window},
     hash::{FlowHash, FlowKey},
     parse::Family,
     service::filter,
-    verdict::{PassReason, Verdict},
+    verdict::{DropReason, PassReason, Verdict},
     wire::{
         ethernet,
         ip::Protocol,
@@ -38,8 +37,14 @@ use crate::{
         udp,
     },
 };
+#[cfg(feature = "std")]
+use crate::{
+    abi::{GENERATION_BITS, ServiceIdentity, Steady},
+    memory::Slices,
+    service::key::word_mask,
+};
 
-/// Decides over the packet if it is that simple, and hands the outcome to `finish`; else leaves it unchanged, and everything else as
+/// Decides over the packet if it is that simple, and hands the verdict to `finish`; else leaves it unchanged, and everything else as
 /// well.
 ///
 /// `finish` is called at each place where the way ends, so that the verdict is a constant for the compiler there.
@@ -57,12 +62,12 @@ pub fn forward<'a, E: Environment, F: Frame, R>(
         if !env.features().has(Features::IPV4) {
             return Some(finish(Verdict::Pass(PassReason::NotServed).into()));
         }
-        forward_v4(env, frame, start, finish)
+        forward_v4(env, frame, finish)
     } else if kind & 0xffff_f000_u32.to_be() == 0x86dd_6000_u32.to_be() {
         if !env.features().has(Features::IPV6) {
             return Some(finish(Verdict::Pass(PassReason::NotServed).into()));
         }
-        forward_v6(env, frame, frame.window::<V6_BYTES>(0)?, finish)
+        forward_v6(env, frame, finish)
     } else {
         None
     }
@@ -76,10 +81,10 @@ const UDP: u32 = Protocol::Udp as u32;
 #[inline(always)]
 fn forward_v4<'a, E: Environment, F: Frame, R>(
     env: &'a E,
-    frame: &F,
-    start: impl Window,
+    frame: &mut F,
     finish: impl Fn(Outcome<'a>) -> R + Copy,
 ) -> Option<R> {
+    let start = frame.window::<V4_BYTES>(0)?;
     const TRANSPORT: usize = ethernet::HEADER + ipv4::HEADER;
     // Flags and fragment offset, TTL, protocol.
     let word = start.be32(20);
@@ -112,16 +117,22 @@ fn forward_v4<'a, E: Environment, F: Frame, R>(
     if word & 0xff00 == 0 {
         return None;
     }
-    forward_flow(env, start, V4 { start, protocol }, finish)
+    let packet = V4 { start, protocol };
+    let known = known(env, start, packet)?;
+    if known.is_tunnelled(env) {
+        let inner = packet.inner();
+        return known.send_through_tunnel(env, frame, inner, finish);
+    }
+    Some(known.send(env, start, finish))
 }
 
 #[inline(always)]
 fn forward_v6<'a, E: Environment, F: Frame, R>(
     env: &'a E,
-    frame: &F,
-    start: impl Window,
+    frame: &mut F,
     finish: impl Fn(Outcome<'a>) -> R + Copy,
 ) -> Option<R> {
+    let start = frame.window::<V6_BYTES>(0)?;
     const TRANSPORT: usize = ethernet::HEADER + ipv6::HEADER;
     // Payload length, next header, hop limit.
     let word = start.be32(18);
@@ -151,7 +162,13 @@ fn forward_v6<'a, E: Environment, F: Frame, R>(
     if word & 0xff == 0 {
         return None;
     }
-    forward_flow(env, start, V6 { start, protocol }, finish)
+    let packet = V6 { start, protocol };
+    let known = known(env, start, packet)?;
+    if known.is_tunnelled(env) {
+        let inner = packet.inner();
+        return known.send_through_tunnel(env, frame, inner, finish);
+    }
+    Some(known.send(env, start, finish))
 }
 
 /// The 5-tuple of an IPv4 packet without options, read from the packet word by word: the program has no registers to keep it.
@@ -166,6 +183,49 @@ struct V4<W> {
 struct V6<W> {
     start: W,
     protocol: u32,
+}
+
+/// What else of a packet is of interest.
+trait SteadyPacket: FlowKey {
+    /// Bytes of the IP packet.
+    fn length(self) -> u32;
+    /// What an outer header takes from it.
+    fn inner(self) -> Inner;
+}
+
+impl<W: Window> SteadyPacket for V4<W> {
+    #[inline(always)]
+    fn length(self) -> u32 {
+        self.start.be16(16) as u32
+    }
+
+    #[inline(always)]
+    fn inner(self) -> Inner {
+        let length = self.start.be16(16);
+        let segment = length - ipv4::HEADER as u16;
+        let is_summed = self.protocol == TCP || self.start.be16(40) != 0;
+        let sum =
+            is_summed.then(|| tunnel::sum_v4(self.start.word(26), self.start.word(30), self.protocol as u8, segment));
+        Inner { family: Family::V4, class: self.start.u8(15), length, sum }
+    }
+}
+
+impl<W: Window> SteadyPacket for V6<W> {
+    #[inline(always)]
+    fn length(self) -> u32 {
+        self.start.be16(18) as u32 + ipv6::HEADER as u32
+    }
+
+    #[inline(always)]
+    fn inner(self) -> Inner {
+        let first = self.start.word(14);
+        Inner {
+            family: Family::V6,
+            class: (u32::from_be(first) >> 20) as u8,
+            length: self.start.be16(18).wrapping_add(ipv6::HEADER as u16),
+            sum: Some(tunnel::sum_v6(first, self.protocol as u8, self.start.u8(21))),
+        }
+    }
 }
 
 macro_rules! key_of_window {
@@ -210,26 +270,37 @@ fn plain_tcp(packet: impl Window, at: usize) -> Option<usize> {
     if length < tcp::HEADER { None } else { Some(length) }
 }
 
-/// The rest, once it is known what flow it is. Nothing is changed before the last condition is met.
+/// Where a packet goes: its flow is known and in its steady state.
+///
+/// The words of the destination are read where they are used; the program has no registers to keep them.
+struct Known<'a> {
+    id: u32,
+    destination: &'a Destination,
+    counters: &'a DestinationCounters,
+    hash: FlowHash,
+}
+
+/// Finds a packet's flow and refreshes it; `None` where the way is not that simple. Nothing is changed before the last
+/// condition is met.
 #[inline(always)]
-fn forward_flow<'a, E: Environment, R>(
-    env: &'a E,
-    start: impl Window,
-    key: impl FlowKey,
-    finish: impl Fn(Outcome<'a>) -> R + Copy,
-) -> Option<R> {
+fn known<'a, E: Environment>(env: &'a E, start: impl Window, packet: impl SteadyPacket) -> Option<Known<'a>> {
     // Frames to a group of stations are for the long way.
     if start.u8(0) & 1 != 0 {
         return None;
     }
-    let (entry, word) = flow::find_tag(env, FlowHash::of_key(env, key))?;
+    let hash = FlowHash::of_key(env, packet);
+    let (entry, word) = flow::find_tag(env, hash)?;
     let id = word.destination();
     let destination = env.destination(id)?;
     if !destination.is_steady(word) {
         return None;
     }
+    // Too large for what leads there: told the sender, or dropped.
+    if env.features().checks_mtu() && packet.length() > destination.steady_mtu() {
+        return None;
+    }
     let counters = env.destination_counters(id)?;
-    let state = if key.protocol() == TCP { FlowState::Established } else { FlowState::Udp };
+    let state = if packet.protocol() == TCP { FlowState::Established } else { FlowState::Udp };
     let now = env.now();
     // At most one store for each tick keeps the line clean in other CPUs' caches.
     if word.progress() != FlowWord::progress_of(state, now) {
@@ -238,14 +309,46 @@ fn forward_flow<'a, E: Environment, R>(
         }
         entry.refresh(word.refreshed(state, now));
     }
-    let (addresses, source_tail) = destination.steady_addresses();
-    start.set_word64(0, addresses);
-    start.set_word(8, source_tail);
-    if !env.features().has(Features::REDIRECT) || destination.steady_ifindex() == env.ingress() {
-        Some(finish(Outcome { verdict: Verdict::Transmit, destination: Some(counters) }))
-    } else {
-        let verdict = Verdict::Redirect(destination.next_hop().egress);
-        Some(finish(Outcome { verdict, destination: Some(counters) }))
+    Some(Known { id, destination, counters, hash })
+}
+
+impl<'a> Known<'a> {
+    #[inline(always)]
+    fn is_tunnelled<E: Environment>(&self, env: &E) -> bool {
+        env.features().has(Features::TUNNEL) && self.destination.steady_way() & Destination::TUNNEL != 0
+    }
+
+    /// Addresses the frame and ends its way: in two places, so that the verdict is a constant in each.
+    #[inline(always)]
+    fn send<E: Environment, R>(&self, env: &E, start: impl Window, finish: impl Fn(Outcome<'a>) -> R) -> R {
+        let (addresses, source_tail) = self.destination.steady_addresses();
+        start.set_word64(0, addresses);
+        start.set_word(8, source_tail);
+        let destination = Some(self.counters);
+        let ifindex = self.destination.steady_way() & !Destination::TUNNEL;
+        if !env.features().has(Features::REDIRECT) || ifindex == env.ingress() {
+            finish(Outcome { verdict: Verdict::Transmit, destination })
+        } else {
+            finish(Outcome { verdict: Verdict::Redirect(self.destination.next_hop().egress), destination })
+        }
+    }
+
+    #[inline(always)]
+    fn send_through_tunnel<E: Environment, F: Frame, R>(
+        &self,
+        env: &'a E,
+        frame: &mut F,
+        inner: Inner,
+        finish: impl Fn(Outcome<'a>) -> R,
+    ) -> Option<R> {
+        let tunnel = env.tunnel(self.id)?;
+        if let Err(reason) = tunnel::push(frame, tunnel, ethernet::HEADER, inner, choice(self.hash)) {
+            return Some(finish(Verdict::Drop(reason).into()));
+        }
+        match frame.window::<{ ethernet::HEADER }>(0) {
+            Some(start) => Some(self.send(env, start, finish)),
+            None => Some(finish(Verdict::Drop(DropReason::Tables).into())),
+        }
     }
 }
 
@@ -278,8 +381,8 @@ pub fn publish_where(tables: &Slices<'_>, concerns: impl Fn(&Destination) -> boo
 #[cfg(feature = "std")]
 pub(crate) fn void_where_due(tables: &Slices<'_>) {
     let mut alone = HashMap::new();
-    for destination in &tables.destinations[1..] {
-        if destination.steady().is_some() && gather(tables, destination, &mut alone).is_none() {
+    for (id, destination) in (0..).zip(tables.destinations).skip(1) {
+        if destination.steady().is_some() && gather(tables, id, destination, &mut alone).is_none() {
             destination.void_steady();
         }
     }
@@ -289,14 +392,14 @@ pub(crate) fn void_where_due(tables: &Slices<'_>) {
 fn publish_one(tables: &Slices<'_>, id: u32, alone: &mut HashMap<u32, bool>) {
     let Some(destination) = tables.destinations.get(id as usize) else { return };
     let generation = destination.state().generation;
-    match gather(tables, destination, alone) {
+    match gather(tables, id, destination, alone) {
         Some(steady) => destination.set_steady(id, generation, &steady),
         None => destination.void_steady(),
     }
 }
 
 #[cfg(feature = "std")]
-fn gather(tables: &Slices<'_>, destination: &Destination, alone: &mut HashMap<u32, bool>) -> Option<Steady> {
+fn gather(tables: &Slices<'_>, id: u32, destination: &Destination, alone: &mut HashMap<u32, bool>) -> Option<Steady> {
     let state = destination.state();
     let next_hop = destination.next_hop();
     // An entry has no room for a larger generation, so none would be known.
@@ -315,8 +418,11 @@ fn gather(tables: &Slices<'_>, destination: &Destination, alone: &mut HashMap<u3
         Protocol::Udp => FlowState::Udp,
     };
     let timeout = service.timeout(steady);
+    let overhead = tables.tunnels.get(id as usize).map_or(0, |tunnel| state.mode.overhead(tunnel.family())) as u32;
     // Without a time-out a flow ends in the tick of its last packet, when the short way does not ask.
     (egress.ifindex() != 0 && timeout > 0).then(|| Steady {
+        tunnel: state.mode.is_tunnel(),
+        mtu: u16::try_from(egress.mtu().saturating_sub(overhead)).unwrap_or(u16::MAX),
         destination_mac: next_hop.mac,
         source_mac: egress.source_mac(),
         ifindex: egress.ifindex(),

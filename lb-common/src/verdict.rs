@@ -72,7 +72,9 @@ reasons! {
         NoBackend = "no-backend": "the service has no backend that takes flows",
         Neighbour = "neighbour": "the next hop of the backend is not resolved",
         Egress = "egress": "the outgoing interface of the backend is gone",
-        ReplyLimit = "reply-limit": "a reset or port unreachable above the rate for replies",
+        ReplyLimit = "reply-limit": "a reply of the node (reset, unreachable, too big) above their rate",
+        Mtu = "mtu": "larger than what fits on the way to the backend, and not to be told so",
+        Headroom = "headroom": "the driver left no room in front of the packet for a tunnel's header",
         Tables = "tables": "an index that no table holds: a defect, please report it",
     }
 }
@@ -86,6 +88,8 @@ pub enum Stop {
     Drop(DropReason),
     /// It is refused with a packet of the node's own.
     Reject,
+    /// It is answered with the size that fits.
+    TooBig(u32),
 }
 
 impl From<PassReason> for Stop {

@@ -49,7 +49,13 @@ fn tables() -> Tables {
     }
     for id in 1..=FLOWS {
         let generation = word_of(id, FlowState::Udp, 0).generation();
-        let state = DestinationState { generation, keeps_flows: true, takes_flows: true, service: 1 };
+        let state = DestinationState {
+            generation,
+            keeps_flows: true,
+            takes_flows: true,
+            mode: lb_common::abi::Mode::DsrL2,
+            service: 1,
+        };
         tables.slices().destinations[id as usize].set_state(state);
     }
     tables

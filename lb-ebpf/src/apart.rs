@@ -4,7 +4,8 @@
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     flow::{FlowWord, room},
-    packet, reply,
+    packet,
+    reply::Answer,
     service::{self, Key},
 };
 
@@ -28,12 +29,12 @@ pub(crate) extern "C" fn find_by_shape(ab: u64, cd: u64, rest: u64) -> u32 {
     service::by_shape(&MAPS, &Key::unpack([ab, cd, rest]))
 }
 
-/// Refuses a packet and returns the XDP action.
+/// Answers a packet and returns the XDP action.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn refuse(context: *mut xdp_md) -> u32 {
+pub(crate) extern "C" fn answer(context: *mut xdp_md, answer: u32) -> u32 {
     let mut frame = Context::new(context);
     let bytes = frame.length();
-    let verdict = packet::refuse(reply::reject(&MAPS, &mut frame));
+    let verdict = packet::answer(&MAPS, &mut frame, Answer::from_bits(answer));
     finish(&MAPS, verdict.into(), bytes)
 }

@@ -7,7 +7,9 @@ use aya_ebpf::{
     helpers::{bpf_jiffies64, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
 };
 use lb_common::{
-    abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
+    abi::{
+        Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket, Tunnel,
+    },
     environment::Environment,
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, TICK_MASK},
@@ -199,6 +201,11 @@ impl Environment for Maps {
     #[inline(always)]
     fn destination(&self, id: u32) -> Option<&Destination> {
         maps::DESTINATIONS.get(id)
+    }
+
+    #[inline(always)]
+    fn tunnel(&self, id: u32) -> Option<&Tunnel> {
+        maps::TUNNELS.get(id)
     }
 
     #[inline(always)]

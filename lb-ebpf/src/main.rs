@@ -38,8 +38,8 @@ mod programs {
         match steady::forward(&env, &mut frame, end) {
             Some(action) => action,
             None => match packet::process_long(&env, &mut frame) {
-                Some(outcome) => finish(&env, outcome, bytes),
-                None => apart::refuse(xdp.ctx),
+                Ok(outcome) => finish(&env, outcome, bytes),
+                Err(answer) => apart::answer(xdp.ctx, answer.bits()),
             },
         }
     }

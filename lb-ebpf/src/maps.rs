@@ -7,7 +7,7 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Service,
-        ServiceBucket, SlotPair,
+        ServiceBucket, SlotPair, Tunnel,
     },
     flow::FlowBucket,
 };
@@ -26,6 +26,8 @@ pub(crate) static SERVICES: Array<Service, 1, MAPPED> = Array::new();
 pub(crate) static SLOTS: Array<SlotPair, 1, MAPPED> = Array::new();
 #[btf_map]
 pub(crate) static DESTINATIONS: Array<Destination, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static TUNNELS: Array<Tunnel, 1, MAPPED> = Array::new();
 #[btf_map]
 pub(crate) static EGRESS: Array<Egress, { MAX_EGRESS as usize }, MAPPED> = Array::new();
 #[btf_map]

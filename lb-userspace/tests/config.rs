@@ -34,6 +34,7 @@ fn web() -> Service {
         ports: Ports::Range(80, 80),
         protocol: Protocol::Tcp,
         mode: ForwardingMode::DsrL2,
+        tunnel: TunnelSources::default(),
         scheduler: Scheduler::Maglev { table_size: None },
         probe: Some(Probe {
             kind: ProbeKind::Tcp,
@@ -54,7 +55,7 @@ fn web() -> Service {
 
 fn server(name: &str, address: &str, port: u16) -> Backend {
     let address = address.parse().unwrap();
-    Backend { name: name.into(), address, port, weight: 1, backup: false, admin_state: AdminState::Enabled }
+    Backend { name: name.into(), address, mode: None, port, weight: 1, backup: false, admin_state: AdminState::Enabled }
 }
 
 fn example(name: &str) -> Config {

@@ -94,7 +94,13 @@ fn install(machine: &mut InKernel, flows: &[Flow]) {
         let destination = &machine.tables().destinations[flow.id as usize];
         destination.set_next_hop(NextHop { mac: NextHop::mac_word(flow.mac()), egress: 1 });
         let generation = flow.id as u16 * 7 + 1;
-        destination.set_state(DestinationState { generation, keeps_flows: true, takes_flows: true, service: 1 });
+        destination.set_state(DestinationState {
+            generation,
+            keeps_flows: true,
+            takes_flows: true,
+            mode: lb_common::abi::Mode::DsrL2,
+            service: 1,
+        });
     }
     world::set_slots_at(machine, 0, 0, &ids);
 }

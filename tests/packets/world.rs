@@ -210,6 +210,7 @@ pub(crate) fn set_state(machine: &impl Machine, service: usize, backend: Backend
         generation: state.generation,
         keeps_flows: state.keeps,
         takes_flows: state.takes,
+        mode: lb_common::abi::Mode::DsrL2,
         service: service as u32 + 1,
     });
 }

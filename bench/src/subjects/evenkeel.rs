@@ -135,7 +135,13 @@ impl Evenkeel {
         let [_, b, c, d] = id.to_be_bytes();
         destination.set_address(&[u32::from_ne_bytes([10, b, c, d]), 0, 0, 0], PORT);
         destination.set_next_hop(NextHop { mac: NextHop::mac_word([0x02, 0, 0, b, c, d]), egress: 1 });
-        destination.set_state(DestinationState { generation: 1, keeps_flows: true, takes_flows: true, service });
+        destination.set_state(DestinationState {
+            generation: 1,
+            keeps_flows: true,
+            takes_flows: true,
+            mode: lb_common::abi::Mode::DsrL2,
+            service,
+        });
     }
 
     fn write_service(

@@ -3,6 +3,8 @@
 use super::{Word32, Word64};
 use crate::flow::FlowWord;
 
+use super::Mode;
+
 /// Bits of a generation: what fits beside the id in a flow entry.
 pub const GENERATION_BITS: u32 = 12;
 
@@ -17,8 +19,8 @@ pub struct Destination {
     state: Word64,
     next_hop: Word64,
     address: [Word32; 4],
-    port: Word32,
-    ifindex: Word32,
+    port_and_mtu: Word32,
+    way: Word32,
     identity: Word64,
     addresses: Word64,
     source_tail: Word32,
@@ -32,8 +34,12 @@ pub struct Steady {
     pub destination_mac: u64,
     /// MAC address of the interface that leads there, likewise.
     pub source_mac: u64,
-    /// The kernel's index of that interface.
+    /// The kernel's index of that interface, below 2^31.
     pub ifindex: u32,
+    /// Packets go through a tunnel.
+    pub tunnel: bool,
+    /// Most bytes of an IP packet that may go there, up to 65 535; a tunnel's own header comes on top.
+    pub mtu: u16,
     /// Ticks after which a flow in its steady state is forgotten.
     pub timeout: u32,
 }
@@ -47,6 +53,8 @@ pub struct DestinationState {
     pub keeps_flows: bool,
     /// New flows may come here.
     pub takes_flows: bool,
+    /// How packets get there; fixed for a generation.
+    pub mode: Mode,
     /// The service it belongs to.
     pub service: u32,
 }
@@ -54,6 +62,7 @@ pub struct DestinationState {
 impl DestinationState {
     const KEEPS: u64 = 1 << 16;
     const TAKES: u64 = 1 << 17;
+    const MODE_SHIFT: u32 = 18;
 
     /// As a word.
     #[must_use]
@@ -61,6 +70,7 @@ impl DestinationState {
         self.generation as u64
             | if self.keeps_flows { Self::KEEPS } else { 0 }
             | if self.takes_flows { Self::TAKES } else { 0 }
+            | (self.mode as u64) << Self::MODE_SHIFT
             | (self.service as u64) << 32
     }
 
@@ -72,6 +82,7 @@ impl DestinationState {
             generation: word as u16,
             keeps_flows: word & Self::KEEPS != 0,
             takes_flows: word & Self::TAKES != 0,
+            mode: Mode::from_bits(word >> Self::MODE_SHIFT),
             service: (word >> 32) as u32,
         }
     }
@@ -95,6 +106,9 @@ impl NextHop {
 }
 
 impl Destination {
+    /// In [`Self::steady_way`]: packets go through a tunnel.
+    pub const TUNNEL: u32 = 1 << 31;
+
     /// The state word.
     #[inline(always)]
     #[must_use]
@@ -122,14 +136,14 @@ impl Destination {
         self.next_hop.publish(next_hop.mac | u64::from(next_hop.egress) << 48);
     }
 
-    /// The backend's own address (IPv4 in the first word) and port, for whoever reads the table.
+    /// The backend's own address (IPv4 as an IPv4-mapped one) and port, for whoever reads the table.
     #[must_use]
     pub fn address(&self) -> ([u32; 4], u16) {
         let mut address = [0; 4];
         for (value, word) in address.iter_mut().zip(&self.address) {
             *value = word.load();
         }
-        (address, self.port.load() as u16)
+        (address, self.port_and_mtu.load() as u16)
     }
 
     /// Whether packets of a flow with this word may go by the steady words.
@@ -146,11 +160,18 @@ impl Destination {
         self.timeout.load()
     }
 
-    /// The kernel's index of the interface that leads here.
+    /// The kernel's index of the interface that leads here; with [`Self::TUNNEL`] if packets go through a tunnel.
     #[inline(always)]
     #[must_use]
-    pub fn steady_ifindex(&self) -> u32 {
-        self.ifindex.load()
+    pub fn steady_way(&self) -> u32 {
+        self.way.load()
+    }
+
+    /// Most bytes of an IP packet that may go here.
+    #[inline(always)]
+    #[must_use]
+    pub fn steady_mtu(&self) -> u32 {
+        self.port_and_mtu.load() >> 16
     }
 
     /// Both MAC addresses as a frame begins with them: the first eight bytes, and four more.
@@ -170,7 +191,8 @@ impl Destination {
         self.void_steady();
         self.addresses.publish((steady.destination_mac | steady.source_mac << 48).to_le());
         self.source_tail.publish(((steady.source_mac >> 16) as u32).to_le());
-        self.ifindex.publish(steady.ifindex);
+        self.way.publish(steady.ifindex | if steady.tunnel { Self::TUNNEL } else { 0 });
+        self.port_and_mtu.publish(self.port_and_mtu.load() & 0xffff | u32::from(steady.mtu) << 16);
         self.timeout.publish(steady.timeout);
         self.identity.publish(FlowWord::identity_of(id, generation));
     }
@@ -184,7 +206,9 @@ impl Destination {
         let steady = Steady {
             destination_mac: addresses & 0xffff_ffff_ffff,
             source_mac: addresses >> 48 | u64::from(tail) << 16,
-            ifindex: self.ifindex.load(),
+            ifindex: self.way.load() & !Self::TUNNEL,
+            tunnel: self.way.load() & Self::TUNNEL != 0,
+            mtu: self.steady_mtu() as u16,
             timeout: self.timeout.load(),
         };
         (identity != 0).then_some((identity, steady))
@@ -195,7 +219,7 @@ impl Destination {
         for (word, value) in self.address.iter().zip(address) {
             word.store(*value);
         }
-        self.port.store(u32::from(port));
+        self.port_and_mtu.store(u32::from(port));
     }
 }
 
@@ -224,6 +248,7 @@ impl Egress {
     }
 
     /// Its MTU in bytes, without the Ethernet header.
+    #[inline(always)]
     #[must_use]
     pub fn mtu(&self) -> u32 {
         self.mtu.load()

@@ -9,6 +9,7 @@ mod control;
 mod counters;
 mod destination;
 mod service;
+mod tunnel;
 mod word;
 
 pub use control::{AddressKind, Control, MAX_SHAPES, Shape, TableHeader};
@@ -18,10 +19,11 @@ pub use service::{
     Entry, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, SERVICE_BUCKET_ENTRIES, Service, ServiceBucket, ServiceIdentity,
     SlotPair, SlotRange,
 };
+pub use tunnel::{GUE_HEADER, Mode, Tunnel, TunnelEnds, inner_protocol};
 pub use word::{Word8, Word32, Word64};
 
 /// Changes with every incompatible change of a record or of a table's meaning. User space refuses pins of another version.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Names of the maps, the same in the object, in the pin directory and in messages.
 pub mod map {
@@ -37,6 +39,8 @@ pub mod map {
     pub const SLOTS: &str = "SLOTS";
     /// [`super::Destination`] by id.
     pub const DESTINATIONS: &str = "DESTINATIONS";
+    /// [`super::Tunnel`] by destination id.
+    pub const TUNNELS: &str = "TUNNELS";
     /// [`super::Egress`] by egress index.
     pub const EGRESS: &str = "EGRESS";
     /// The kernel's device of each egress index.

@@ -2,9 +2,9 @@
 
 mod budget;
 mod checked;
+mod icmp_error;
 mod link;
 mod reset;
-mod unreachable;
 
 use crate::{
     environment::Environment,
@@ -17,7 +17,39 @@ use crate::{
 pub use budget::REPLIES_PER_SECOND;
 use checked::Checked;
 
-/// Turns a packet into its refusal: a reset for TCP, port unreachable for UDP. It goes back where it came from.
+/// What a packet is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A reset for TCP, port unreachable for UDP.
+    Refusal,
+    /// Fragmentation needed (RFC 1191) or packet too big (RFC 4443, section 3.2), with the most bytes that fit.
+    TooBig(u32),
+}
+
+impl Answer {
+    /// As a number: 0 for a refusal, else the size.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::Refusal => 0,
+            Self::TooBig(0) => 1,
+            Self::TooBig(mtu) => mtu,
+        }
+    }
+
+    /// From [`Self::bits`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        match bits {
+            0 => Self::Refusal,
+            mtu => Self::TooBig(mtu),
+        }
+    }
+}
+
+/// Turns a packet into its answer, which goes back where it came from.
 ///
 /// # Errors
 ///
@@ -26,18 +58,21 @@ use checked::Checked;
 ///
 /// The packet is parsed again, so that nothing of it need be kept for this on the way of other packets.
 #[inline(always)]
-pub fn reject<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Result<(), DropReason> {
+pub fn make<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) -> Result<(), DropReason> {
     let mut packet = Parsed::new();
     parse(env.features(), frame, &mut packet).map_err(|_| DropReason::Malformed)?;
-    if packet.tcp_flags & RST != 0 {
+    if matches!(answer, Answer::Refusal) && packet.tcp_flags & RST != 0 {
         return Err(DropReason::NoBackend);
     }
     if !budget::take(env) {
         return Err(DropReason::ReplyLimit);
     }
-    match packet.protocol {
-        Protocol::Tcp => reset::make(&packet, &mut Checked(frame)),
-        Protocol::Udp => unreachable::make(&packet, &mut Checked(frame)),
+    match (answer, packet.protocol) {
+        (Answer::Refusal, Protocol::Tcp) => reset::make(&packet, &mut Checked(frame)),
+        (Answer::Refusal, Protocol::Udp) => {
+            icmp_error::make(&packet, &mut Checked(frame), icmp_error::PORT_UNREACHABLE, 0)
+        }
+        (Answer::TooBig(mtu), _) => icmp_error::make(&packet, &mut Checked(frame), icmp_error::TOO_BIG, mtu),
     }
     .ok_or(DropReason::Tables)?;
     if let Some(counters) = env.node_counters() {

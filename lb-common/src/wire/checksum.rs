@@ -5,6 +5,33 @@
 pub struct Sum(u64);
 
 impl Sum {
+    /// From [`Self::value`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(value: u64) -> Self {
+        Self(value)
+    }
+
+    /// The sum, to go on from later.
+    #[must_use]
+    pub const fn value(self) -> u64 {
+        self.0
+    }
+
+    /// Adds 32 bits in host byte order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add_host_word(self, value: u32) -> Self {
+        Self(self.0 + (value >> 16) as u64 + (value & 0xffff) as u64)
+    }
+
+    /// What adds up to zero with it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn negated(self) -> Self {
+        Self(self.finish() as u64)
+    }
+
     /// Adds 16 bits, host byte order.
     #[inline(always)]
     #[must_use]

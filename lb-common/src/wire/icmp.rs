@@ -12,5 +12,9 @@ pub const PROTOCOL_V4: u8 = 1;
 pub const PROTOCOL_V6: u8 = 58;
 /// Type 3, code 3 (RFC 792).
 pub const PORT_UNREACHABLE_V4: u16 = 0x0303;
+/// Type 3, code 4 (RFC 1191).
+pub const FRAGMENTATION_NEEDED_V4: u16 = 0x0304;
+/// Type 2, code 0 (RFC 4443, section 3.2).
+pub const PACKET_TOO_BIG_V6: u16 = 0x0200;
 /// Type 1, code 4 (RFC 4443, section 3.1).
 pub const PORT_UNREACHABLE_V6: u16 = 0x0104;

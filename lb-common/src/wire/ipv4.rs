@@ -25,6 +25,10 @@ pub struct Ipv4 {
     pub protocol: u8,
     /// Time to live.
     pub ttl: u8,
+    /// Type of service.
+    pub class: u8,
+    /// Without DF.
+    pub may_be_cut: bool,
     /// Whether it is a fragment.
     pub fragment: Fragment,
     /// Where the transport header begins.
@@ -53,11 +57,19 @@ pub fn parse<F: Frame>(frame: &F, at: usize) -> Option<Ipv4> {
         destination: header.word(16),
         protocol: header.u8(9),
         ttl: header.u8(8),
+        class: header.u8(1),
+        may_be_cut: flags & DONT_FRAGMENT == 0,
         fragment,
         payload: at + length,
         end: at + total,
         valid: first >> 4 == 4 && length >= HEADER && total >= length && at + total <= frame.len(),
     })
+}
+
+/// The sum over those words of a header without options that do not depend on class, length and what varies of the source.
+#[must_use]
+pub fn constant_sum(protocol: u8, source: u32, destination: u32) -> Sum {
+    Sum::default().add(0x4500).add(DONT_FRAGMENT).add(64 << 8 | protocol as u16).add_word(source).add_word(destination)
 }
 
 /// Writes a header without options: TTL 64, DF set, ID 0 (RFC 6864, section 4.1), right checksum. Addresses as in memory.

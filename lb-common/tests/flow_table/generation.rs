@@ -29,6 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
             generation,
             keeps_flows,
             takes_flows,
+            mode: lb_common::abi::Mode::DsrL2,
             service,
         },
     );

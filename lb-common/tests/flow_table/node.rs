@@ -203,7 +203,13 @@ fn service_of(id: u32) -> u32 {
 
 /// The state of a destination of [`TCP`] that takes and keeps flows.
 pub(crate) fn serving(generation: u16) -> DestinationState {
-    DestinationState { generation, keeps_flows: true, takes_flows: true, service: TCP }
+    DestinationState {
+        generation,
+        keeps_flows: true,
+        takes_flows: true,
+        mode: lb_common::abi::Mode::DsrL2,
+        service: TCP,
+    }
 }
 
 fn constants() -> Constants {

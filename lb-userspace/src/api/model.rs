@@ -118,6 +118,8 @@ pub struct BackendStatus {
     pub address: IpAddr,
     /// Its port.
     pub port: u16,
+    /// How packets get to it.
+    pub mode: String,
     /// Its weight.
     pub weight: u16,
     /// Takes flows only while no other backend can.

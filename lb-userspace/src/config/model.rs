@@ -5,7 +5,7 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use lb_common::schedule::maglev;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,20 @@ pub struct Node {
     pub pin_directory: PathBuf,
     /// Directory for what must survive a restart.
     pub state_directory: PathBuf,
+    /// Where tunnels to backends begin.
+    pub tunnel: TunnelSources,
     /// Sizes of the tables.
     pub limits: Limits,
+}
+
+/// Outer source addresses of tunnels. Of a prefix the flow chooses the address, so that backends spread flows over their
+/// queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TunnelSources {
+    /// For backends with IPv4 addresses.
+    pub ipv4: Option<Ipv4Net>,
+    /// For backends with IPv6 addresses.
+    pub ipv6: Option<Ipv6Net>,
 }
 
 /// Sizes of the tables; changing one needs `evenkeel detach` first.
@@ -83,8 +95,10 @@ pub struct Service {
     pub ports: Ports,
     /// Its transport protocol.
     pub protocol: Protocol,
-    /// How packets get to the backends.
+    /// How packets get to the backends that say nothing else.
     pub mode: ForwardingMode,
+    /// The node's [`TunnelSources`].
+    pub tunnel: TunnelSources,
     /// How a new flow gets its backend.
     pub scheduler: Scheduler,
     /// How the backends are probed; `None`: they count as up.
@@ -129,12 +143,45 @@ pub enum Ports {
     Range(u16, u16),
 }
 
-/// How packets get to the backends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How packets get to the backends. In all of these the backend has the VIP and answers the client directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardingMode {
-    /// Only the MAC addresses change; the backend answers the client directly.
+    /// Only the MAC addresses change.
     DsrL2,
+    /// In an IP packet to the backend's address (RFC 2003, RFC 2473, RFC 4213).
+    Ipip,
+    /// In a UDP packet to the backend's address: Generic UDP Encapsulation.
+    Gue {
+        /// UDP destination port, never 0.
+        port: u16,
+    },
+}
+
+impl ForwardingMode {
+    /// The UDP port of `gue` where none is given (IANA: `gue`).
+    pub const GUE_PORT: u16 = 6080;
+
+    /// Its name in files and output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DsrL2 => "dsr-l2",
+            Self::Ipip => "ipip",
+            Self::Gue { .. } => "gue",
+        }
+    }
+}
+
+impl TunnelSources {
+    /// The prefix for a backend.
+    #[must_use]
+    pub fn towards(&self, backend: IpAddr) -> Option<IpNet> {
+        match backend {
+            IpAddr::V4(_) => self.ipv4.map(IpNet::from),
+            IpAddr::V6(_) => self.ipv6.map(IpNet::from),
+        }
+    }
 }
 
 /// How a new flow gets its backend.
@@ -237,9 +284,11 @@ impl Default for Timeouts {
 pub struct Backend {
     /// Its name, unique in the service; the address where none was given.
     pub name: String,
-    /// Its own address, of the VIP's family.
+    /// Its own address.
     pub address: IpAddr,
-    /// Where it listens; in `dsr-l2` the service's (first) port, 0 for a service on any port. Probes go here unless they
+    /// How packets get to it; `None`: as the service says.
+    pub mode: Option<ForwardingMode>,
+    /// Where it listens; the service's (first) port, since no mode translates ports, 0 for a service on any port. Probes go here unless they
     /// have a port of their own.
     pub port: u16,
     /// Its share of new flows, 0 to 65 535; 0 takes none.

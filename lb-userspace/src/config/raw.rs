@@ -12,7 +12,7 @@ use serde::{
 pub use super::field::{Field, Short, ShortOrMap, Whole};
 use super::{
     field::{PortSpec, Secret, Time},
-    model::{AdminState, AttachMode, ForwardingMode, Initial, OnBackendDown, OnNoBackend, Protocol},
+    model::{AdminState, AttachMode, Initial, OnBackendDown, OnNoBackend, Protocol},
 };
 
 /// The configuration of an Evenkeel node.
@@ -58,6 +58,9 @@ pub(super) struct Node {
     /// Directory for what must survive a restart. Default: `/var/lib/evenkeel`.
     #[serde(default)]
     pub(super) state_directory: Field<String>,
+    /// Where tunnels to backends begin.
+    #[serde(default)]
+    pub(super) tunnel: Field<Tunnel>,
     /// Sizes of the tables; changing one needs `evenkeel detach` first.
     #[serde(default)]
     pub(super) limits: Field<Limits>,
@@ -195,9 +198,38 @@ with_options! {
 /// A forwarding mode.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Mode {
+pub struct Mode {
     /// Which one.
-    pub(super) r#type: Field<ForwardingMode>,
+    pub(super) r#type: Field<ModeType>,
+    /// UDP port of `gue` at the backend. Default: 6080.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub(super) port: Field<Whole>,
+}
+
+/// Which forwarding mode. In all of these the backend has the VIP and answers the client directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModeType {
+    /// Only the MAC addresses change: for backends on a network of the node's.
+    DsrL2,
+    /// In an IP packet to the backend's address.
+    Ipip,
+    /// In a UDP packet to the backend's address: Generic UDP Encapsulation.
+    Gue,
+}
+
+/// Where tunnels to backends begin: outer source addresses. Of a prefix the flow chooses the address, so that
+/// backends spread flows over their queues.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tunnel {
+    /// For backends with IPv4 addresses: an address or a prefix.
+    #[serde(default)]
+    pub(super) source_ipv4: Field<String>,
+    /// For backends with IPv6 addresses: an address or a prefix.
+    #[serde(default)]
+    pub(super) source_ipv6: Field<String>,
 }
 
 /// A scheduler.
@@ -287,9 +319,12 @@ pub struct Backend {
     #[serde(default)]
     #[schemars(length(min = 1, max = 63))]
     pub name: Field<String>,
-    /// Its own address, of the VIP's family.
+    /// Its own address.
     pub address: Field<String>,
-    /// Where it listens. In `dsr-l2` always the service's port.
+    /// How packets get to it. Default: the service's mode.
+    #[serde(default)]
+    pub mode: Field<ShortOrMap<Mode>>,
+    /// Where it listens: always the service's port.
     #[serde(default)]
     #[schemars(range(min = 1, max = 65_535))]
     pub port: Field<Whole>,
@@ -319,7 +354,7 @@ impl Short for Interface {
 
 impl Short for Mode {
     fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
-        Ok(Self { r#type: ForwardingMode::deserialize(text.into_deserializer())?.into() })
+        Ok(Self { r#type: ModeType::deserialize(text.into_deserializer())?.into(), port: Field::default() })
     }
 }
 

@@ -52,6 +52,7 @@ impl Controller {
         } else {
             change.added = Some(Added {
                 name: checked.name.clone(),
+                mode: checked.mode,
                 weight: checked.weight,
                 backup: checked.backup,
                 admin_state: checked.admin_state,

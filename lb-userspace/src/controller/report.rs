@@ -87,7 +87,7 @@ impl Controller {
             vip,
             port: service.ports.to_string(),
             protocol: service.protocol.to_string(),
-            mode: "dsr-l2".to_owned(),
+            mode: service.mode.name().to_owned(),
             scheduler: "maglev".to_owned(),
             slots: slots.values().sum(),
             on_no_backend: match service.on_no_backend {
@@ -144,6 +144,7 @@ impl Controller {
             name: backend.name.clone(),
             address: backend.address,
             port: backend.port,
+            mode: backend.mode.unwrap_or(service.mode).name().to_owned(),
             weight: backend.weight,
             backup: backend.backup,
             admin_state: backend.admin_state,

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::scan;
 use anyhow::{Result, ensure};
 use lb_common::{
-    abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
+    abi::{
+        Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket, Tunnel,
+    },
     environment::Environment,
     features::Features,
     flow::{self, FlowBucket, FlowWord, table},
@@ -158,6 +160,10 @@ impl Environment for Dry<'_> {
 
     fn destination(&self, id: u32) -> Option<&Destination> {
         self.view.destination(id)
+    }
+
+    fn tunnel(&self, id: u32) -> Option<&Tunnel> {
+        self.view.tunnel(id)
     }
 
     fn egress(&self, index: u32) -> Option<&Egress> {

@@ -8,7 +8,7 @@ use lb_common::{flow::FlowState, service::builder, steady};
 use super::DataPlane;
 use crate::plan::{
     SlotTable, Write,
-    desired::address_words,
+    desired::backend_address_words,
     features,
     slot_table::{AHEAD, slots_of_all},
     write::TimeoutTicks,
@@ -85,13 +85,16 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
                 plane.tables().control.set_longest_timeout(state, *ticks);
             }
         }
-        Write::Destination { id, address, port, next_hop, state } => {
+        Write::Destination { id, address, port, next_hop, tunnel, state } => {
             // What nobody had before has no counts either; each renewal is two system calls.
             if plane.tables().destinations[*id as usize].state().generation != 0 {
                 plane.renew_counters(*id)?;
             }
             let destination = &plane.tables().destinations[*id as usize];
-            destination.set_address(&address_words(*address).1, *port);
+            if let Some(ends) = tunnel {
+                plane.tables().tunnels[*id as usize].set(ends);
+            }
+            destination.set_address(&backend_address_words(*address), *port);
             destination.set_next_hop(*next_hop);
             destination.set_state(*state);
             steady::publish(&plane.tables(), *id);

@@ -194,7 +194,13 @@ mod tests {
     fn destinations() -> impl Strategy<Value = Vec<DestinationState>> {
         let state =
             (0..4_u16, any::<bool>(), any::<bool>(), 0..6_u32).prop_map(|(generation, keeps, takes, service)| {
-                DestinationState { generation, keeps_flows: keeps, takes_flows: takes, service }
+                DestinationState {
+                    generation,
+                    keeps_flows: keeps,
+                    takes_flows: takes,
+                    mode: lb_common::abi::Mode::DsrL2,
+                    service,
+                }
             });
         prop::collection::vec(state, SIZES.destinations)
     }

@@ -8,7 +8,7 @@ use std::{
 
 use imbl::{OrdMap, Vector};
 use lb_common::{
-    abi::{DestinationState, NextHop, ServiceIdentity, SlotRange},
+    abi::{DestinationState, NextHop, ServiceIdentity, SlotRange, TunnelEnds},
     flow::FlowState,
     memory::Slices,
     service::builder::{Rule, Table},
@@ -17,7 +17,7 @@ use lb_common::{
 
 use super::{
     allocate::{Places, Ranges},
-    desired::{BackendKey, ServiceKey, address_of},
+    desired::{BackendKey, ServiceKey, backend_address_of},
     write::{EgressRecord, TimeoutTicks, Write},
 };
 
@@ -51,6 +51,8 @@ pub struct Actual {
     early: BTreeMap<u32, Vec<(BackendKey, u32)>>,
     /// Destinations that were found without their service.
     orphans: BTreeSet<u32>,
+    /// Destinations in whose place others have come, and which nobody has freed yet.
+    replaced: BTreeSet<u32>,
     /// Slots that were replaced since the last grace period.
     retired: Vec<u32>,
     /// There was no grace period since something was replaced, or it is not known.
@@ -81,6 +83,8 @@ pub struct ActualDestination {
     pub state: DestinationState,
     /// The next-hop word.
     pub next_hop: NextHop,
+    /// Its outer header, if it is reached through a tunnel.
+    pub tunnel: Option<TunnelEnds>,
 }
 
 /// Destinations by id.
@@ -146,6 +150,7 @@ impl Actual {
             keys: OrdMap::new(),
             early: BTreeMap::new(),
             orphans: BTreeSet::new(),
+            replaced: BTreeSet::new(),
             retired: Vec::new(),
             unsettled: true,
         };
@@ -169,8 +174,10 @@ impl Actual {
             let (id, state) = (id as u32, destination.state());
             if let Some(service) = self.keys.get(&state.service) {
                 let (words, port) = destination.address();
-                let backend = (address_of(service.family, &words), port);
-                self.insert_destination(id, ActualDestination { backend, state, next_hop: destination.next_hop() });
+                let backend = (backend_address_of(&words), port);
+                let tunnel = state.mode.is_tunnel().then(|| tables.tunnels[id as usize].ends(service.family));
+                let next_hop = destination.next_hop();
+                self.insert_destination(id, ActualDestination { backend, state, next_hop, tunnel });
             } else if state.service != 0 {
                 self.destination_places.insert(id);
                 self.orphans.insert(id);
@@ -183,7 +190,11 @@ impl Actual {
         self.generations[id as usize] = destination.state.generation;
         let index = destination.state.service;
         match self.service_at(index) {
-            Some(service) => drop(service.backends.insert(destination.backend, id)),
+            Some(service) => {
+                if let Some(before) = service.backends.insert(destination.backend, id) {
+                    self.replaced.insert(before);
+                }
+            }
             None => self.early.entry(index).or_default().push((destination.backend, id)),
         }
         self.destinations.insert(id, destination);
@@ -197,6 +208,11 @@ impl Actual {
     pub(super) fn orphans(&self) -> Vec<u32> {
         let early = self.early.values().flatten().map(|(_, id)| *id);
         self.orphans.iter().copied().chain(early).collect()
+    }
+
+    /// Destinations in whose place others have come: of the same backend, but reached otherwise.
+    pub(super) fn replaced(&self) -> impl Iterator<Item = u32> {
+        self.replaced.iter().copied()
     }
 
     /// Whether programs may still use what was replaced before.
@@ -227,9 +243,12 @@ impl Actual {
                 self.egress.insert(*index, *record);
             }
             Write::LongestTimeouts(timeouts) => self.longest_timeouts = *timeouts,
-            Write::Destination { id, address, port, next_hop, state } => {
+            Write::Destination { id, address, port, next_hop, tunnel, state } => {
                 let backend: (IpAddr, u16) = (*address, *port);
-                self.insert_destination(*id, ActualDestination { backend, state: *state, next_hop: *next_hop });
+                self.insert_destination(
+                    *id,
+                    ActualDestination { backend, state: *state, next_hop: *next_hop, tunnel: *tunnel },
+                );
             }
             Write::NextHop { id, next_hop } => {
                 self.destinations.change(*id, |found| found.next_hop = *next_hop);
@@ -302,8 +321,11 @@ impl Actual {
         self.orphans.remove(&id);
         let Some(destination) = self.destinations.remove(id) else { return };
         let index = destination.state.service;
+        self.replaced.remove(&id);
         if let Some(service) = self.service_at(index) {
-            service.backends.remove(&destination.backend);
+            if service.backends.get(&destination.backend) == Some(&id) {
+                service.backends.remove(&destination.backend);
+            }
         } else if let Some(early) = self.early.get_mut(&index) {
             early.retain(|(_, early)| *early != id);
         }

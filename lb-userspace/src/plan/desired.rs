@@ -6,14 +6,14 @@ use std::{
 };
 
 use lb_common::{
-    abi::{ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT},
+    abi::{Mode, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, TunnelEnds},
     parse::Family,
     wire::ip,
 };
 
 use super::write::{EgressRecord, TimeoutTicks};
 use crate::{
-    config::model::{AdminState, Backend, OnBackendDown, OnNoBackend, Ports, Protocol, Service},
+    config::model::{AdminState, Backend, ForwardingMode, OnBackendDown, OnNoBackend, Ports, Protocol, Service},
     dataplane::kernel::Clock,
     health::Status,
 };
@@ -67,6 +67,64 @@ pub struct DesiredBackend {
     pub keeps_flows: bool,
     /// Where packets go; `None`: not resolved.
     pub next_hop: Option<(EgressRecord, [u8; 6])>,
+    /// How they get there.
+    pub way: DesiredWay,
+}
+
+/// How packets get to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DesiredWay {
+    /// With other MAC addresses alone.
+    Link,
+    /// With this outer header.
+    Tunnel(TunnelEnds),
+    /// As they did until now: nobody says any more how.
+    Unchanged,
+}
+
+impl DesiredWay {
+    /// The outer header of a new destination.
+    #[must_use]
+    pub const fn tunnel(self) -> Option<TunnelEnds> {
+        match self {
+            Self::Tunnel(ends) => Some(ends),
+            Self::Link | Self::Unchanged => None,
+        }
+    }
+
+    /// The mode of a new destination.
+    #[must_use]
+    pub const fn mode(self) -> Mode {
+        match self {
+            Self::Tunnel(ends) => ends.mode,
+            Self::Link | Self::Unchanged => Mode::DsrL2,
+        }
+    }
+
+    /// Whether a destination is reached as it should be.
+    #[must_use]
+    pub fn is(self, tunnel: Option<TunnelEnds>) -> bool {
+        matches!(self, Self::Unchanged) || self.tunnel() == tunnel
+    }
+}
+
+/// How packets get to a backend of a service. Without a source of its family, which checking has made sure of, a tunnel
+/// begins at the unspecified address.
+fn way(service: &Service, backend: &Backend) -> DesiredWay {
+    let (mode, port) = match backend.mode.unwrap_or(service.mode) {
+        ForwardingMode::DsrL2 => return DesiredWay::Link,
+        ForwardingMode::Ipip => (Mode::Ipip, 0),
+        ForwardingMode::Gue { port } => (Mode::Gue, port),
+    };
+    let (family, destination) = address_words(backend.address);
+    let prefix = service.tunnel.towards(backend.address);
+    let (_, source) = prefix.map_or((family, [0; 4]), |prefix| address_words(prefix.network()));
+    let varying = prefix.map_or(0, |prefix| {
+        let free = u32::from(prefix.max_prefix_len() - prefix.prefix_len()).min(32);
+        1_u64.checked_shl(free).map_or(u32::MAX, |bits| (bits - 1) as u32).to_be()
+    });
+    let inner = address_words(service.vip.addr()).0;
+    DesiredWay::Tunnel(TunnelEnds { mode, family, source, varying, destination, port, inner })
 }
 
 /// How far a backend's drain is.
@@ -101,6 +159,23 @@ pub fn address_words(address: IpAddr) -> (Family, [u32; 4]) {
             (Family::V6, [word(0), word(1), word(2), word(3)])
         }
     }
+}
+
+/// A backend's address as its destination has it: IPv4 as an IPv4-mapped address, since the families of backend and service may
+/// differ.
+#[must_use]
+pub fn backend_address_words(address: IpAddr) -> [u32; 4] {
+    let mapped = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    address_words(IpAddr::V6(mapped)).1
+}
+
+/// The address of [`backend_address_words`].
+#[must_use]
+pub fn backend_address_of(words: &[u32; 4]) -> IpAddr {
+    address_of(Family::V6, words).to_canonical()
 }
 
 /// The address of words.
@@ -161,6 +236,7 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
                 weight: if takes { u32::from(backend.weight) } else { 0 },
                 keeps_flows: takes || keeps_flows(service, backend, inputs),
                 next_hop: inputs.next_hops.get(&backend.address).copied(),
+                way: way(service, backend),
             },
         );
     }
@@ -168,7 +244,7 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
         if !backends.contains_key(key) {
             let next_hop = inputs.next_hops.get(&key.0).copied();
             let keeps_flows = !drain.overdue && !moves_flows(service, *key, inputs);
-            backends.insert(*key, DesiredBackend { weight: 0, keeps_flows, next_hop });
+            backends.insert(*key, DesiredBackend { weight: 0, keeps_flows, next_hop, way: DesiredWay::Unchanged });
         }
     }
     let timeouts = &service.timeouts;

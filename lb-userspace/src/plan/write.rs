@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use lb_common::{
-    abi::{DestinationState, NextHop, ServiceIdentity, SlotRange},
+    abi::{DestinationState, NextHop, ServiceIdentity, SlotRange, TunnelEnds},
     service::builder::Table,
 };
 
@@ -46,6 +46,8 @@ pub enum Write {
         port: u16,
         /// Where packets go.
         next_hop: NextHop,
+        /// Its outer header, if it is reached through a tunnel.
+        tunnel: Option<TunnelEnds>,
         /// Its state, with a new generation.
         state: DestinationState,
     },

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::model::{AdminState, Backend, Config, Service},
+    config::model::{AdminState, Backend, Config, ForwardingMode, Service},
     plan::desired::{BackendKey, backend_key},
 };
 
@@ -54,6 +54,9 @@ pub struct BackendRuntime {
 pub struct Added {
     /// Its name.
     pub name: String,
+    /// How packets get to it; nothing: as the service says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ForwardingMode>,
     /// Its share.
     pub weight: u16,
     /// Takes flows only while no other backend can.
@@ -187,6 +190,7 @@ impl Runtime {
 fn added_backend(added: &Added, change: &BackendRuntime, address: IpAddr, port: u16) -> Backend {
     Backend {
         name: added.name.clone(),
+        mode: added.mode,
         address,
         port,
         weight: change.weight.unwrap_or(added.weight),
@@ -215,7 +219,8 @@ mod tests {
         let config = config("10.0.0.1, 10.0.0.9");
         let mut runtime = Runtime::default();
         runtime.backend_mut("web", B1).weight = Some(7);
-        let added = Added { name: "new".to_owned(), weight: 2, backup: false, admin_state: AdminState::Enabled };
+        let added =
+            Added { name: "new".to_owned(), mode: None, weight: 2, backup: false, admin_state: AdminState::Enabled };
         runtime.backend_mut("web", B2).added = Some(added);
         runtime.backend_mut("web", ("10.0.0.9".parse().expect("an address"), 80)).removed = true;
         let backends = &runtime.effective(&config).services[0].backends;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use evenkeel::{
     config::model::{
         AdminState, Backend, ForwardingMode, OnBackendDown, OnNoBackend, Ports, Protocol, Scheduler, Service, Timeouts,
+        TunnelSources,
     },
     dataplane::kernel::Clock,
     health::Status,
@@ -83,7 +84,7 @@ fn key(host: u8) -> BackendKey {
 fn backend(host: u8) -> Backend {
     let (address, port) = key(host);
     let admin_state = AdminState::Enabled;
-    Backend { name: address.to_string(), address, port, weight: 7, backup: false, admin_state }
+    Backend { name: address.to_string(), address, mode: None, port, weight: 7, backup: false, admin_state }
 }
 
 fn hop(host: u8) -> (EgressRecord, [u8; 6]) {
@@ -98,6 +99,7 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         ports: Ports::Range(80, 80),
         protocol: case.protocol,
         mode: ForwardingMode::DsrL2,
+        tunnel: TunnelSources::default(),
         scheduler: Scheduler::Maglev { table_size: None },
         probe: None,
         on_no_backend: case.on_no_backend,

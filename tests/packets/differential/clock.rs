@@ -5,7 +5,9 @@
 use std::cell::Cell;
 
 use lb_common::{
-    abi::{Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket},
+    abi::{
+        Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket, Tunnel,
+    },
     environment::Environment,
     features::Features,
     flow::{FlowBucket, TICK_MASK},
@@ -94,6 +96,10 @@ impl Environment for Moving<'_> {
 
     fn destination(&self, id: u32) -> Option<&Destination> {
         self.view.destination(id)
+    }
+
+    fn tunnel(&self, id: u32) -> Option<&Tunnel> {
+        self.view.tunnel(id)
     }
 
     fn egress(&self, index: u32) -> Option<&Egress> {

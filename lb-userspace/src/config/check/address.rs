@@ -37,18 +37,23 @@ fn mapped(address: IpAddr) -> bool {
 
 /// Reads a virtual IP: an address or a prefix.
 pub(super) fn vip(findings: &mut Findings, text: &str, at: Position) -> Option<IpNet> {
+    unicast_prefix(findings, text, at, "vip")
+}
+
+/// Reads an address or a prefix of unicast addresses.
+pub(super) fn unicast_prefix(findings: &mut Findings, text: &str, at: Position, key: &str) -> Option<IpNet> {
     let parsed = text.parse().or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)));
     let Ok(prefix) = parsed else {
-        let reason = format!("`vip` `{text}` is no address or prefix");
+        let reason = format!("`{key}` `{text}` is no address or prefix");
         findings.add(at, reason, "write it as `192.0.2.10`, `192.0.2.0/28` or \"2001:db8::10\"");
         return None;
     };
     let (reason, remedy) = if let Some(kind) = special(prefix) {
-        (format!("`vip` {text} is or holds an address that is {kind}"), "use a unicast address".to_owned())
+        (format!("`{key}` {text} is or holds an address that is {kind}"), "use a unicast address".to_owned())
     } else if mapped(prefix.addr()) {
-        (format!("`vip` {text} is an IPv4-mapped address"), "write the IPv4 address".to_owned())
+        (format!("`{key}` {text} is an IPv4-mapped address"), "write the IPv4 address".to_owned())
     } else if prefix.trunc() != prefix {
-        (format!("`vip` {text} has host bits"), format!("use `{}` or `{}`", prefix.trunc(), prefix.addr()))
+        (format!("`{key}` {text} has host bits"), format!("use `{}` or `{}`", prefix.trunc(), prefix.addr()))
     } else {
         return Some(prefix);
     };

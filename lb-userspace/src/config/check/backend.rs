@@ -7,11 +7,11 @@ use ipnet::IpNet;
 use super::{
     super::{
         field::{Field, Whole},
-        model::{AdminState, Backend, ForwardingMode, Ports, Service},
+        model::{AdminState, Backend, ForwardingMode, Ports, Service, TunnelSources},
         problem::{Findings, Position, Problem},
         raw,
     },
-    address, values,
+    address, options, values,
 };
 
 /// What a backend is checked against; unknown parts of its service are not checked.
@@ -19,13 +19,14 @@ pub(super) struct Surroundings {
     pub(super) vip: Option<IpNet>,
     pub(super) ports: Option<Ports>,
     pub(super) mode: ForwardingMode,
+    tunnel: TunnelSources,
     names: HashSet<String>,
     addresses: HashSet<IpAddr>,
 }
 
 impl Surroundings {
-    pub(super) fn new(vip: Option<IpNet>, ports: Option<Ports>, mode: ForwardingMode) -> Self {
-        Self { vip, ports, mode, names: HashSet::new(), addresses: HashSet::new() }
+    pub(super) fn new(vip: Option<IpNet>, ports: Option<Ports>, mode: ForwardingMode, tunnel: TunnelSources) -> Self {
+        Self { vip, ports, mode, tunnel, names: HashSet::new(), addresses: HashSet::new() }
     }
 
     /// Notes a backend that the next ones must differ from.
@@ -43,7 +44,7 @@ impl Surroundings {
 ///
 /// All that is wrong with it; the problems have no place.
 pub fn check_backend(service: &Service, backend: &raw::Backend) -> Result<Backend, Vec<Problem>> {
-    let mut around = Surroundings::new(Some(service.vip), Some(service.ports), service.mode);
+    let mut around = Surroundings::new(Some(service.vip), Some(service.ports), service.mode, service.tunnel);
     service.backends.iter().for_each(|present| around.add(present));
     let mut findings = Findings::default();
     let checked = check(&mut findings, &around, backend, Position::default());
@@ -59,8 +60,10 @@ pub(super) fn check(
     at: Position,
 ) -> Option<Backend> {
     let weight = values::whole(findings, &raw.weight, "weight", 0..=65_535).unwrap_or(1);
-    let port = port(findings, around, &raw.port);
+    let mode = options::given_mode(findings, &raw.mode);
+    let port = port(findings, around, mode.unwrap_or(around.mode), &raw.port);
     let address = own_address(findings, around, &raw.address, at)?;
+    tunnel_source(findings, around, mode.unwrap_or(around.mode), address, raw.mode.at().or(at));
     let name = match raw.name.get() {
         Some(given) => values::name(findings, given, raw.name.at().or(at), "name")?,
         None => address.to_string(),
@@ -72,6 +75,7 @@ pub(super) fn check(
     Some(Backend {
         name,
         address,
+        mode,
         port: port.unwrap_or(0),
         weight,
         backup: raw.backup.get().copied().unwrap_or(false),
@@ -93,31 +97,35 @@ fn own_address(
         return None;
     }
     let Some(vip) = around.vip else { return Some(address) };
-    let (reason, remedy) = if vip.addr().is_ipv4() != address.is_ipv4() {
-        (
-            format!("backend {address} is of another family than VIP {}", show(vip)),
-            "give VIP and backend both IPv4 or both IPv6",
-        )
-    } else if vip.contains(&address) {
-        (format!("backend {address} is in the service's own VIP {}", show(vip)), "give the server's own address")
-    } else {
+    if !vip.contains(&address) {
         return Some(address);
-    };
-    findings.add(at, reason, remedy);
+    }
+    let reason = format!("backend {address} is in the service's own VIP {}", show(vip));
+    findings.add(at, reason, "give the server's own address");
     None
 }
 
-/// In `dsr-l2` the packet's port does not change, so that of the backend is that of the service.
-fn port(findings: &mut Findings, around: &Surroundings, field: &Field<Whole>) -> Option<u16> {
+/// A tunnel needs an outer source of the backend's family, which the backend can be told to trust.
+fn tunnel_source(findings: &mut Findings, around: &Surroundings, mode: ForwardingMode, address: IpAddr, at: Position) {
+    let is_tunnel = matches!(mode, ForwardingMode::Ipip | ForwardingMode::Gue { .. });
+    if is_tunnel && around.tunnel.towards(address).is_none() {
+        let key = if address.is_ipv4() { "source_ipv4" } else { "source_ipv6" };
+        let reason = format!("mode `{}` to backend {address} needs an outer source address", mode.name());
+        findings.add(at, reason, format!("set `node.tunnel.{key}` to an address or a prefix of this node's"));
+    }
+}
+
+/// No mode changes a packet's port, so that of the backend is that of the service.
+fn port(findings: &mut Findings, around: &Surroundings, mode: ForwardingMode, field: &Field<Whole>) -> Option<u16> {
     let given: Option<u16> = values::whole(findings, field, "port", 1..=65_535);
-    let ForwardingMode::DsrL2 = around.mode;
     let ports = around.ports?;
     let allowed = match ports {
         Ports::Any => None,
         Ports::Range(first, last) => (first == last).then_some(first),
     };
     if given.is_some() && given != allowed {
-        let reason = format!("`port` differs from the service's ({ports}), and `dsr-l2` does not translate ports");
+        let mode = mode.name();
+        let reason = format!("`port` differs from the service's ({ports}), and `{mode}` does not translate ports");
         findings.add(field.at(), reason, "remove it");
     }
     match ports {

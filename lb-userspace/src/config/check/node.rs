@@ -5,14 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ipnet::IpNet;
+
 use super::{
     super::{
         field::{Field, Secret, ShortOrMap},
-        model::{AttachMode, Interface, Limits, Node},
+        model::{AttachMode, Interface, Limits, Node, TunnelSources},
         problem::{Findings, Position},
         raw,
     },
-    values,
+    address, values,
 };
 
 /// Reads a secret's file; the error says why it cannot.
@@ -37,6 +39,7 @@ pub(super) fn check(
             .unwrap_or_else(|| "/sys/fs/bpf/evenkeel".into()),
         state_directory: values::path(findings, &raw.state_directory, "state_directory")
             .unwrap_or_else(|| "/var/lib/evenkeel".into()),
+        tunnel: tunnel(findings, raw.tunnel.get().unwrap_or(&raw::Tunnel::default())),
         limits: limits(findings, raw.limits.get().unwrap_or(&raw::Limits::default())),
     }
 }
@@ -148,6 +151,29 @@ fn sized(findings: &mut Findings, secret: &str, at: Position, what: &str) -> Opt
     let (least, most) = (SECRET_LENGTH.start(), SECRET_LENGTH.end());
     findings.add(at, format!("{what} is too {word}"), format!("use {least} to {most} random characters"));
     None
+}
+
+fn tunnel(findings: &mut Findings, raw: &raw::Tunnel) -> TunnelSources {
+    let mut source = |field: &Field<String>, key: &str, is_v4: bool| -> Option<IpNet> {
+        let text = field.get()?;
+        let prefix = address::unicast_prefix(findings, text, field.at(), key)?;
+        if prefix.addr().is_ipv4() == is_v4 {
+            return Some(prefix);
+        }
+        let other = if is_v4 { "source_ipv6" } else { "source_ipv4" };
+        findings.add(field.at(), format!("`{key}` {text} is of the other family"), format!("give it as `{other}`"));
+        None
+    };
+    TunnelSources {
+        ipv4: source(&raw.source_ipv4, "source_ipv4", true).and_then(|prefix| match prefix {
+            IpNet::V4(prefix) => Some(prefix),
+            IpNet::V6(_) => None,
+        }),
+        ipv6: source(&raw.source_ipv6, "source_ipv6", false).and_then(|prefix| match prefix {
+            IpNet::V6(prefix) => Some(prefix),
+            IpNet::V4(_) => None,
+        }),
+    }
 }
 
 fn limits(findings: &mut Findings, raw: &raw::Limits) -> Limits {

@@ -40,7 +40,7 @@ const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_s
 pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: raw::Options<'_>, used: Use) -> Options {
     let drain = values::pick(own.drain_timeout, defaults.drain_timeout);
     Options {
-        mode: mode(findings, values::pick(own.mode, defaults.mode)),
+        mode: given_mode(findings, values::pick(own.mode, defaults.mode)).unwrap_or(ForwardingMode::DsrL2),
         scheduler: scheduler(findings, values::pick(own.scheduler, defaults.scheduler)),
         probe: probe::check(findings, own.probe, defaults.probe, used),
         on_no_backend: plain(own.on_no_backend, defaults.on_no_backend, OnNoBackend::Drop),
@@ -54,12 +54,19 @@ fn plain<T: Copy>(own: &Field<T>, default: &Field<T>, built_in: T) -> T {
     values::pick(own, default).get().copied().unwrap_or(built_in)
 }
 
-fn mode(findings: &mut Findings, field: &Field<ShortOrMap<raw::Mode>>) -> ForwardingMode {
-    field
-        .get()
-        .and_then(|mode| values::required(findings, &mode.0.r#type, field.at(), "type"))
-        .copied()
-        .unwrap_or(ForwardingMode::DsrL2)
+/// A forwarding mode, if one is given.
+pub(super) fn given_mode(findings: &mut Findings, field: &Field<ShortOrMap<raw::Mode>>) -> Option<ForwardingMode> {
+    let ShortOrMap(mode) = field.get()?;
+    let port: Option<u16> = values::whole(findings, &mode.port, "port", 1..=65_535);
+    let kind = values::required(findings, &mode.r#type, field.at(), "type")?;
+    if mode.port.is_given() && *kind != raw::ModeType::Gue {
+        findings.add(mode.port.at(), "only mode `gue` has a `port`", "remove it");
+    }
+    Some(match kind {
+        raw::ModeType::DsrL2 => ForwardingMode::DsrL2,
+        raw::ModeType::Ipip => ForwardingMode::Ipip,
+        raw::ModeType::Gue => ForwardingMode::Gue { port: port.unwrap_or(ForwardingMode::GUE_PORT) },
+    })
 }
 
 fn scheduler(findings: &mut Findings, field: &Field<ShortOrMap<raw::Scheduler>>) -> Scheduler {

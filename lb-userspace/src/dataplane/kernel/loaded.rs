@@ -14,7 +14,7 @@ use aya::{
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Service,
-        ServiceBucket, Word8, Word32, map,
+        ServiceBucket, Tunnel, Word8, Word32, map,
     },
     features::Features,
     flow::FlowBucket,
@@ -61,19 +61,21 @@ pub struct Loaded {
     services: Region<Service>,
     slots: Region<Word32>,
     destinations: Region<Destination>,
+    tunnels: Region<Tunnel>,
     egress: Region<Egress>,
     flows: Region<FlowBucket>,
 }
 
 impl LoadOptions {
     /// Entries of each map whose size is not fixed.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 6] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 7] {
         let sizes = &self.sizes;
         [
             (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
             (map::SERVICES, sizes.services as u32),
             (map::SLOTS, sizes.slots.div_ceil(2) as u32),
             (map::DESTINATIONS, sizes.destinations as u32),
+            (map::TUNNELS, sizes.destinations as u32),
             (map::DESTINATION_COUNTERS, sizes.destinations as u32),
             (map::FLOWS, sizes.flow_buckets as u32),
         ]
@@ -97,6 +99,7 @@ impl Loaded {
             services: region(&ebpf, map::SERVICES, sizes.services, true)?,
             slots: region(&ebpf, map::SLOTS, sizes.slots, true)?,
             destinations: region(&ebpf, map::DESTINATIONS, sizes.destinations, true)?,
+            tunnels: region(&ebpf, map::TUNNELS, sizes.destinations, true)?,
             egress: region(&ebpf, map::EGRESS, MAX_EGRESS as usize, true)?,
             flows: region(&ebpf, map::FLOWS, sizes.flow_buckets, options.flows_writable)?,
             constants: Constants {
@@ -164,6 +167,7 @@ impl Loaded {
             services: self.services.records(),
             slots: self.slots.records(),
             destinations: self.destinations.records(),
+            tunnels: self.tunnels.records(),
             egress: self.egress.records(),
             flows: self.flows.records(),
         }

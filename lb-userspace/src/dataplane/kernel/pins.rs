@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PIN_DIRECTORY/                  0700
-//!   layout-3/                     one for each layout of the tables
+//!   layout-4/                     one for each layout of the tables
 //!     maps/CONTROL, …
 //!     links/eth0:2:native, …      attached interfaces
 //! ```
@@ -19,7 +19,7 @@ use aya::maps::{MapInfo, MapType};
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, MAX_EGRESS, NodeCounters, ReplyBudget,
-        Service, ServiceBucket, SlotPair, map,
+        Service, ServiceBucket, SlotPair, Tunnel, map,
     },
     flow::FlowBucket,
 };
@@ -52,12 +52,13 @@ struct Shape {
 
 impl Pins {
     /// Names of all maps.
-    pub const MAPS: [&'static str; 11] = [
+    pub const MAPS: [&'static str; 12] = [
         map::CONTROL,
         map::SERVICE_BUCKETS,
         map::SERVICES,
         map::SLOTS,
         map::DESTINATIONS,
+        map::TUNNELS,
         map::EGRESS,
         map::EGRESS_DEVICES,
         map::FLOWS,
@@ -222,6 +223,7 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
         array(map::SERVICES, size_of::<Service>()),
         array(map::SLOTS, size_of::<SlotPair>()),
         array(map::DESTINATIONS, size_of::<Destination>()),
+        array(map::TUNNELS, size_of::<Tunnel>()),
         Shape { entries: MAX_EGRESS, ..array(map::EGRESS, size_of::<Egress>()) },
         // The kernel adds BPF_F_RDONLY_PROG to device maps.
         Shape { name: map::EGRESS_DEVICES, kind: MapType::DevMap, value: 8, entries: MAX_EGRESS, flags: 1 << 7 },

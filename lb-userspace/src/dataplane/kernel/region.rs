@@ -29,6 +29,8 @@ unsafe impl Record for lb_common::abi::Word32 {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::abi::Destination {}
 // SAFETY: likewise.
+unsafe impl Record for lb_common::abi::Tunnel {}
+// SAFETY: likewise.
 unsafe impl Record for lb_common::abi::Egress {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::flow::FlowBucket {}

@@ -1,4 +1,4 @@
-//! ICMP port unreachable (RFC 792; RFC 4443, section 3.1).
+//! ICMP errors: port unreachable (RFC 792; RFC 4443, section 3.1), and how much fits (RFC 1191; RFC 4443, section 3.2).
 //!
 //! The quoted packet is cut at [`QUOTE`] bytes. RFC 1812 and RFC 4443 allow more; receivers need the IP header and eight
 //! bytes, and a short quote keeps what a forged source can make us send small.
@@ -13,9 +13,18 @@ use crate::{
 /// Most bytes of the original packet that are quoted; a multiple of four.
 const QUOTE: usize = 128;
 
+/// Type and code of a message over IPv4 and over IPv6.
+#[derive(Clone, Copy)]
+pub(super) struct Message(u16, u16);
+
+/// Nobody takes packets for this port.
+pub(super) const PORT_UNREACHABLE: Message = Message(icmp::PORT_UNREACHABLE_V4, icmp::PORT_UNREACHABLE_V6);
+/// The packet does not fit; the message's argument is the MTU that does.
+pub(super) const TOO_BIG: Message = Message(icmp::FRAGMENTATION_NEEDED_V4, icmp::PACKET_TOO_BIG_V6);
+
 /// Makes the message: headers in front of the original packet, which is cut.
 #[inline(always)]
-pub(super) fn make<F: Frame>(packet: &Parsed, frame: &mut F) -> Option<()> {
+pub(super) fn make<F: Frame>(packet: &Parsed, frame: &mut F, kind: Message, argument: u32) -> Option<()> {
     let quote = (packet.end - packet.network).min(QUOTE);
     let ip = match packet.family {
         Family::V4 => ipv4::HEADER,
@@ -34,7 +43,7 @@ pub(super) fn make<F: Frame>(packet: &Parsed, frame: &mut F) -> Option<()> {
             let header = frame.window::<{ ipv4::HEADER }>(packet.network)?;
             let total = (room + quote) as u16;
             ipv4::emit(header, total, icmp::PROTOCOL_V4, packet.destination[0], packet.source[0]);
-            emit(frame.window::<{ icmp::HEADER }>(message)?, icmp::PORT_UNREACHABLE_V4, sum);
+            emit(frame.window::<{ icmp::HEADER }>(message)?, kind.0, argument, sum);
         }
         Family::V6 => {
             let header = frame.window::<{ ipv6::HEADER }>(packet.network)?;
@@ -46,17 +55,17 @@ pub(super) fn make<F: Frame>(packet: &Parsed, frame: &mut F) -> Option<()> {
                 .add_address(&packet.destination)
                 .add(length)
                 .add(icmp::PROTOCOL_V6 as u16);
-            emit(frame.window::<{ icmp::HEADER }>(message)?, icmp::PORT_UNREACHABLE_V6, sum);
+            emit(frame.window::<{ icmp::HEADER }>(message)?, kind.1, argument, sum);
         }
     }
     Some(())
 }
 
 #[inline(always)]
-fn emit(header: impl Window, type_and_code: u16, sum: Sum) {
+fn emit(header: impl Window, type_and_code: u16, argument: u32, sum: Sum) {
     header.set_be16(0, type_and_code);
-    header.set_be16(2, sum.add(type_and_code).finish());
-    header.set_be32(4, 0);
+    header.set_be16(2, sum.add(type_and_code).add_host_word(argument).finish());
+    header.set_be32(4, argument);
 }
 
 /// Sum over the quoted bytes; an odd one at the end counts as the high half of a word.
