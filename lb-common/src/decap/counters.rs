@@ -39,8 +39,7 @@ impl Counters {
     /// Adds the record of a CPU, as the words that the kernel hands out.
     pub fn add_words(&self, words: &[u64; Self::WORDS]) {
         let unpacked = self.unpacked.iter().flat_map(|counter| [&counter.packets, &counter.bytes]);
-        let fields =
-            unpacked.chain([&self.stopped_bytes]).chain(&self.spare).chain(&self.passed).chain(&self.dropped);
+        let fields = unpacked.chain([&self.stopped_bytes]).chain(&self.spare).chain(&self.passed).chain(&self.dropped);
         for (field, word) in fields.zip(words) {
             field.add(*word);
         }

@@ -32,6 +32,8 @@ unsafe impl Record for lb_common::abi::Destination {}
 unsafe impl Record for lb_common::abi::Egress {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::flow::FlowBucket {}
+// SAFETY: likewise.
+unsafe impl Record for lb_common::decap::Control {}
 
 /// A mapped array of records.
 #[derive(Debug)]
