@@ -23,7 +23,7 @@ pub mod memory;
 
 pub use counters::Counters;
 pub use outer::Outer;
-pub use record::{Control, LAYOUT_VERSION, MAX_PREFIXES, Prefixes, Tunnels, map};
+pub use record::{Control, LAYOUT_VERSION, List, MAX_PREFIXES, Prefixes, Role, Tunnels, map};
 pub use rules::{Network, Rules, TooMany};
 pub use verdict::{DropReason, Kind, PassReason, Verdict};
 
@@ -44,6 +44,13 @@ use crate::{
 pub trait Environment {
     /// The control record.
     fn control(&self) -> Option<&Control>;
+
+    /// Whether a list contains an address. In BPF this is a function that the verifier checks once, apart from its callers:
+    /// it would not get to the end of the loop in every state that a caller can be in.
+    #[inline(always)]
+    fn contains(&self, list: List, address: &[u32; 4]) -> bool {
+        self.control().is_some_and(|control| List::contains(control, list.pack(), address))
+    }
 }
 
 /// Decides over a packet and unpacks it.
@@ -61,12 +68,14 @@ fn unpack<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Result<Kind, Stop
     let link = ethernet::parse(frame).ok_or(PassReason::NotParsed)?;
     let mut outer = Outer::new();
     outer::parse(frame, &link, &mut outer)?;
-    let tunnels = env.control().ok_or(DropReason::Tables)?.active();
-    let carrier = carrier(frame, tunnels, &outer)?;
-    accept(tunnels, &outer)?;
+    let control = env.control().ok_or(DropReason::Tables)?;
+    // Read once: a packet is judged by one set, also while another is put in force.
+    let set = control.active_set();
+    let carrier = carrier(frame, control.set(set).gue_port(), &outer)?;
+    accept(env, set, &outer)?;
     let (family, at, end) = match carrier {
         Carrier::Ipip(family) => (family, outer.payload, outer.end),
-        Carrier::Gue => open(frame, &outer)?,
+        _ => open(frame, &outer)?,
     };
     let inner_end = end_of_packet(frame, family, at).ok_or(DropReason::Malformed)?;
     if inner_end > end {
@@ -81,18 +90,15 @@ fn unpack<E: Environment, F: Frame>(env: &E, frame: &mut F) -> Result<Kind, Stop
 
 /// How a packet is tunnelled, if it is. Nothing is known yet of whether it is for us and holds together.
 #[inline(always)]
-fn carrier<F: Frame>(frame: &F, tunnels: &Tunnels, outer: &Outer) -> Result<Carrier, Stop> {
-    if let Some(fault) = outer.fault {
-        // What follows the extension headers is not known. To one of our ends it might be tunnelled.
-        return Err(if tunnels.is_end(outer) { fault.into() } else { PassReason::NotParsed.into() });
-    }
+fn carrier<F: Frame>(frame: &F, gue_port: u16, outer: &Outer) -> Result<Carrier, Stop> {
     match outer.protocol {
+        _ if outer.fault.is_some() => Ok(Carrier::Unknown),
         ipv4::IN_IP => Ok(Carrier::Ipip(Family::V4)),
         ipv6::IN_IP => Ok(Carrier::Ipip(Family::V6)),
         // A later fragment has no ports. If it belongs to a GUE datagram the host never gets the first one.
         17 if !matches!(outer.fragment, Fragment::Later) => {
             let header = frame.window::<{ udp::HEADER }>(outer.payload).ok_or(PassReason::NotParsed)?;
-            if header.be16(2) == tunnels.gue_port() { Ok(Carrier::Gue) } else { Err(PassReason::NotTunnel.into()) }
+            if header.be16(2) == gue_port { Ok(Carrier::Gue) } else { Err(PassReason::NotTunnel.into()) }
         }
         _ => Err(PassReason::NotTunnel.into()),
     }
@@ -100,11 +106,16 @@ fn carrier<F: Frame>(frame: &F, tunnels: &Tunnels, outer: &Outer) -> Result<Carr
 
 /// Whether a tunnelled packet is for us, and may be.
 #[inline(always)]
-fn accept(tunnels: &Tunnels, outer: &Outer) -> Result<(), Stop> {
-    if !tunnels.is_end(outer) {
-        return Err(PassReason::OtherEnd.into());
+fn accept<E: Environment>(env: &E, set: u32, outer: &Outer) -> Result<(), Stop> {
+    let list = |role| List { set, role, family: outer.family };
+    if !env.contains(list(Role::Ends), &outer.destination) {
+        return Err(outer.fault.map_or(PassReason::OtherEnd, |_| PassReason::NotParsed).into());
     }
-    if !tunnels.allows(outer) {
+    // Whether it is tunnelled is not known then. It is not left to the host, which might look further.
+    if let Some(fault) = outer.fault {
+        return Err(fault.into());
+    }
+    if !env.contains(list(Role::Sources), &outer.source) {
         return Err(DropReason::Source.into());
     }
     if !matches!(outer.fragment, Fragment::Whole) {

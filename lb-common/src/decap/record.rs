@@ -1,6 +1,5 @@
 //! The record shared between the decapsulator and user space: which tunnels end here, and who may send into them.
 
-use super::outer::Outer;
 use crate::{
     abi::{Word32, Word64},
     opaque::opaque,
@@ -39,10 +38,29 @@ pub struct Tunnels {
     gue_port: Word32,
     pad: Word32,
     spare: [Word64; 7],
-    /// Our own addresses, for IPv4 and IPv6.
-    pub(super) ends: [Prefixes; 2],
-    /// Who may send, likewise.
-    pub(super) sources: [Prefixes; 2],
+    /// Our own addresses for IPv4 and IPv6, then who may send, likewise.
+    lists: [Prefixes; 4],
+}
+
+/// What a list of prefixes is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// Our own addresses.
+    Ends = 0,
+    /// Who may send.
+    Sources = 1,
+}
+
+/// One of the lists in a [`Control`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct List {
+    /// The set of tunnels, [`Control::active_set`].
+    pub set: u32,
+    /// What it is for.
+    pub role: Role,
+    /// The family of its prefixes.
+    pub family: Family,
 }
 
 /// Prefixes of one family, in any order.
@@ -64,24 +82,36 @@ pub(super) struct Entry {
 }
 
 impl Control {
-    /// The tunnels in force.
+    /// Which tunnels are in force: 0 or 1.
     #[inline(always)]
     #[must_use]
+    pub fn active_set(&self) -> u32 {
+        self.active.load() & 1
+    }
+
+    /// The tunnels of a set.
+    #[inline(always)]
+    #[must_use]
+    pub fn set(&self, set: u32) -> &Tunnels {
+        &self.tunnels[(set & 1) as usize]
+    }
+
+    /// The tunnels in force.
+    #[must_use]
     pub fn active(&self) -> &Tunnels {
-        &self.tunnels[(self.active.load() & 1) as usize]
+        self.set(self.active_set())
     }
 
     /// Those that are not: to be written before [`Self::switch`]. A program may read them for as long as a packet takes
     /// after a switch.
     #[must_use]
     pub fn inactive(&self) -> &Tunnels {
-        &self.tunnels[((self.active.load() + 1) & 1) as usize]
+        self.set(self.active_set() + 1)
     }
 
     /// Puts the others in force: one aligned store.
     pub fn switch(&self) {
-        let other = (self.active.load() + 1) & 1;
-        self.active.publish(other);
+        self.active.publish((self.active_set() + 1) & 1);
     }
 }
 
@@ -97,25 +127,29 @@ impl Tunnels {
         self.gue_port.store(port.into());
     }
 
-    /// Whether a packet is for one of our addresses.
+    /// A list.
     #[inline(always)]
-    #[must_use]
-    pub fn is_end(&self, outer: &Outer) -> bool {
-        of(&self.ends, outer.family).contain(&outer.destination)
-    }
-
-    /// Whether a packet is from someone who may send.
-    #[inline(always)]
-    #[must_use]
-    pub fn allows(&self, outer: &Outer) -> bool {
-        of(&self.sources, outer.family).contain(&outer.source)
+    pub(super) fn list(&self, role: Role, family: Family) -> &Prefixes {
+        &self.lists[(role as usize & 1) * 2 + (family as usize & 1)]
     }
 }
 
-#[inline(always)]
-fn of(lists: &[Prefixes; 2], family: Family) -> &Prefixes {
-    // The compiler knows that a family is 0 or 1 and drops a plain mask; the verifier does not know and needs it.
-    &lists[opaque(family as u64) as usize & 1]
+impl List {
+    /// As a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pack(self) -> u32 {
+        (self.set & 1) << 2 | (self.role as u32) << 1 | self.family as u32
+    }
+
+    /// Whether one of its prefixes contains an address, for a list that [`Self::pack`] made a number.
+    #[inline(always)]
+    #[must_use]
+    pub fn contains(control: &Control, packed: u32, address: &[u32; 4]) -> bool {
+        // The compiler must not see more than the verifier does, or it drops the mask.
+        let packed = opaque(packed.into()) as u32;
+        control.set(packed >> 2).lists[(packed & 3) as usize].contain(address)
+    }
 }
 
 impl Prefixes {

@@ -2,8 +2,10 @@
 
 use core::net::IpAddr;
 
-use super::record::{Entry, MAX_PREFIXES, Prefixes, Tunnels};
+use super::record::{Entry, MAX_PREFIXES, Role, Tunnels};
 use crate::parse::Family;
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// A prefix of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,18 +90,18 @@ impl Rules<'_> {
     ///
     /// If there are too many of a family; nothing is written then.
     pub fn write(&self, tunnels: &Tunnels) -> Result<(), TooMany> {
-        let lists = [(self.ends, &tunnels.ends), (self.sources, &tunnels.sources)];
-        for (networks, _) in lists {
-            for family in [Family::V4, Family::V6] {
+        let roles = [(self.ends, Role::Ends), (self.sources, Role::Sources)];
+        for (networks, _) in roles {
+            for family in FAMILIES {
                 let count = of(networks, family).count();
                 if count > MAX_PREFIXES {
                     return Err(TooMany { count });
                 }
             }
         }
-        for (networks, lists) in lists {
-            for (family, list) in [Family::V4, Family::V6].into_iter().zip(lists) {
-                let entries = list.resize(of(networks, family).count());
+        for (networks, role) in roles {
+            for family in FAMILIES {
+                let entries = tunnels.list(role, family).resize(of(networks, family).count());
                 of(networks, family).zip(entries).for_each(|(network, entry)| network.write(entry));
             }
         }
@@ -115,18 +117,18 @@ fn of(networks: &[Network], family: Family) -> impl Iterator<Item = Network> {
 impl Tunnels {
     /// Our own addresses.
     pub fn ends(&self) -> impl Iterator<Item = Network> {
-        read(&self.ends)
+        self.read(Role::Ends)
     }
 
     /// Who may send.
     pub fn sources(&self) -> impl Iterator<Item = Network> {
-        read(&self.sources)
+        self.read(Role::Sources)
     }
-}
 
-fn read(lists: &[Prefixes; 2]) -> impl Iterator<Item = Network> {
-    let families = [Family::V4, Family::V6].into_iter().zip(lists);
-    families.flat_map(|(family, list)| list.entries().iter().map(move |entry| Network::read(family, entry)))
+    fn read(&self, role: Role) -> impl Iterator<Item = Network> {
+        let of = move |family| self.list(role, family).entries().iter().map(move |entry| Network::read(family, entry));
+        FAMILIES.into_iter().flat_map(of)
+    }
 }
 
 #[cfg(test)]
@@ -167,8 +169,8 @@ mod tests {
             ("2001:db8:1:8000::", false),
         ] {
             let address: IpAddr = address.parse().expect("an address");
-            let list = &tunnels.sources[usize::from(address.is_ipv6())];
-            assert_eq!(list.contain(&words(address)), inside, "{address}");
+            let family = Network::host(address).family();
+            assert_eq!(tunnels.list(Role::Sources, family).contain(&words(address)), inside, "{address}");
         }
     }
 

@@ -57,6 +57,8 @@ pub(super) enum Carrier {
     Ipip(Family),
     /// In UDP.
     Gue,
+    /// Perhaps: the extension headers could not be followed.
+    Unknown,
 }
 
 impl Kind {
@@ -67,10 +69,10 @@ impl Kind {
             (Carrier::Ipip(_), Family::V4, Family::V6) => Self::Ipip6In4,
             (Carrier::Ipip(_), Family::V6, Family::V4) => Self::Ipip4In6,
             (Carrier::Ipip(_), Family::V6, Family::V6) => Self::Ipip6In6,
-            (Carrier::Gue, Family::V4, Family::V4) => Self::Gue4In4,
-            (Carrier::Gue, Family::V4, Family::V6) => Self::Gue6In4,
-            (Carrier::Gue, Family::V6, Family::V4) => Self::Gue4In6,
-            (Carrier::Gue, Family::V6, Family::V6) => Self::Gue6In6,
+            (_, Family::V4, Family::V4) => Self::Gue4In4,
+            (_, Family::V4, Family::V6) => Self::Gue6In4,
+            (_, Family::V6, Family::V4) => Self::Gue4In6,
+            (_, Family::V6, Family::V6) => Self::Gue6In6,
         }
     }
 }
