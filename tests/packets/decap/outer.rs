@@ -5,10 +5,13 @@ use lb_common::decap::{DropReason, Kind, PassReason};
 use super::{END, END6, NODE, NODE6, Row, drops, gue, header, inner, ipip, passes, unpacks};
 use crate::wire::{Extension, Wire, fragment_header, options_header, routing_header};
 
+/// What is to be different about an outer header.
+type Change = (&'static str, fn(&mut Wire));
+
 pub(super) fn rows() -> Vec<Row> {
     let four = inner(true);
     let mut rows = Vec::new();
-    let v4: [(&str, fn(&mut Wire)); 6] = [
+    let v4: [Change; 6] = [
         ("outer TTL 1", |wire| wire.ttl = 1),
         ("outer TTL 0", |wire| wire.ttl = 0),
         ("outer DF not set", |wire| wire.fragment = 0),
