@@ -1,4 +1,4 @@
-//! Line 32 of the catalogue: tunnels into us, at a balancer and at a backend.
+//! Line 32 of the catalogue: tunnels into a backend. (At a balancer: `lines/tunnels.rs`.)
 //!
 //! The decapsulator is a program of its own, so its rows have their own table: a frame, and what becomes of it to the byte.
 //! Like the balancer's they run in memory and in the kernel, and cut at every length in both.
@@ -13,6 +13,7 @@ mod kinds;
 mod lengths;
 mod machine;
 mod outer;
+mod random;
 mod rules;
 mod table;
 

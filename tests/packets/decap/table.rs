@@ -11,11 +11,11 @@ use super::{
 /// So many failures are told in full.
 const SHOWN: usize = 10;
 
-fn rows() -> Vec<Row> {
+pub(super) fn rows() -> Vec<Row> {
     [kinds::rows(), outer::rows(), hosts::rows(), fragments::rows(), lengths::rows()].concat()
 }
 
-fn with_rules(machine: &mut impl Machine) {
+pub(super) fn with_rules(machine: &mut impl Machine) {
     let (ends, sources, gue_port) = rules();
     machine.publish(&Rules { ends: &ends, sources: &sources, gue_port });
 }
@@ -61,7 +61,7 @@ fn fits(row: &Row, len: usize, seen: &Expect) -> bool {
 }
 
 /// Where the outer packet ends by its own words.
-fn outer_end(frame: &[u8]) -> usize {
+pub(super) fn outer_end(frame: &[u8]) -> usize {
     let be16 = |at: usize| usize::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
     let mut at = 12;
     while matches!(be16(at), 0x8100 | 0x88a8) {

@@ -140,3 +140,24 @@ impl DecapTables {
         Ok(sum)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Instructions that the verifier may look at, by the project's own rule for its programs.
+    const MOST: u32 = 300_000;
+
+    #[test]
+    fn the_verifier_takes_the_program_without_much_work() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: needs root");
+            return;
+        }
+        let mut loaded = Decapsulator::load(None).expect("the verifier takes the program");
+        let info = loaded.xdp().and_then(|program| Ok(program.info()?)).expect("a loaded program");
+        let count = info.verified_instruction_count().expect("kernels from 5.16 on count");
+        println!("the verifier looked at {count} instructions");
+        assert!(count < MOST, "{count}");
+    }
+}
