@@ -20,7 +20,7 @@ pub(crate) struct Maps(*mut xdp_md);
 impl Maps {
     #[inline(always)]
     pub(crate) fn of(frame: &Context) -> Self {
-        Self(frame.context())
+        Self(frame.0)
     }
 
     /// For work that does not ask where a packet came from.

@@ -11,18 +11,12 @@ use lb_common::frame::{Frame, Window};
 /// Above every offset that parsing can reach: link layer, IPv6 header and its extension headers are under 12 500 bytes.
 const OFFSET_MASK: usize = 0x3fff;
 
-/// A packet in the driver.
-pub(crate) struct Context(*mut xdp_md);
+/// A packet in the driver: the kernel's own context.
+pub(crate) struct Context(pub(crate) *mut xdp_md);
 
 impl Context {
     pub(crate) fn new(context: *mut xdp_md) -> Self {
         Self(context)
-    }
-
-    /// The kernel's own context.
-    #[inline(always)]
-    pub(crate) fn context(&self) -> *mut xdp_md {
-        self.0
     }
 
     #[inline(always)]
