@@ -133,22 +133,6 @@ fn restore(
     }
 }
 
-/// Detaches all interfaces but some; returns their names.
-///
-/// # Errors
-///
-/// If a pin cannot be removed.
-pub fn detach_others(pins: &Pins, wanted: &[&str]) -> Result<Vec<String>> {
-    let mut detached = Vec::new();
-    for (path, pin) in pinned(pins)? {
-        if !wanted.contains(&pin.interface.as_str()) {
-            detach(&path)?;
-            detached.push(pin.interface);
-        }
-    }
-    Ok(detached)
-}
-
 /// The interfaces that have the program; those that are gone are left out.
 ///
 /// # Errors
@@ -163,6 +147,22 @@ pub fn attached(pins: &Pins) -> Result<Vec<Attached>> {
         .collect();
     found.sort_by(|a, b| a.interface.cmp(&b.interface));
     Ok(found)
+}
+
+/// Detaches all interfaces but some; returns their names.
+///
+/// # Errors
+///
+/// If a pin cannot be removed.
+pub fn detach_others(pins: &Pins, wanted: &[&str]) -> Result<Vec<String>> {
+    let mut detached = Vec::new();
+    for (path, pin) in pinned(pins)? {
+        if !wanted.contains(&pin.interface.as_str()) {
+            detach(&path)?;
+            detached.push(pin.interface);
+        }
+    }
+    Ok(detached)
 }
 
 fn pinned(pins: &Pins) -> Result<Vec<(PathBuf, Pin)>> {

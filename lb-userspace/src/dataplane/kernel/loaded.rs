@@ -23,7 +23,7 @@ use lb_common::{
     steady,
 };
 
-use super::{Clock, Pins, attach::Attachable, object, region::Region};
+use super::{Clock, Pins, object, region::Region};
 
 /// What the program is loaded with.
 #[derive(Clone, Debug)]
@@ -260,7 +260,7 @@ impl Loaded {
     }
 }
 
-impl Attachable for Loaded {
+impl super::attach::Attachable for Loaded {
     fn xdp(&mut self) -> Result<&mut Xdp> {
         program_mut(&mut self.ebpf, object::PROGRAM)
     }
