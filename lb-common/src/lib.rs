@@ -10,8 +10,9 @@
 //! - [`wire`]: one protocol header a file; [`parse`] walks them to a [`parse::Parsed`] packet.
 //! - [`service`]: whose packet is it. [`flow`]: the flow table. [`schedule`]: how a new flow gets its destination.
 //! - [`forward`]: one forwarding mode a file. [`reply`]: packets that the node makes itself.
-//! - [`decap`]: the other end of a tunnel, at a backend; a program of its own.
 //! - [`abi`]: records shared between the XDP program and user space. [`verdict`]: every reason, by name.
+//!
+//! [`decap`] is the other end of a tunnel, at a backend, and a program of its own.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(unsafe_code)]
