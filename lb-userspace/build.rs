@@ -1,8 +1,11 @@
-//! Compiles the XDP program beside the daemon and hands its path on as `EVENKEEL_OBJECT`.
+//! Compiles the XDP programs beside the daemon and hands their paths on as `EVENKEEL_OBJECT` and `EVENKEEL_DECAP_OBJECT`.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
-use lb_ebpf::{EVENKEEL, Toolchain, compile};
+use lb_ebpf::{DECAP, EVENKEEL, Source, Toolchain, compile};
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(has_bpf_object)");
@@ -26,12 +29,17 @@ fn main() {
             return;
         }
     };
-    match compile(EVENKEEL, &toolchain, &out.join("bpf")) {
+    embed(EVENKEEL, "EVENKEEL_OBJECT", &toolchain, &out);
+    embed(DECAP, "EVENKEEL_DECAP_OBJECT", &toolchain, &out);
+    println!("cargo:rustc-cfg=has_bpf_object");
+}
+
+fn embed(source: Source, variable: &str, toolchain: &Toolchain, out: &Path) {
+    match compile(source, toolchain, &out.join("bpf")) {
         Ok(object) => {
-            let copy = out.join(EVENKEEL.binary);
+            let copy = out.join(source.binary);
             std::fs::copy(&object, &copy).expect("the object was just written, and OUT_DIR is ours");
-            println!("cargo:rustc-env=EVENKEEL_OBJECT={}", copy.display());
-            println!("cargo:rustc-cfg=has_bpf_object");
+            println!("cargo:rustc-env={variable}={}", copy.display());
         }
         Err(error) => {
             for line in error.to_string().lines() {

@@ -12,12 +12,15 @@
 //! - [`forward`]: one forwarding mode a file. [`reply`]: packets that the node makes itself.
 //! - [`features`]: what a configuration uses, and the program has in it.
 //! - [`abi`]: records shared between the XDP program and user space. [`verdict`]: every reason, by name.
+//!
+//! [`decap`] is the other end of a tunnel, at a backend, and a program of its own.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(unsafe_code)]
 
 pub mod abi;
 pub mod account;
+pub mod decap;
 pub mod environment;
 pub mod features;
 pub mod flow;

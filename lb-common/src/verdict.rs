@@ -51,6 +51,8 @@ macro_rules! reasons {
     };
 }
 
+pub(crate) use reasons;
+
 reasons! {
     /// Why a packet is left to the host.
     PassReason {

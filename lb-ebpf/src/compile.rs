@@ -19,6 +19,8 @@ pub struct Source {
 
 /// The balancer.
 pub const EVENKEEL: Source = Source { package: "lb-ebpf", binary: "evenkeel-xdp" };
+/// The decapsulator for tunnel backends.
+pub const DECAP: Source = Source { package: "lb-ebpf", binary: "evenkeel-decap" };
 /// The programs that the bench compares it with.
 pub const BENCH: Source = Source { package: "bench-ebpf", binary: "bench-xdp" };
 

@@ -15,6 +15,8 @@ mod filter;
 #[cfg(target_arch = "bpf")]
 mod finish;
 #[cfg(target_arch = "bpf")]
+mod frame;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs {

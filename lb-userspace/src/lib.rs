@@ -2,6 +2,8 @@
 //!
 //! The way of a change is one direction: *source* ([`config`], [`api`], [`state`]) → desired state → [`plan`] (a pure
 //! function) → [`dataplane`] (publish). Health ([`health`], [`probe`]) and next hops ([`neighbour`]) are inputs to the plan.
+//!
+//! [`decap`] is a program of its own, for backends.
 #![deny(unsafe_code)]
 
 pub mod api;
@@ -9,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod dataplane;
+pub mod decap;
 pub mod health;
 pub mod neighbour;
 pub mod plan;

@@ -241,7 +241,8 @@ pub fn sizes(node: &Node) -> Sizes {
     }
 }
 
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
+/// Tells systemd, if it started this process.
+pub(crate) fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!("systemd cannot be notified: {error}");
     }

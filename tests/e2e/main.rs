@@ -3,6 +3,7 @@
 //! Each test prints in one line what it showed. Needs root, iproute2, ethtool, nginx, dnsmasq, dig, curl, wrk and iperf3.
 
 mod counters;
+mod decap;
 mod drain;
 mod failure;
 mod lifecycle;

@@ -8,12 +8,15 @@
 //!
 //! [`lines`] holds the rows, by line of the catalogue; [`wire`] builds packets, [`world`] tables.
 //!
+//! The decapsulator at a backend is another program, with rows of its own ([`decap`]).
+//!
 //! Beyond what rows can say, [`differential`] gives random steps to both, and [`two_cpus`] has two CPUs meet in the program.
 #![deny(unsafe_code)]
 
 mod case;
 mod cpus;
 mod cut;
+mod decap;
 mod differential;
 mod effort;
 mod in_kernel;

@@ -58,7 +58,7 @@ fn clippy_for_bpf() -> Result<()> {
         Err(missing) => bail!("{}", missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
     };
     let target = workspace::metadata()?.target_directory.join("bpf-clippy");
-    for source in [lb_ebpf::EVENKEEL, lb_ebpf::BENCH] {
+    for source in [lb_ebpf::EVENKEEL, lb_ebpf::DECAP, lb_ebpf::BENCH] {
         lb_ebpf::clippy(source, &toolchain, target.as_std_path())?;
     }
     Ok(())

@@ -10,6 +10,8 @@ use crate::frame::{Frame, Window};
 
 /// Length without options.
 pub const HEADER: usize = 20;
+/// IP protocol number of an IPv4 packet inside another IP packet (RFC 2003).
+pub const IN_IP: u8 = 4;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const DONT_FRAGMENT: u16 = 0x4000;
 const OFFSET: u16 = 0x1fff;

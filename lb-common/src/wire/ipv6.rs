@@ -10,6 +10,8 @@ use crate::frame::{Frame, Window};
 
 /// Length of the fixed header.
 pub const HEADER: usize = 40;
+/// IP protocol number of an IPv6 packet inside another IP packet (RFC 2473, RFC 4213).
+pub const IN_IP: u8 = 41;
 /// Extension headers that are followed. RFC 8200, section 4.1, names four in front of a transport header (hop-by-hop,
 /// destination options twice, routing) besides the fragment header; one is for good measure.
 pub const MAX_EXTENSIONS: usize = 6;

@@ -2,6 +2,7 @@
 
 pub mod checksum;
 pub mod ethernet;
+pub mod gue;
 pub mod icmp;
 pub mod ip;
 pub mod ipv4;

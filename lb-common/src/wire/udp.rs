@@ -16,6 +16,8 @@ pub struct Udp {
     pub ports: u32,
     /// Destination port, host byte order.
     pub destination_port: u16,
+    /// Where the datagram ends.
+    pub end: usize,
 }
 
 /// Reads the header at `at`; `None` where header or stated length do not fit between `at` and `end`.
@@ -26,5 +28,5 @@ pub fn parse<F: Frame>(frame: &F, at: usize, end: usize) -> Option<Udp> {
     if length < HEADER || at + length > end {
         return None;
     }
-    Some(Udp { ports: header.word(0), destination_port: header.be16(2) })
+    Some(Udp { ports: header.word(0), destination_port: header.be16(2), end: at + length })
 }

@@ -1,6 +1,6 @@
 //! `evenkeel detach`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -23,12 +23,16 @@ pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
         Some(file) => config::load(file)?.node.pin_directory,
         None => arguments.pin_directory.clone(),
     };
+    remove(&Pins::at(&directory), &directory, "the daemon is running; stop it first")
+}
+
+/// Detaches and removes all pins in a directory and says so; `busy` is said if somebody has them.
+pub(super) fn remove(pins: &Pins, directory: &Path, busy: &'static str) -> anyhow::Result<()> {
     if !directory.exists() {
         output::print(&format!("nothing is attached: {} does not exist", directory.display()));
         return Ok(());
     }
-    let pins = Pins::at(&directory);
-    let _lock = pins.lock().context("the daemon is running; stop it first")?;
+    let _lock = pins.lock().context(busy)?;
     let links = pins.remove()?;
     for link in &links {
         let name = link.split(':').next().unwrap_or(link).replace("%2E", ".");

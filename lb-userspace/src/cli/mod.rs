@@ -3,6 +3,7 @@
 mod backend;
 mod check;
 mod completions;
+mod decap;
 mod detach;
 mod explain;
 mod flows;
@@ -100,6 +101,12 @@ enum Command {
     /// The clean uninstall: packets for VIPs go to the host from then on, and all flows are forgotten. The daemon must be
     /// stopped first. State made at run time stays in the state directory.
     Detach(detach::Arguments),
+    /// Unpack tunnelled packets at a backend (IPIP and GUE).
+    ///
+    /// An XDP program on the backend's interfaces unpacks what comes from the balancers and leaves everything else to the
+    /// host. It is for backends of the modes `ipip` and `gue` that have no tunnel devices, and needs no daemon beside it.
+    #[command(subcommand)]
+    Decap(decap::Command),
     /// Print a completion script for a shell.
     ///
     /// For example: evenkeel completions bash > /etc/bash_completion.d/evenkeel
@@ -144,6 +151,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Flows(arguments) => flows::main(arguments, &daemon),
         Command::Explain(arguments) => explain::main(arguments, &daemon),
         Command::Detach(arguments) => detach::main(arguments),
+        Command::Decap(command) => decap::main(command, cli.json),
         Command::Completions(arguments) => completions::main(arguments),
         Command::Schema => schema::main(),
     }

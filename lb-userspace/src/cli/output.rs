@@ -68,8 +68,17 @@ impl Rows {
     }
 
     pub(super) fn print(&self) {
+        self.print_from(0);
+    }
+
+    /// Prints it without its headings, which have to be empty.
+    pub(super) fn print_body(&self) {
+        self.print_from(1);
+    }
+
+    fn print_from(&self, line: usize) {
         let text = self.0.to_string();
-        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        let lines: Vec<&str> = text.lines().skip(line).map(str::trim_end).collect();
         print(&lines.join("\n"));
     }
 }

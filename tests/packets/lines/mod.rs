@@ -23,7 +23,7 @@ mod full_table;
 mod known_flows;
 mod malformed;
 mod martians;
-mod mutations;
+pub(crate) mod mutations;
 mod next_hops;
 mod no_backend;
 mod no_vip;
@@ -33,6 +33,7 @@ mod same_everywhere;
 mod syn;
 mod timeouts;
 mod ttl;
+mod tunnels;
 mod udp_flows;
 mod unknown_flows;
 mod vlan_tags;
@@ -191,4 +192,5 @@ catalogue! {
     dsr_l2 21 ROOMY "dsr-l2 changes the two MAC addresses and nothing else";
     next_hops 27 ROOMY "an unresolved next hop or a lost interface is a counted drop";
     fragments 30 ROOMY "fragments for a VIP are dropped, atomic ones are whole packets";
+    tunnels 32 ROOMY "what is tunnelled is never unpacked by the balancer";
 }

@@ -17,10 +17,10 @@ const COPIES: usize = 12;
 const ROUND: usize = 200;
 
 /// Marsaglia's xorshift (Journal of Statistical Software 8(14), 2003): the same packets in every run.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -29,7 +29,7 @@ impl Random {
 }
 
 /// One to three bytes become others, mostly in the headers; one in four packets loses its end.
-fn mutate(random: &mut Random, frame: &[u8]) -> Vec<u8> {
+pub(crate) fn mutate(random: &mut Random, frame: &[u8]) -> Vec<u8> {
     let mut frame = frame.to_vec();
     for _ in 0..1 + random.below(3) {
         let at = random.below(frame.len().min(90));

@@ -7,14 +7,24 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use aya::programs::{
-    ProgramError,
+    ProgramError, Xdp,
     links::{FdLink, PinnedLink},
     xdp::{XdpLink, XdpMode},
 };
 use serde::Serialize;
 
-use super::{Loaded, Pins, detach::detach};
+use super::{Pins, detach::detach};
 use crate::config::model::{AttachMode, Interface};
+
+/// A loaded program that can be put on interfaces.
+pub trait Attachable {
+    /// The program.
+    ///
+    /// # Errors
+    ///
+    /// If the object has none.
+    fn xdp(&mut self) -> Result<&mut Xdp>;
+}
 
 /// How a program really is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -85,7 +95,7 @@ impl Pin {
 /// # Errors
 ///
 /// If the interface does not exist, holds another program, or its driver refuses.
-pub fn attach(loaded: &mut Loaded, pins: &Pins, interface: &Interface) -> Result<Attached> {
+pub fn attach(loaded: &mut impl Attachable, pins: &Pins, interface: &Interface) -> Result<Attached> {
     let name = &interface.name;
     let ifindex = nix::net::if_::if_nametoindex(name.as_str())
         .with_context(|| format!("interface {name} does not exist; see `ip link` and `node.interfaces`"))?;
@@ -109,7 +119,7 @@ pub fn attach(loaded: &mut Loaded, pins: &Pins, interface: &Interface) -> Result
 
 /// Attaches in the mode that was in force before another was refused: the kernel allows one at a time only.
 fn restore(
-    loaded: &mut Loaded,
+    loaded: &mut impl Attachable,
     pins: &Pins,
     name: &str,
     ifindex: u32,
@@ -121,6 +131,22 @@ fn restore(
         Ok(()) => error.context(format!("{name} stays in {} mode", mode.name())),
         Err(again) => error.context(format!("{name} is detached, {} mode is refused, too: {again:#}", mode.name())),
     }
+}
+
+/// The interfaces that have the program; those that are gone are left out.
+///
+/// # Errors
+///
+/// If the pins cannot be listed.
+pub fn attached(pins: &Pins) -> Result<Vec<Attached>> {
+    let here = |pin: &Pin| nix::net::if_::if_nametoindex(pin.interface.as_str()) == Ok(pin.ifindex);
+    let mut found: Vec<Attached> = pinned(pins)?
+        .into_iter()
+        .filter(|(_, pin)| here(pin))
+        .map(|(_, pin)| Attached { interface: pin.interface, ifindex: pin.ifindex, mode: pin.mode })
+        .collect();
+    found.sort_by(|a, b| a.interface.cmp(&b.interface));
+    Ok(found)
 }
 
 /// Detaches all interfaces but some; returns their names.
@@ -163,42 +189,41 @@ fn pinned(pins: &Pins) -> Result<Vec<(PathBuf, Pin)>> {
 }
 
 /// Replaces the program of a pinned link in one step.
-fn replace(loaded: &mut Loaded, pin: &Path) -> Result<()> {
+fn replace(loaded: &mut impl Attachable, pin: &Path) -> Result<()> {
     let link = PinnedLink::from_pin(pin).with_context(|| format!("pinned link {} cannot be opened", pin.display()))?;
     let link = XdpLink::try_from(FdLink::from(link)).with_context(|| format!("{} is no XDP link", pin.display()))?;
-    let program = loaded.program_mut()?;
+    let program = loaded.xdp()?;
     let id = program.attach_to_link(link).context("the program of the link cannot be replaced")?;
     // The pin holds the link; nothing else shall, or removing the pin would not detach.
     drop(program.take_link(id)?);
     Ok(())
 }
 
-fn attach_anew(loaded: &mut Loaded, pins: &Pins, interface: &Interface, ifindex: u32) -> Result<AttachedMode> {
+fn attach_anew(loaded: &mut impl Attachable, pins: &Pins, interface: &Interface, ifindex: u32) -> Result<AttachedMode> {
     let name = &interface.name;
-    let native = |loaded: &mut Loaded| link(loaded, pins, name, ifindex, AttachedMode::Native);
-    let generic = |loaded: &mut Loaded| link(loaded, pins, name, ifindex, AttachedMode::Generic);
+    let mut attach = |mode| link(loaded, pins, name, ifindex, mode).map(|()| mode);
     match interface.mode {
-        AttachMode::Native => native(loaded).map(|()| AttachedMode::Native),
-        AttachMode::Generic => generic(loaded).map(|()| AttachedMode::Generic),
-        AttachMode::Auto => match native(loaded) {
-            Ok(()) => Ok(AttachedMode::Native),
+        AttachMode::Native => attach(AttachedMode::Native),
+        AttachMode::Generic => attach(AttachedMode::Generic),
+        AttachMode::Auto => match attach(AttachedMode::Native) {
+            Ok(mode) => Ok(mode),
             Err(error) => {
                 tracing::warn!(
                     interface = name,
                     "no native XDP, falling back to the much slower generic mode: {error:#}"
                 );
-                generic(loaded).map(|()| AttachedMode::Generic)
+                attach(AttachedMode::Generic)
             }
         },
     }
 }
 
-fn link(loaded: &mut Loaded, pins: &Pins, name: &str, ifindex: u32, mode: AttachedMode) -> Result<()> {
+fn link(loaded: &mut impl Attachable, pins: &Pins, name: &str, ifindex: u32, mode: AttachedMode) -> Result<()> {
     let flags = match mode {
         AttachedMode::Native => XdpMode::Driver,
         AttachedMode::Generic => XdpMode::Skb,
     };
-    let program = loaded.program_mut()?;
+    let program = loaded.xdp()?;
     let id = program.attach_to_if_index(ifindex, flags).map_err(|error| refused(name, error))?;
     let link = program.take_link(id)?;
     // aya falls back to netlink where the kernel has no links for XDP. Such a link ends with the daemon.

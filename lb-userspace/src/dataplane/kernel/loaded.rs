@@ -347,9 +347,10 @@ impl Loaded {
     pub fn program_fd(&self) -> Result<ProgramFd> {
         Ok(program(&self.ebpf, object::PROGRAM)?.fd()?.try_clone()?)
     }
+}
 
-    /// The balancer's program, for attaching it.
-    pub(super) fn program_mut(&mut self) -> Result<&mut Xdp> {
+impl super::attach::Attachable for Loaded {
+    fn xdp(&mut self) -> Result<&mut Xdp> {
         program_mut(&mut self.ebpf, object::PROGRAM)
     }
 }
@@ -382,12 +383,12 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
     Ok(ebpf)
 }
 
-fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
+pub(super) fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
     let program = ebpf.program(name).with_context(|| format!("the object has no program {name}"))?;
     Ok(program.try_into()?)
 }
 
-fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+pub(super) fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
     Ok(program.try_into()?)
 }
@@ -404,7 +405,12 @@ fn set_per_cpu<const N: usize>(ebpf: &mut Ebpf, name: &str, index: u32, words: [
     Ok(())
 }
 
-fn region<T: super::region::Record>(ebpf: &Ebpf, name: &str, len: usize, writable: bool) -> Result<Region<T>> {
+pub(super) fn region<T: super::region::Record>(
+    ebpf: &Ebpf,
+    name: &str,
+    len: usize,
+    writable: bool,
+) -> Result<Region<T>> {
     let fd = array_fd(ebpf, name)?;
     Region::map(fd, len, writable).with_context(|| format!("map {name} cannot be mapped into memory"))
 }

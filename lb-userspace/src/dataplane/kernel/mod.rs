@@ -1,11 +1,13 @@
 //! The kernel's side: the loaded program and its maps. The only user of aya.
 //!
 //! - [`object`]: the compiled program. [`loaded`]: it in the kernel, and its maps in our memory (`region`).
+//! - [`decapsulator`]: the program of tunnel backends, likewise.
 //! - [`pins`]: what outlives the daemon, and whether it is ours. [`attach`], `detach`: the links to interfaces.
 //! - [`clock`]: the data path's time. [`grace`]: when nobody reads what was replaced.
 
 pub mod attach;
 pub mod clock;
+pub mod decapsulator;
 mod detach;
 pub mod grace;
 pub mod loaded;
@@ -17,5 +19,6 @@ mod syscall;
 
 pub use attach::{Attached, AttachedMode};
 pub use clock::Clock;
+pub use decapsulator::{DecapTables, Decapsulator};
 pub use loaded::{LoadOptions, Loaded};
 pub use pins::Pins;

@@ -1,4 +1,4 @@
-//! The compiled XDP program, embedded in the binary.
+//! The compiled XDP programs, embedded in the binary.
 
 use anyhow::{Result, bail};
 
@@ -6,23 +6,43 @@ use anyhow::{Result, bail};
 pub const PROGRAM: &str = "evenkeel";
 /// The program that tells the clock.
 pub const CLOCK: &str = "evenkeel_clock";
+/// The entry point of the decapsulator, in an object of its own.
+pub const DECAP_PROGRAM: &str = "evenkeel_decap";
 
 #[cfg(has_bpf_object)]
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("EVENKEEL_OBJECT"));
 #[cfg(not(has_bpf_object))]
 static OBJECT: &[u8] = &[];
 
-/// The ELF object.
+#[cfg(has_bpf_object)]
+static DECAP_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("EVENKEEL_DECAP_OBJECT"));
+#[cfg(not(has_bpf_object))]
+static DECAP_OBJECT: &[u8] = &[];
+
+/// The balancer's ELF object.
 ///
 /// # Errors
 ///
 /// If this binary was built where no BPF toolchain was.
 pub fn bytes() -> Result<&'static [u8]> {
-    if OBJECT.is_empty() {
+    present(OBJECT)
+}
+
+/// The decapsulator's ELF object.
+///
+/// # Errors
+///
+/// As [`bytes`].
+pub fn decap_bytes() -> Result<&'static [u8]> {
+    present(DECAP_OBJECT)
+}
+
+fn present(object: &'static [u8]) -> Result<&'static [u8]> {
+    if object.is_empty() {
         bail!(
-            "this binary was built without its XDP program, because no BPF toolchain was found; \
+            "this binary was built without its XDP programs, because no BPF toolchain was found; \
              run `cargo xtask setup` and build again"
         );
     }
-    Ok(OBJECT)
+    Ok(object)
 }

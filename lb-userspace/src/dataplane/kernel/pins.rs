@@ -21,6 +21,7 @@ use lb_common::{
         Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, MAX_EGRESS, NodeCounters, ReplyBudget,
         Service, ServiceBucket, SlotPair, Tunnel, map,
     },
+    decap,
     flow::FlowBucket,
 };
 use nix::{
@@ -39,7 +40,34 @@ const MAPPED: u32 = 1 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins {
     root: PathBuf,
+    owner: &'static Owner,
 }
+
+/// Whose directory it is.
+#[derive(Debug, PartialEq, Eq)]
+struct Owner {
+    layout: u32,
+    /// Where the directory is chosen, for messages.
+    setting: &'static str,
+    /// What frees it, and what that costs.
+    detach: &'static str,
+    /// What to do if a table has another form.
+    restore: &'static str,
+}
+
+const BALANCER: Owner = Owner {
+    layout: LAYOUT_VERSION,
+    setting: "`node.pin_directory`",
+    detach: "`evenkeel detach` (which ends all flows)",
+    restore: "Restore the sizes under `node`",
+};
+
+const DECAPSULATOR: Owner = Owner {
+    layout: decap::LAYOUT_VERSION,
+    setting: "`--pin-directory`",
+    detach: "`evenkeel decap detach` (nothing is unpacked until it runs again)",
+    restore: "Run the version of evenkeel that made it",
+};
 
 /// What a map has to look like.
 struct Shape {
@@ -67,10 +95,19 @@ impl Pins {
         map::REPLY_BUDGET,
     ];
 
+    /// Names of the decapsulator's maps.
+    pub const DECAP_MAPS: [&'static str; 2] = [decap::map::CONTROL, decap::map::COUNTERS];
+
     /// Names the directory without touching it.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), owner: &BALANCER }
+    }
+
+    /// Names the decapsulator's directory without touching it.
+    #[must_use]
+    pub fn of_decap(root: &Path) -> Self {
+        Self { root: root.to_owned(), owner: &DECAPSULATOR }
     }
 
     /// Creates the directories where they are missing.
@@ -79,20 +116,29 @@ impl Pins {
     ///
     /// If the directory is not on a bpffs, or belongs to another layout.
     pub fn open(root: &Path) -> Result<Self> {
-        let pins = Self::at(root);
+        Self::at(root).make()
+    }
+
+    /// As [`Self::open`], of a directory that was named.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn make(self) -> Result<Self> {
+        let (pins, root, setting) = (&self, &self.root, self.owner.setting);
         pins.refuse_other_layouts()?;
         for directory in [root.to_owned(), pins.layout(), pins.maps(), pins.links()] {
-            make_directory(&directory)?;
+            make_directory(&directory, setting)?;
         }
         let kind = statfs(root).with_context(|| format!("{}", root.display()))?.filesystem_type();
         let is_bpf = kind.0 & 0xffff_ffff == BPF_FS;
         ensure!(
             is_bpf,
             "pin directory {} is not on a bpffs; mount one with `mount -t bpf bpf /sys/fs/bpf` or set \
-             `node.pin_directory` to a directory on one",
+             {setting} to a directory on one",
             root.display()
         );
-        Ok(pins)
+        Ok(self)
     }
 
     /// Makes the directory this process's own until the lock is dropped.
@@ -127,7 +173,19 @@ impl Pins {
     ///
     /// If a map is there but has another type, size or flag than we need: nothing is touched then.
     pub fn check(&self, options: &LoadOptions) -> Result<bool> {
-        let shapes = shapes(options);
+        self.check_shapes(&shapes(options))
+    }
+
+    /// [`Self::check`] for the decapsulator.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub fn check_decap(&self) -> Result<bool> {
+        self.check_shapes(&decap_shapes())
+    }
+
+    fn check_shapes(&self, shapes: &[Shape]) -> Result<bool> {
         let present = shapes.iter().filter(|shape| self.map(shape.name).exists()).count();
         if present == 0 {
             return Ok(false);
@@ -137,7 +195,7 @@ impl Pins {
             remove_files(&self.maps())?;
             return Ok(false);
         }
-        for shape in &shapes {
+        for shape in shapes {
             self.compare(shape)?;
         }
         Ok(true)
@@ -146,15 +204,17 @@ impl Pins {
     fn compare(&self, shape: &Shape) -> Result<()> {
         let path = self.map(shape.name);
         let info = MapInfo::from_pin(&path).with_context(|| {
-            format!("pinned map {} cannot be opened; `evenkeel detach` removes all pins", path.display())
+            format!("pinned map {} cannot be opened; {} removes all pins", path.display(), self.owner.detach)
         })?;
         let found = (info.map_type()?, info.key_size(), info.value_size(), info.max_entries(), info.map_flags());
         let wanted = (shape.kind, 4, shape.value as u32, shape.entries, shape.flags);
         ensure!(
             found == wanted,
             "pinned map {} has (type, key, value, entries, flags) = {found:?}, this configuration needs {wanted:?}; \
-             nothing was changed. Restore the sizes under `node`, or run `evenkeel detach` (which ends all flows) and start again",
+             nothing was changed. {}, or run {} and start again",
             path.display(),
+            self.owner.restore,
+            self.owner.detach,
         );
         Ok(())
     }
@@ -181,7 +241,7 @@ impl Pins {
     }
 
     fn layout(&self) -> PathBuf {
-        self.root.join(format!("layout-{LAYOUT_VERSION}"))
+        self.root.join(format!("layout-{}", self.owner.layout))
     }
 
     fn maps(&self) -> PathBuf {
@@ -202,10 +262,10 @@ impl Pins {
         let own = self.layout();
         if let Some(other) = self.layouts()?.into_iter().find(|layout| *layout != own) {
             bail!(
-                "{} holds tables of another version of evenkeel, this one needs {}; run that version, or \
-                 `evenkeel detach` (which ends all flows) and start again",
+                "{} holds tables of another version of evenkeel, this one needs {}; run that version, or {} and start again",
                 other.display(),
-                own.display()
+                own.display(),
+                self.owner.detach
             );
         }
         Ok(())
@@ -234,7 +294,15 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
     ]
 }
 
-fn make_directory(path: &Path) -> Result<()> {
+fn decap_shapes() -> [Shape; 2] {
+    let shape = |name, kind, value, flags| Shape { name, kind, value, entries: 1, flags };
+    [
+        shape(decap::map::CONTROL, MapType::Array, size_of::<decap::Control>(), MAPPED),
+        shape(decap::map::COUNTERS, MapType::PerCpuArray, size_of::<decap::Counters>(), 0),
+    ]
+}
+
+fn make_directory(path: &Path, setting: &str) -> Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -244,7 +312,7 @@ fn make_directory(path: &Path) -> Result<()> {
         Err(error) => Err(error).with_context(|| {
             format!(
                 "pin directory {} cannot be created; mount a bpffs above it with `mount -t bpf bpf /sys/fs/bpf`, or \
-                 set `node.pin_directory` to a directory on one",
+                 set {setting} to a directory on one",
                 path.display()
             )
         }),

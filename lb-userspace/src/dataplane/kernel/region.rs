@@ -34,6 +34,8 @@ unsafe impl Record for lb_common::abi::Tunnel {}
 unsafe impl Record for lb_common::abi::Egress {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::flow::FlowBucket {}
+// SAFETY: likewise.
+unsafe impl Record for lb_common::decap::Control {}
 
 /// A mapped array of records.
 #[derive(Debug)]
