@@ -78,6 +78,7 @@ fn the_minimal_file_has_the_documented_defaults() {
             api_group: None,
             pin_directory: "/sys/fs/bpf/evenkeel".into(),
             state_directory: "/var/lib/evenkeel".into(),
+            tunnel: TunnelSources::default(),
             limits: Limits { services: 1024, backends: 16_384, slots: 4_194_304 },
         },
         services: vec![web().into()],

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use evenkeel::dataplane::{DataPlane as _, fake::Fake, publish};
 use evenkeel::plan::{
     Actual, Desired, Memo, Write,
-    desired::{DesiredBackend, DesiredService, ServiceKey},
+    desired::{DesiredBackend, DesiredService, DesiredWay, ServiceKey},
     plan,
     write::EgressRecord,
 };
@@ -31,7 +31,8 @@ fn service(index: u32) -> DesiredService {
     let egress = EgressRecord { ifindex: 3, source_mac: [2, 0, 0, 0, 0, 3], mtu: 1500 };
     let backend = |b: u8| {
         let mac = [2, 0, 0, index as u8, b, 0];
-        let backend = DesiredBackend { weight: 10, keeps_flows: true, next_hop: Some((egress, mac)) };
+        let backend =
+            DesiredBackend { weight: 10, keeps_flows: true, next_hop: Some((egress, mac)), way: DesiredWay::Link };
         (([10, 0, index as u8, b].into(), 443), backend)
     };
     DesiredService {

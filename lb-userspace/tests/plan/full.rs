@@ -27,7 +27,7 @@ fn refused(sizes: Sizes, change: impl FnOnce(&mut World)) -> PlanError {
     node.go(&world);
     let (image_before, actual_before) = (image(&node.fake), format!("{:?}", node.actual));
     let good = world.clone();
-    let heavier = Backend { weight: 3, keeps: true, hop: Some(0) };
+    let heavier = Backend { weight: 3, keeps: true, hop: Some(0), tunnel: None };
     world.services.get_mut(&0).expect("a service").backends.insert(1, heavier);
     let reweighted = world.clone();
     change(&mut world);

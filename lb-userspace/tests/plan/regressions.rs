@@ -177,7 +177,7 @@ fn a_lost_next_hop_stays() {
     let mut node = Node::new(ROOMY);
     let mut world = world_of(&[(0, 0b11)]);
     node.go(&world);
-    let lost = Backend { weight: 1, keeps: true, hop: None };
+    let lost = Backend { weight: 1, keeps: true, hop: None, tunnel: None };
     world.services.get_mut(&0).expect("a service").backends.insert(0, lost);
     assert_eq!(node.plan(&world), []);
     node.go(&world);

@@ -9,7 +9,7 @@ use evenkeel::{
     },
     dataplane::kernel::Clock,
     health::Status,
-    plan::desired::{BackendKey, DesiredBackend, Drain, Inputs, resolve},
+    plan::desired::{BackendKey, DesiredBackend, DesiredWay, Drain, Inputs, resolve},
     plan::write::EgressRecord,
 };
 use lb_common::abi::{ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT};
@@ -215,8 +215,12 @@ fn leaving() {
                 let desired = resolve(&service, &inputs, Clock::with_hz(250));
                 let backends = &desired.backends;
                 let moves = matches!(health, Some((Status::Down, _))) && on_down == OnBackendDown::Move;
-                let expected =
-                    DesiredBackend { weight: 0, keeps_flows: !overdue && !moves, next_hop: Some(hop(OTHER)) };
+                let expected = DesiredBackend {
+                    weight: 0,
+                    keeps_flows: !overdue && !moves,
+                    next_hop: Some(hop(OTHER)),
+                    way: DesiredWay::Unchanged,
+                };
                 assert_eq!(backends[&key(OTHER)], expected, "{on_down:?} {health:?} {overdue}");
             }
         }

@@ -4,11 +4,14 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use evenkeel::plan::{
     Desired,
-    desired::{BackendKey, DesiredBackend, DesiredService, ServiceKey, address_words},
+    desired::{BackendKey, DesiredBackend, DesiredService, DesiredWay, ServiceKey, address_words},
     write::EgressRecord,
 };
 use ipnet::IpNet;
-use lb_common::{abi::ON_NO_BACKEND_REJECT, wire::ip::Protocol};
+use lb_common::{
+    abi::{Mode, ON_NO_BACKEND_REJECT, TunnelEnds},
+    wire::ip::Protocol,
+};
 use proptest::prelude::*;
 
 use super::packets::Target;
@@ -51,6 +54,8 @@ pub(crate) struct Backend {
     pub(crate) keeps: bool,
     /// Which MAC address it has; `None`: not resolved.
     pub(crate) hop: Option<u8>,
+    /// The port of the tunnel that leads there; `None`: no tunnel.
+    pub(crate) tunnel: Option<u16>,
 }
 
 /// A change.
@@ -64,24 +69,27 @@ pub(crate) enum Change {
     SetBackend(usize, u8, Backend),
     RemoveBackend(usize, u8),
     NextHop(usize, u8, Option<u8>),
+    Tunnel(usize, u8, Option<u16>),
     Egress(u8),
 }
 
 pub(crate) fn change() -> impl Strategy<Value = Change> {
     let service = || 0..SERVICES.len();
     let hop = || prop_oneof![1 => Just(None), 4 => (0..3_u8).prop_map(Some)];
-    let backend = (0..4_u32, any::<bool>(), hop());
+    let tunnel = || prop_oneof![2 => Just(None), 1 => (6080..6083_u16).prop_map(Some)];
+    let backend = (0..4_u32, any::<bool>(), hop(), tunnel());
     prop_oneof![
         4 => (service(), 1..1_u8 << BACKENDS).prop_map(|(s, mask)| Change::AddService(s, mask)),
         2 => service().prop_map(Change::RemoveService),
         1 => service().prop_map(Change::Policy),
         1 => (service(), 1000..3000_u32).prop_map(|(s, ticks)| Change::Timeout(s, ticks)),
         1 => service().prop_map(Change::TableSize),
-        6 => (service(), 0..BACKENDS, backend).prop_map(|(s, b, (weight, keeps, hop))| {
-            Change::SetBackend(s, b, Backend { weight, keeps, hop })
+        6 => (service(), 0..BACKENDS, backend).prop_map(|(s, b, (weight, keeps, hop, tunnel))| {
+            Change::SetBackend(s, b, Backend { weight, keeps, hop, tunnel })
         }),
         2 => (service(), 0..BACKENDS).prop_map(|(s, b)| Change::RemoveBackend(s, b)),
         2 => (service(), 0..BACKENDS, hop()).prop_map(|(s, b, hop)| Change::NextHop(s, b, hop)),
+        2 => (service(), 0..BACKENDS, tunnel()).prop_map(|(s, b, tunnel)| Change::Tunnel(s, b, tunnel)),
         1 => (0..3_u8).prop_map(Change::Egress),
     ]
 }
@@ -104,6 +112,9 @@ impl World {
             }),
             Change::NextHop(s, b, hop) => self.with(s, |service| {
                 service.backends.entry(b).and_modify(|backend| backend.hop = hop);
+            }),
+            Change::Tunnel(s, b, tunnel) => self.with(s, |service| {
+                service.backends.entry(b).and_modify(|backend| backend.tunnel = tunnel);
             }),
             Change::Egress(version) => self.egress_version = version,
         }
@@ -145,7 +156,8 @@ impl World {
                 let source_mac = [2, 0xee, self.egress_version, 0, 0, ifindex as u8];
                 (EgressRecord { ifindex, source_mac, mtu: 1500 }, mac(s, *b, version))
             });
-            let desired = DesiredBackend { weight: backend.weight, keeps_flows: backend.keeps(), next_hop };
+            let way = backend.tunnel.map_or(DesiredWay::Link, |port| way(s, *b, port));
+            let desired = DesiredBackend { weight: backend.weight, keeps_flows: backend.keeps(), next_hop, way };
             (backend_key(s, *b), desired)
         };
         DesiredService {
@@ -160,7 +172,7 @@ impl World {
 impl Service {
     /// With the backends in a mask, all resolved and of weight 1.
     pub(crate) fn new(mask: u8) -> Self {
-        let backend = Backend { weight: 1, keeps: true, hop: Some(0) };
+        let backend = Backend { weight: 1, keeps: true, hop: Some(0), tunnel: None };
         let backends = (0..BACKENDS).filter(|b| mask & 1 << b != 0).map(|b| (b, backend)).collect();
         Self { reject: false, timeout: 1000, large: false, backends }
     }
@@ -187,11 +199,20 @@ pub(crate) fn key(s: usize) -> ServiceKey {
 /// The same address in all services of a family, as on real servers.
 pub(crate) fn backend_key(s: usize, b: u8) -> BackendKey {
     let (vip, _, port, _) = SERVICES[s];
-    let address: IpAddr = match vip.parse().expect("a prefix") {
-        IpNet::V4(_) => [10, 0, 0, b + 1].into(),
-        IpNet::V6(_) => [0x2001, 0xdb8, 0xb, 0, 0, 0, 0, u16::from(b) + 1].into(),
+    let vip: IpNet = vip.parse().expect("a prefix");
+    // The last one is of the other family.
+    let address: IpAddr = if vip.addr().is_ipv4() != (b == BACKENDS - 1) {
+        [10, 0, 0, b + 1].into()
+    } else {
+        [0x2001, 0xdb8, 0xb, 0, 0, 0, 0, u16::from(b) + 1].into()
     };
     (address, port)
+}
+
+fn way(s: usize, b: u8, port: u16) -> DesiredWay {
+    let (family, destination) = address_words(backend_key(s, b).0);
+    let inner = key(s).family;
+    DesiredWay::Tunnel(TunnelEnds { mode: Mode::Gue, family, source: [9; 4], varying: 0, destination, port, inner })
 }
 
 /// The MAC address tells service, backend and version, so that a frame that went astray says from where.

@@ -170,7 +170,7 @@ pub fn detach_others(pins: &Pins, wanted: &[&str]) -> Result<Vec<String>> {
 /// # Errors
 ///
 /// The first link that refuses; those after it keep the program that they have.
-pub(super) fn replace_all(loaded: &mut Loaded, pins: &Pins) -> Result<()> {
+pub(super) fn replace_all(loaded: &mut impl Attachable, pins: &Pins) -> Result<()> {
     pinned(pins)?.iter().try_for_each(|(path, _)| replace(loaded, path))
 }
 

@@ -349,7 +349,7 @@ impl Loaded {
     }
 }
 
-impl super::attach::Attachable for Loaded {
+impl attach::Attachable for Loaded {
     fn xdp(&mut self) -> Result<&mut Xdp> {
         program_mut(&mut self.ebpf, object::PROGRAM)
     }
