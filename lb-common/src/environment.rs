@@ -26,8 +26,8 @@ pub trait Environment {
     fn slot(&self, index: u32) -> Option<u32>;
     /// A destination.
     fn destination(&self, id: u32) -> Option<&Destination>;
-    /// The outer header for a destination, by its id.
-    fn tunnel(&self, id: u32) -> Option<&Tunnel>;
+    /// An outer header, by [`tunnel_index`](crate::abi::tunnel_index).
+    fn tunnel(&self, index: u32) -> Option<&Tunnel>;
     /// An interface that leads to backends, by index from 1.
     fn egress(&self, index: u32) -> Option<&Egress>;
     /// A bucket of the flow table.

@@ -33,7 +33,7 @@ pub struct Slices<'a> {
     pub slots: &'a [Word32],
     /// Destinations by id; the first is not used.
     pub destinations: &'a [Destination],
-    /// Outer headers by destination id.
+    /// Outer headers, two for each destination.
     pub tunnels: &'a [Tunnel],
     /// Interfaces that lead to backends; the first is not used.
     pub egress: &'a [Egress],
@@ -88,7 +88,7 @@ impl Tables {
             services: zeroed(sizes.services),
             slots: zeroed(sizes.slots),
             destinations: zeroed(sizes.destinations),
-            tunnels: zeroed(sizes.destinations),
+            tunnels: zeroed(2 * sizes.destinations),
             egress: zeroed(MAX_EGRESS as usize),
             flows: zeroed(sizes.flow_buckets),
             node_counters: NodeCounters::default(),
@@ -201,8 +201,8 @@ impl Environment for View<'_> {
         self.tables.destinations.get(id as usize)
     }
 
-    fn tunnel(&self, id: u32) -> Option<&Tunnel> {
-        self.tables.tunnels.get(id as usize)
+    fn tunnel(&self, index: u32) -> Option<&Tunnel> {
+        self.tables.tunnels.get(index as usize)
     }
 
     fn egress(&self, index: u32) -> Option<&Egress> {

@@ -39,7 +39,7 @@ use crate::{
 };
 #[cfg(feature = "std")]
 use crate::{
-    abi::{GENERATION_BITS, ServiceIdentity, Steady},
+    abi::{GENERATION_BITS, ServiceIdentity, Steady, tunnel_index},
     memory::Slices,
     service::key::word_mask,
 };
@@ -325,7 +325,7 @@ impl<'a> Known<'a> {
         start.set_word64(0, addresses);
         start.set_word(8, source_tail);
         let destination = Some(self.counters);
-        let ifindex = self.destination.steady_way() & !Destination::TUNNEL;
+        let ifindex = self.destination.steady_way() & Destination::IFINDEX;
         if !env.features().has(Features::REDIRECT) || ifindex == env.ingress() {
             finish(Outcome { verdict: Verdict::Transmit, destination })
         } else {
@@ -341,7 +341,8 @@ impl<'a> Known<'a> {
         inner: Inner,
         finish: impl Fn(Outcome<'a>) -> R,
     ) -> Option<R> {
-        let tunnel = env.tunnel(self.id)?;
+        let second = self.destination.steady_way() >> Destination::SECOND_TUNNEL_SHIFT & 1;
+        let tunnel = env.tunnel(2 * self.id + second)?;
         if let Err(reason) = tunnel::push(frame, tunnel, ethernet::HEADER, inner, choice(self.hash)) {
             return Some(finish(Verdict::Drop(reason).into()));
         }
@@ -418,10 +419,11 @@ fn gather(tables: &Slices<'_>, id: u32, destination: &Destination, alone: &mut H
         Protocol::Udp => FlowState::Udp,
     };
     let timeout = service.timeout(steady);
-    let overhead = tables.tunnels.get(id as usize).map_or(0, |tunnel| state.mode.overhead(tunnel.family())) as u32;
+    let overhead =
+        tables.tunnels.get(tunnel_index(id, state)).map_or(0, |tunnel| state.mode.overhead(tunnel.family())) as u32;
     // Without a time-out a flow ends in the tick of its last packet, when the short way does not ask.
     (egress.ifindex() != 0 && timeout > 0).then(|| Steady {
-        tunnel: state.mode.is_tunnel(),
+        tunnel: state.mode.is_tunnel().then_some(state.second_tunnel),
         mtu: u16::try_from(egress.mtu().saturating_sub(overhead)).unwrap_or(u16::MAX),
         destination_mac: next_hop.mac,
         source_mac: egress.source_mac(),

@@ -54,6 +54,7 @@ fn tables() -> Tables {
             keeps_flows: true,
             takes_flows: true,
             mode: lb_common::abi::Mode::DsrL2,
+            second_tunnel: false,
             service: 1,
         };
         tables.slices().destinations[id as usize].set_state(state);

@@ -69,8 +69,8 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
-    fn tunnel(&self, id: u32) -> Option<&Tunnel> {
-        maps::TUNNELS.get(id)
+    fn tunnel(&self, index: u32) -> Option<&Tunnel> {
+        maps::TUNNELS.get(index)
     }
 
     #[inline(always)]

@@ -99,6 +99,7 @@ fn install(machine: &mut InKernel, flows: &[Flow]) {
             keeps_flows: true,
             takes_flows: true,
             mode: lb_common::abi::Mode::DsrL2,
+            second_tunnel: false,
             service: 1,
         });
     }

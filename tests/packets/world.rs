@@ -211,6 +211,7 @@ pub(crate) fn set_state(machine: &impl Machine, service: usize, backend: Backend
         keeps_flows: state.keeps,
         takes_flows: state.takes,
         mode: lb_common::abi::Mode::DsrL2,
+        second_tunnel: false,
         service: service as u32 + 1,
     });
 }

@@ -140,6 +140,7 @@ impl Evenkeel {
             keeps_flows: true,
             takes_flows: true,
             mode: lb_common::abi::Mode::DsrL2,
+            second_tunnel: false,
             service,
         });
     }

@@ -34,10 +34,10 @@ pub struct Steady {
     pub destination_mac: u64,
     /// MAC address of the interface that leads there, likewise.
     pub source_mac: u64,
-    /// The kernel's index of that interface, below 2^31.
+    /// The kernel's index of that interface, below 2^30.
     pub ifindex: u32,
-    /// Packets go through a tunnel.
-    pub tunnel: bool,
+    /// Packets go through a tunnel: with the first or the second of its outer headers.
+    pub tunnel: Option<bool>,
     /// Most bytes of an IP packet that may go there, up to 65 535; a tunnel's own header comes on top.
     pub mtu: u16,
     /// Ticks after which a flow in its steady state is forgotten.
@@ -55,6 +55,8 @@ pub struct DestinationState {
     pub takes_flows: bool,
     /// How packets get there; fixed for a generation.
     pub mode: Mode,
+    /// Which of its two outer headers is in force.
+    pub second_tunnel: bool,
     /// The service it belongs to.
     pub service: u32,
 }
@@ -63,6 +65,7 @@ impl DestinationState {
     const KEEPS: u64 = 1 << 16;
     const TAKES: u64 = 1 << 17;
     const MODE_SHIFT: u32 = 18;
+    const SECOND_TUNNEL: u64 = 1 << 22;
 
     /// As a word.
     #[must_use]
@@ -71,6 +74,7 @@ impl DestinationState {
             | if self.keeps_flows { Self::KEEPS } else { 0 }
             | if self.takes_flows { Self::TAKES } else { 0 }
             | (self.mode as u64) << Self::MODE_SHIFT
+            | if self.second_tunnel { Self::SECOND_TUNNEL } else { 0 }
             | (self.service as u64) << 32
     }
 
@@ -83,6 +87,7 @@ impl DestinationState {
             keeps_flows: word & Self::KEEPS != 0,
             takes_flows: word & Self::TAKES != 0,
             mode: Mode::from_bits(word >> Self::MODE_SHIFT),
+            second_tunnel: word & Self::SECOND_TUNNEL != 0,
             service: (word >> 32) as u32,
         }
     }
@@ -108,6 +113,10 @@ impl NextHop {
 impl Destination {
     /// In [`Self::steady_way`]: packets go through a tunnel.
     pub const TUNNEL: u32 = 1 << 31;
+    /// In [`Self::steady_way`]: where it says which outer header is in force.
+    pub const SECOND_TUNNEL_SHIFT: u32 = 30;
+    /// In [`Self::steady_way`]: the interface.
+    pub const IFINDEX: u32 = (1 << 30) - 1;
 
     /// The state word.
     #[inline(always)]
@@ -160,7 +169,7 @@ impl Destination {
         self.timeout.load()
     }
 
-    /// The kernel's index of the interface that leads here; with [`Self::TUNNEL`] if packets go through a tunnel.
+    /// The kernel's index of the interface that leads here; with [`Self::TUNNEL`] if packets go through one.
     #[inline(always)]
     #[must_use]
     pub fn steady_way(&self) -> u32 {
@@ -191,7 +200,11 @@ impl Destination {
         self.void_steady();
         self.addresses.publish((steady.destination_mac | steady.source_mac << 48).to_le());
         self.source_tail.publish(((steady.source_mac >> 16) as u32).to_le());
-        self.way.publish(steady.ifindex | if steady.tunnel { Self::TUNNEL } else { 0 });
+        let tunnel = match steady.tunnel {
+            None => 0,
+            Some(second) => Self::TUNNEL | u32::from(second) << Self::SECOND_TUNNEL_SHIFT,
+        };
+        self.way.publish(steady.ifindex | tunnel);
         self.port_and_mtu.publish(self.port_and_mtu.load() & 0xffff | u32::from(steady.mtu) << 16);
         self.timeout.publish(steady.timeout);
         self.identity.publish(FlowWord::identity_of(id, generation));
@@ -206,8 +219,9 @@ impl Destination {
         let steady = Steady {
             destination_mac: addresses & 0xffff_ffff_ffff,
             source_mac: addresses >> 48 | u64::from(tail) << 16,
-            ifindex: self.way.load() & !Self::TUNNEL,
-            tunnel: self.way.load() & Self::TUNNEL != 0,
+            ifindex: self.way.load() & Self::IFINDEX,
+            tunnel: (self.way.load() & Self::TUNNEL != 0)
+                .then(|| self.way.load() >> Self::SECOND_TUNNEL_SHIFT & 1 != 0),
             mtu: self.steady_mtu() as u16,
             timeout: self.timeout.load(),
         };

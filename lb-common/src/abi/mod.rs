@@ -19,7 +19,7 @@ pub use service::{
     Entry, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, SERVICE_BUCKET_ENTRIES, Service, ServiceBucket, ServiceIdentity,
     SlotPair, SlotRange,
 };
-pub use tunnel::{GUE_HEADER, Mode, Tunnel, TunnelEnds, inner_protocol};
+pub use tunnel::{GUE_HEADER, Mode, Tunnel, TunnelEnds, inner_protocol, tunnel_index};
 pub use word::{Word8, Word32, Word64};
 
 /// Changes with every incompatible change of a record or of a table's meaning. User space refuses pins of another version.
@@ -39,7 +39,7 @@ pub mod map {
     pub const SLOTS: &str = "SLOTS";
     /// [`super::Destination`] by id.
     pub const DESTINATIONS: &str = "DESTINATIONS";
-    /// [`super::Tunnel`] by destination id.
+    /// [`super::Tunnel`], two for each destination id.
     pub const TUNNELS: &str = "TUNNELS";
     /// [`super::Egress`] by egress index.
     pub const EGRESS: &str = "EGRESS";

@@ -182,6 +182,13 @@ impl TunnelEnds {
     }
 }
 
+/// Where the outer header of a destination in this state is: each has two places, so that another header is written in full
+/// before the state word switches to it.
+#[must_use]
+pub const fn tunnel_index(id: u32, state: super::DestinationState) -> usize {
+    2 * id as usize + state.second_tunnel as usize
+}
+
 /// IP protocol number of a packet inside another.
 #[inline(always)]
 #[must_use]

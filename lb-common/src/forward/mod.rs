@@ -6,7 +6,7 @@ pub mod tunnel;
 use link::Way;
 
 use crate::{
-    abi::{Destination, Mode},
+    abi::{Destination, Mode, tunnel_index},
     environment::Environment,
     features::Features,
     frame::{Frame, Window},
@@ -38,8 +38,13 @@ pub fn forward<E: Environment, F: Frame>(
 ) -> Result<Verdict, Stop> {
     let way = Way::to(env, destination)?;
     let tunnels = env.features().has(Features::TUNNEL);
-    let mode = if tunnels { destination.state().mode } else { Mode::DsrL2 };
-    let tunnel = if mode.is_tunnel() { Some(env.tunnel(id).ok_or(DropReason::Tables)?) } else { None };
+    let state = destination.state();
+    let mode = if tunnels { state.mode } else { Mode::DsrL2 };
+    let tunnel = if mode.is_tunnel() {
+        Some(env.tunnel(tunnel_index(id, state) as u32).ok_or(DropReason::Tables)?)
+    } else {
+        None
+    };
     if env.features().checks_mtu() {
         let overhead = tunnel.map_or(0, |tunnel| mode.overhead(tunnel.family()));
         fits(packet, way.mtu.saturating_sub(overhead as u32))?;

@@ -30,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
             keeps_flows,
             takes_flows,
             mode: lb_common::abi::Mode::DsrL2,
+            second_tunnel: false,
             service,
         },
     );

@@ -208,6 +208,7 @@ pub(crate) fn serving(generation: u16) -> DestinationState {
         keeps_flows: true,
         takes_flows: true,
         mode: lb_common::abi::Mode::DsrL2,
+        second_tunnel: false,
         service: TCP,
     }
 }

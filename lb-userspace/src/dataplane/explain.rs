@@ -162,8 +162,8 @@ impl Environment for Dry<'_> {
         self.view.destination(id)
     }
 
-    fn tunnel(&self, id: u32) -> Option<&Tunnel> {
-        self.view.tunnel(id)
+    fn tunnel(&self, index: u32) -> Option<&Tunnel> {
+        self.view.tunnel(index)
     }
 
     fn egress(&self, index: u32) -> Option<&Egress> {

@@ -3,7 +3,12 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
-use lb_common::{flow::FlowState, service::builder, steady};
+use lb_common::{
+    abi::{DestinationState, TunnelEnds, tunnel_index},
+    flow::FlowState,
+    service::builder,
+    steady,
+};
 
 use super::DataPlane;
 use crate::plan::{
@@ -57,6 +62,7 @@ fn leaves_services(write: &Write) -> bool {
     match write {
         Write::Destination { .. }
         | Write::NextHop { .. }
+        | Write::Way { .. }
         | Write::State { .. }
         | Write::Slots { .. }
         | Write::SlotChanges { .. }
@@ -91,9 +97,7 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
                 plane.renew_counters(*id)?;
             }
             let destination = &plane.tables().destinations[*id as usize];
-            if let Some(ends) = tunnel {
-                plane.tables().tunnels[*id as usize].set(ends);
-            }
+            set_tunnel(plane, *id, tunnel.as_ref(), *state);
             destination.set_address(&backend_address_words(*address), *port);
             destination.set_next_hop(*next_hop);
             destination.set_state(*state);
@@ -101,6 +105,11 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
         }
         Write::NextHop { id, next_hop } => {
             plane.tables().destinations[*id as usize].set_next_hop(*next_hop);
+            steady::publish(&plane.tables(), *id);
+        }
+        Write::Way { id, tunnel, state } => {
+            set_tunnel(plane, *id, tunnel.as_ref(), *state);
+            plane.tables().destinations[*id as usize].set_state(*state);
             steady::publish(&plane.tables(), *id);
         }
         Write::State { id, state } => {
@@ -138,7 +147,7 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
         Write::FreeDestination { id } => {
             let destination = &plane.tables().destinations[*id as usize];
             let generation = destination.state().generation;
-            destination.set_state(lb_common::abi::DestinationState { generation, ..Default::default() });
+            destination.set_state(DestinationState { generation, ..Default::default() });
         }
         Write::FreeService { index } => plane.tables().services[*index as usize].clear(),
     }
@@ -171,6 +180,13 @@ impl<'a> Tables<'a> {
     }
 }
 
+/// Writes the outer header that a state names.
+fn set_tunnel(plane: &impl DataPlane, id: u32, tunnel: Option<&TunnelEnds>, state: DestinationState) {
+    if let Some(ends) = tunnel {
+        plane.tables().tunnels[tunnel_index(id, state)].set(ends);
+    }
+}
+
 fn set_timeouts(plane: &impl DataPlane, index: u32, timeouts: &TimeoutTicks) {
     for (state, ticks) in FlowState::ALL.into_iter().zip(timeouts) {
         plane.tables().services[index as usize].set_timeout(state, *ticks);
@@ -183,6 +199,7 @@ fn name(write: &Write) -> String {
         Write::LongestTimeouts(_) => "the longest time-outs".to_owned(),
         Write::Destination { id, .. }
         | Write::NextHop { id, .. }
+        | Write::Way { id, .. }
         | Write::State { id, .. }
         | Write::FreeDestination { id } => format!("destination {id}"),
         Write::Slots { offset, table } => format!("{} slots at {offset}", table.size()),

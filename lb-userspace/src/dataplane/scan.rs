@@ -199,6 +199,7 @@ mod tests {
                     keeps_flows: keeps,
                     takes_flows: takes,
                     mode: lb_common::abi::Mode::DsrL2,
+                    second_tunnel: false,
                     service,
                 }
             });

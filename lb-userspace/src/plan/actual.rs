@@ -8,7 +8,7 @@ use std::{
 
 use imbl::{OrdMap, Vector};
 use lb_common::{
-    abi::{DestinationState, NextHop, ServiceIdentity, SlotRange, TunnelEnds},
+    abi::{DestinationState, NextHop, ServiceIdentity, SlotRange, TunnelEnds, tunnel_index},
     flow::FlowState,
     memory::Slices,
     service::builder::{Rule, Table},
@@ -51,8 +51,6 @@ pub struct Actual {
     early: BTreeMap<u32, Vec<(BackendKey, u32)>>,
     /// Destinations that were found without their service.
     orphans: BTreeSet<u32>,
-    /// Destinations in whose place others have come, and which nobody has freed yet.
-    replaced: BTreeSet<u32>,
     /// Slots that were replaced since the last grace period.
     retired: Vec<u32>,
     /// There was no grace period since something was replaced, or it is not known.
@@ -150,7 +148,6 @@ impl Actual {
             keys: OrdMap::new(),
             early: BTreeMap::new(),
             orphans: BTreeSet::new(),
-            replaced: BTreeSet::new(),
             retired: Vec::new(),
             unsettled: true,
         };
@@ -175,7 +172,8 @@ impl Actual {
             if let Some(service) = self.keys.get(&state.service) {
                 let (words, port) = destination.address();
                 let backend = (backend_address_of(&words), port);
-                let tunnel = state.mode.is_tunnel().then(|| tables.tunnels[id as usize].ends(service.family));
+                let tunnel =
+                    state.mode.is_tunnel().then(|| tables.tunnels[tunnel_index(id, state)].ends(service.family));
                 let next_hop = destination.next_hop();
                 self.insert_destination(id, ActualDestination { backend, state, next_hop, tunnel });
             } else if state.service != 0 {
@@ -190,11 +188,7 @@ impl Actual {
         self.generations[id as usize] = destination.state.generation;
         let index = destination.state.service;
         match self.service_at(index) {
-            Some(service) => {
-                if let Some(before) = service.backends.insert(destination.backend, id) {
-                    self.replaced.insert(before);
-                }
-            }
+            Some(service) => drop(service.backends.insert(destination.backend, id)),
             None => self.early.entry(index).or_default().push((destination.backend, id)),
         }
         self.destinations.insert(id, destination);
@@ -208,11 +202,6 @@ impl Actual {
     pub(super) fn orphans(&self) -> Vec<u32> {
         let early = self.early.values().flatten().map(|(_, id)| *id);
         self.orphans.iter().copied().chain(early).collect()
-    }
-
-    /// Destinations in whose place others have come: of the same backend, but reached otherwise.
-    pub(super) fn replaced(&self) -> impl Iterator<Item = u32> {
-        self.replaced.iter().copied()
     }
 
     /// Whether programs may still use what was replaced before.
@@ -252,6 +241,10 @@ impl Actual {
             }
             Write::NextHop { id, next_hop } => {
                 self.destinations.change(*id, |found| found.next_hop = *next_hop);
+            }
+            Write::Way { id, tunnel, state } => {
+                self.destinations.change(*id, |found| (found.tunnel, found.state) = (*tunnel, *state));
+                self.unsettled = true;
             }
             Write::State { id, state } => {
                 self.destinations.change(*id, |found| found.state = *state);
@@ -321,11 +314,8 @@ impl Actual {
         self.orphans.remove(&id);
         let Some(destination) = self.destinations.remove(id) else { return };
         let index = destination.state.service;
-        self.replaced.remove(&id);
         if let Some(service) = self.service_at(index) {
-            if service.backends.get(&destination.backend) == Some(&id) {
-                service.backends.remove(&destination.backend);
-            }
+            service.backends.remove(&destination.backend);
         } else if let Some(early) = self.early.get_mut(&index) {
             early.retain(|(_, early)| *early != id);
         }

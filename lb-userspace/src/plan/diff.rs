@@ -72,8 +72,8 @@ pub fn plan_some(
     memo: &mut Memo,
 ) -> Result<Option<Vec<Write>>, PlanError> {
     let mut planner = Planner::new(actual, tables, key);
-    let is_whole = planner.actual.orphans().is_empty() && planner.actual.replaced().next().is_none();
-    if !is_whole || !some.services.iter().all(|(key, service)| planner.goes_on(key, service)) {
+    if !planner.actual.orphans().is_empty() || !some.services.iter().all(|(key, service)| planner.goes_on(key, service))
+    {
         return Ok(None);
     }
     match planner.plan_services(some, memo) {
@@ -110,7 +110,6 @@ impl<'a> Planner<'a> {
         }
         let mut leftovers = self.plan_services(desired, memo)?;
         memo.retain(&desired.services);
-        leftovers.destinations.extend(self.actual.replaced());
         self.plan_removals(desired, &mut leftovers);
         self.plan_service_table(|key, _| desired.services.contains_key(key), memo, &mut leftovers)?;
         self.set_timeouts(longest);
@@ -198,8 +197,8 @@ impl<'a> Planner<'a> {
         let slots = self.plan_slots(key, desired, &ids, present.as_deref(), memo)?;
         self.plan_record(key, desired, index, slots, present.as_deref(), leftovers);
         self.plan_states(index, desired, &ids);
-        let before = present.iter().flat_map(|service| &service.backends);
-        leftovers.destinations.extend(before.filter(|(key, id)| ids.get(key) != Some(id)).map(|(_, id)| *id));
+        let gone = present.iter().flat_map(|service| &service.backends);
+        leftovers.destinations.extend(gone.filter(|(key, _)| !desired.backends.contains_key(key)).map(|(_, id)| *id));
         Ok(())
     }
 
@@ -214,12 +213,12 @@ impl<'a> Planner<'a> {
         for (key, backend) in &desired.backends {
             let known = present.and_then(|service| service.backends.get(key)).copied();
             let id = match known {
-                Some(id) if backend.way.is(self.actual.destinations[&id].tunnel) => {
+                Some(id) => {
                     self.plan_next_hop(id, backend)?;
+                    self.plan_way(id, backend);
                     id
                 }
-                // One that is reached otherwise is another destination: what is published stays as it is.
-                _ => self.plan_destination(service, *key, backend)?,
+                None => self.plan_destination(service, *key, backend)?,
             };
             ids.insert(*key, id);
         }
@@ -242,11 +241,23 @@ impl<'a> Planner<'a> {
             keeps_flows: backend.keeps_flows,
             takes_flows: backend.weight > 0,
             mode: backend.way.mode(),
+            second_tunnel: false,
             service,
         };
         let tunnel = backend.way.tunnel();
         self.push(Write::Destination { id, address, port, next_hop, tunnel, state });
         Ok(id)
+    }
+
+    /// A destination is reached otherwise: the new outer header goes to its other place, then its state names that.
+    fn plan_way(&mut self, id: u32, backend: &DesiredBackend) {
+        let Some(found) = self.actual.destinations.get(&id) else { return };
+        if backend.way.is(found.tunnel) {
+            return;
+        }
+        let second_tunnel = !found.state.second_tunnel;
+        let state = DestinationState { mode: backend.way.mode(), second_tunnel, ..found.state };
+        self.push(Write::Way { id, tunnel: backend.way.tunnel(), state });
     }
 
     /// The service's own record.
@@ -283,6 +294,7 @@ impl<'a> Planner<'a> {
                 keeps_flows: backend.keeps_flows,
                 takes_flows: backend.weight > 0,
                 mode: found.state.mode,
+                second_tunnel: found.state.second_tunnel,
                 service,
             };
             if found.state != state {

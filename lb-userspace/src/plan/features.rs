@@ -14,7 +14,7 @@ fn of(write: &Write, ingress: &[u32]) -> Features {
     match write {
         Write::Service { identity, .. } | Write::ServiceOptions { identity, .. } => Features::of_service(identity),
         Write::Egress { record, .. } => Features::of_egress(record.ifindex, ingress),
-        Write::Destination { state, .. } => Features::of_mode(state.mode),
+        Write::Destination { state, .. } | Write::Way { state, .. } => Features::of_mode(state.mode),
         Write::LongestTimeouts(_)
         | Write::NextHop { .. }
         | Write::State { .. }

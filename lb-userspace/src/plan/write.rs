@@ -58,6 +58,15 @@ pub enum Write {
         /// Where packets go from now on.
         next_hop: NextHop,
     },
+    /// Another way to a destination: an outer header in a place that nothing refers to, then one word.
+    Way {
+        /// The destination.
+        id: u32,
+        /// The outer header, if there is one.
+        tunnel: Option<TunnelEnds>,
+        /// The state with the new mode, which names the place.
+        state: DestinationState,
+    },
     /// Another state: one word.
     State {
         /// The destination.
@@ -135,6 +144,7 @@ impl Write {
     pub(super) fn uses_a_free_place(&self) -> bool {
         match self {
             Self::Destination { .. }
+            | Self::Way { .. }
             | Self::Slots { .. }
             | Self::Service { .. }
             | Self::ServiceTable { .. }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, ops::Range};
 
 use evenkeel::plan::{Write, write::TimeoutTicks};
 use lb_common::{
-    abi::{DestinationState, SlotRange},
+    abi::{DestinationState, SlotRange, tunnel_index},
     memory::Sizes,
 };
 
@@ -46,6 +46,7 @@ struct Reach {
     services: BTreeSet<u32>,
     destinations: BTreeSet<u32>,
     egress: BTreeSet<u32>,
+    tunnels: BTreeSet<usize>,
     slots: BTreeSet<(u32, u32)>,
     buckets: BTreeSet<(u32, u32)>,
 }
@@ -95,6 +96,12 @@ impl Checker {
                 assert_ne!(self.generations.get(id), Some(&state.generation), "generation of {id}");
                 assert_ne!(state.generation, 0);
             }
+            Write::Way { id, state, .. } => {
+                assert!(!recent.tunnels.contains(&tunnel_index(*id, *state)), "a header of {id} is in use");
+                let before = self.destinations[id].state;
+                let same = DestinationState { mode: before.mode, second_tunnel: before.second_tunnel, ..*state };
+                assert_eq!(before, same, "more than the way of {id} changes");
+            }
             Write::State { id, state } => {
                 assert_eq!(self.destinations[id].state.generation, state.generation);
                 assert_eq!(self.destinations[id].state.service, state.service);
@@ -138,7 +145,7 @@ impl Checker {
                 self.destinations.insert(*id, Destination { state: *state, egress: next_hop.egress });
             }
             Write::NextHop { id, next_hop } => self.destination(*id).egress = next_hop.egress,
-            Write::State { id, state } => self.destination(*id).state = *state,
+            Write::Way { id, state, .. } | Write::State { id, state } => self.destination(*id).state = *state,
             Write::Slots { offset, table } => {
                 self.slots[*offset as usize..][..table.size() as usize].copy_from_slice(&table.slots());
             }
@@ -197,6 +204,9 @@ impl Checker {
             .iter()
             .filter(|(_, found)| found.state.keeps_flows && self.listed.contains(&found.state.service));
         reach.destinations.extend(kept.map(|(id, _)| *id));
+        let tunnelled = |id: &&u32| self.destinations[*id].state.mode.is_tunnel();
+        let tunnels = reach.destinations.iter().filter(tunnelled);
+        reach.tunnels = tunnels.map(|id| tunnel_index(*id, self.destinations[id].state)).collect();
         reach.egress = reach.destinations.iter().map(|id| self.destinations[id].egress).collect();
         reach
     }
@@ -212,6 +222,7 @@ impl Reach {
         self.services.extend(other.services);
         self.destinations.extend(other.destinations);
         self.egress.extend(other.egress);
+        self.tunnels.extend(other.tunnels);
         self.slots.extend(other.slots);
         self.buckets.extend(other.buckets);
     }

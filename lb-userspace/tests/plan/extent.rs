@@ -59,6 +59,7 @@ fn kind(write: &Write) -> &'static str {
         Write::LongestTimeouts(_) => "longest time-outs",
         Write::Destination { .. } => "destination",
         Write::NextHop { .. } => "next hop",
+        Write::Way { .. } => "way",
         Write::State { .. } => "state",
         Write::Slots { .. } => "slots",
         Write::SlotChanges { .. } => "slot changes",

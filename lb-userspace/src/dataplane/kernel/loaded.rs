@@ -75,7 +75,7 @@ impl LoadOptions {
             (map::SERVICES, sizes.services as u32),
             (map::SLOTS, sizes.slots.div_ceil(2) as u32),
             (map::DESTINATIONS, sizes.destinations as u32),
-            (map::TUNNELS, sizes.destinations as u32),
+            (map::TUNNELS, 2 * sizes.destinations as u32),
             (map::DESTINATION_COUNTERS, sizes.destinations as u32),
             (map::FLOWS, sizes.flow_buckets as u32),
         ]
@@ -99,7 +99,7 @@ impl Loaded {
             services: region(&ebpf, map::SERVICES, sizes.services, true)?,
             slots: region(&ebpf, map::SLOTS, sizes.slots, true)?,
             destinations: region(&ebpf, map::DESTINATIONS, sizes.destinations, true)?,
-            tunnels: region(&ebpf, map::TUNNELS, sizes.destinations, true)?,
+            tunnels: region(&ebpf, map::TUNNELS, 2 * sizes.destinations, true)?,
             egress: region(&ebpf, map::EGRESS, MAX_EGRESS as usize, true)?,
             flows: region(&ebpf, map::FLOWS, sizes.flow_buckets, options.flows_writable)?,
             constants: Constants {
