@@ -8,12 +8,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
-    os::unix::net::UnixDatagram,
-    path::PathBuf,
-    process::{Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -22,21 +18,19 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use etherparse::PacketBuilder;
 use evenkeel_tests::{
     bpffs::Bpffs,
-    daemon::find_binary,
-    names::scratch,
     namespace::Namespace,
-    process::Process,
     topology::{Topology, VIP4, VIP6},
     wait::{PATIENCE, wait_ok, wait_until},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use tempfile::TempDir;
+
+use crate::decapsulator::Decap;
 
 const PORT: u16 = 4000;
 const GUE_PORT: u16 = 6080;
@@ -45,86 +39,6 @@ const VIPS: [IpAddr; 2] = [IpAddr::V4(VIP4), IpAddr::V6(VIP6)];
 const LOOK: Duration = Duration::from_millis(50);
 /// Further addresses of the client, which no decapsulator here allows.
 const STRANGERS: [&str; 2] = ["10.0.0.99", "2001:db8:1::99"];
-
-/// `evenkeel decap` in a backend's namespace.
-struct Decap<'a> {
-    namespace: &'a Namespace,
-    pins: PathBuf,
-    directory: TempDir,
-    ready: UnixDatagram,
-    process: Option<Process>,
-}
-
-impl<'a> Decap<'a> {
-    /// Nothing runs yet.
-    fn new(namespace: &'a Namespace, pins: PathBuf) -> Result<Self> {
-        let directory = scratch("decap")?;
-        let ready = UnixDatagram::bind(directory.path().join("notify"))?;
-        ready.set_read_timeout(Some(LOOK))?;
-        Ok(Self { namespace, pins, directory, ready, process: None })
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
-    }
-
-    fn command(&self, what: &str, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(find_binary()?);
-        command.args(["decap", what, "--pin-directory"]).arg(&self.pins).args(arguments);
-        Ok(command)
-    }
-
-    /// Starts `decap run` and does not wait.
-    fn spawn(&self, arguments: &[&str]) -> Result<Process> {
-        let log = File::create(self.directory.path().join("log"))?;
-        let mut command = self.command("run", arguments)?;
-        command.env("NOTIFY_SOCKET", self.directory.path().join("notify"));
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        self.namespace.spawn(command)
-    }
-
-    /// Starts `decap run`, killing the one before, and waits until it tells systemd that it is ready.
-    fn run(&mut self, arguments: &[&str]) -> Result<()> {
-        self.process = None;
-        let mut process = self.spawn(arguments)?;
-        let ready = process.wait_ready("decap is ready", PATIENCE, || {
-            let mut bytes = [0; 256];
-            let len = self.ready.recv(&mut bytes)?;
-            ensure!(bytes[..len].starts_with(b"READY=1"), "{}", String::from_utf8_lossy(&bytes[..len]));
-            Ok(())
-        });
-        ready.with_context(|| format!("decap said: {}", self.log()))?;
-        self.process = Some(process);
-        Ok(())
-    }
-
-    /// A start that must be refused with these words.
-    fn is_refused(&self, arguments: &[&str], words: &[&str]) -> Result<()> {
-        let status = self.spawn(arguments)?.wait_exit(PATIENCE)?;
-        let said = self.log();
-        ensure!(status.code() == Some(1), "{status}: {said}");
-        for word in words {
-            ensure!(said.contains(word), "no {word:?} in: {said}");
-        }
-        Ok(())
-    }
-
-    fn cli(&self, what: &str, arguments: &[&str]) -> Result<String> {
-        let output = self.namespace.run(self.command(what, arguments)?)?;
-        if !output.status.success() {
-            bail!("decap {what}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    fn status(&self) -> Result<Value> {
-        Ok(serde_json::from_str(&self.cli("status", &["--json"])?)?)
-    }
-
-    fn dropped(&self, reason: &str) -> Result<u64> {
-        self.status()?["dropped"][reason].as_u64().context("a number")
-    }
-}
 
 /// Answers every datagram with where it came from, and keeps all of them.
 struct Echo {

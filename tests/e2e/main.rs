@@ -4,9 +4,11 @@
 
 mod counters;
 mod decap;
+mod decapsulator;
 mod drain;
 mod failure;
 mod lifecycle;
+mod modes;
 mod neighbour;
 mod no_backend;
 mod programs;

@@ -7,6 +7,7 @@ use lb_common::{
 };
 
 use crate::{
+    outer::Outer,
     wire::Wire,
     world::{Backend, Service, State},
 };
@@ -43,6 +44,8 @@ pub(crate) enum Step {
 pub(crate) enum Expect {
     /// Forwarded: the two MAC addresses change, and not a byte else.
     To(Backend),
+    /// Forwarded in an outer header.
+    Wrapped(Backend, Outer),
     /// To the host, unmodified, for this reason.
     Pass(PassReason),
     /// To the host, unmodified; the catalogue does not say under which name.
@@ -95,8 +98,8 @@ pub(crate) fn send_bytes(frame: Vec<u8>, expect: Expect) -> Step {
     Step::Packet(frame, expect)
 }
 
-pub(crate) use DropReason::{ExtensionHeaders, Fragment, Malformed, Martian, NoBackend, Ttl};
-pub(crate) use Expect::{Drop, Host, Pass, Reply, To};
+pub(crate) use DropReason::{ExtensionHeaders, Fragment, Malformed, Martian, Neighbour, NoBackend, Ttl};
+pub(crate) use Expect::{Drop, Host, Pass, Reply, To, Wrapped};
 pub(crate) use FlowState::{Closing, Established, Setup, Udp, UdpSingle};
 pub(crate) use PassReason::{NotIp, NotParsed, NotServed, OtherProtocol};
 pub(crate) use Step::{Counted, Flows, Slots, Table, Wait};

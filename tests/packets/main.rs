@@ -24,6 +24,7 @@ mod in_memory;
 mod lines;
 mod machine;
 mod oracle;
+mod outer;
 mod runner;
 mod two_cpus;
 mod wire;

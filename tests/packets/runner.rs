@@ -8,7 +8,7 @@ use crate::{
     case::{Case, Expect, Step},
     cut::{self, Predicted},
     machine::{Action, Books, Machine},
-    oracle,
+    oracle, outer,
     world::{self, Backend},
 };
 
@@ -117,7 +117,7 @@ fn run(machine: &mut impl Machine, case: &Case) -> Result<(), String> {
         };
         let outcome = run.packet(frame).map_err(at)?;
         meets(frame, &outcome, expect).map_err(at)?;
-        if let Expect::To(backend) = expect {
+        if let Expect::To(backend) | Expect::Wrapped(backend, _) = expect {
             forwarded[*backend as usize][0] += 1;
             forwarded[*backend as usize][1] += frame.len() as u64;
         }
@@ -159,6 +159,10 @@ pub(crate) fn meets(frame: &[u8], outcome: &Outcome, expect: &Expect) -> Result<
         Expect::Host if outcome.action == Action::Pass => (Action::Pass, frame.to_vec()),
         Expect::Drop(reason) if books.drop_reason() == Some(*reason) => (Action::Drop, outcome.bytes.clone()),
         Expect::To(backend) => (leaving(*backend), forwarded(frame, *backend)),
+        Expect::Wrapped(backend, outer) if matches!(outcome.action, Action::Transmit | Action::Redirect) => {
+            let (bytes, _) = outer::wrapped(frame, &outcome.bytes, *backend, *outer)?;
+            (leaving(*backend), bytes)
+        }
         Expect::Reply(reply) => {
             same("replies", &books.other[0], &1).map_err(|message| format!("{message} ({seen})"))?;
             (Action::Transmit, reply.clone())
@@ -202,7 +206,7 @@ pub(crate) fn cut_all(one: &mut impl Machine, other: &mut impl Machine, cases: &
     for case in cases {
         for (number, step) in case.steps.iter().enumerate() {
             let Step::Packet(frame, expect) = step else { continue };
-            for len in 0..=frame.len() {
+            for len in lengths(frame.len()) {
                 cuts += 1;
                 let predicted = cut::predict(frame, expect, len);
                 if let Err(message) = cut_at(one, other, case, number, &frame[..len], &predicted) {
@@ -213,6 +217,12 @@ pub(crate) fn cut_all(one: &mut impl Machine, other: &mut impl Machine, cases: &
         }
     }
     (cuts, wrong)
+}
+
+/// Every length of a packet with little payload; of a larger one every length of its headers, and some others.
+fn lengths(whole: usize) -> impl Iterator<Item = usize> {
+    const HEADERS: usize = 256;
+    (0..=whole).filter(move |len| *len < HEADERS || len % 61 == 0 || whole - len < 8)
 }
 
 fn cut_at(
@@ -260,7 +270,7 @@ fn replay<M: Machine>(machine: &mut M, case: &Case, number: usize, frame: &[u8])
     let mut run = Run::begin_without_destinations(machine, case);
     for step in &case.steps[..number] {
         match step {
-            Step::Packet(frame, Expect::To(_)) => {
+            Step::Packet(frame, Expect::To(_) | Expect::Wrapped(..)) => {
                 run.machine.run(frame);
             }
             // Leaves nothing behind but the counters, and replies are not had without limit.

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use lb_common::{
     abi::{
-        DestinationState, LAYOUT_VERSION, NextHop, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, ServiceIdentity, SlotRange,
+        DestinationState, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, ServiceIdentity,
+        SlotRange, tunnel_index,
     },
     features::Features,
     flow::FlowState,
@@ -13,7 +14,10 @@ use lb_common::{
     wire::ip::Protocol,
 };
 
-use crate::machine::{INGRESS, Machine};
+use crate::{
+    machine::{INGRESS, Machine},
+    outer::Outer,
+};
 
 /// The interface that packets come from and that leads to [`Backend::A`] to [`Backend::C`].
 pub(crate) const NEAR_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xee];
@@ -76,6 +80,8 @@ pub(crate) struct Service {
     pub(crate) ports: (u16, u16),
     pub(crate) slots: Vec<Backend>,
     pub(crate) reject: bool,
+    /// How its backends are reached; `None`: with other MAC addresses alone.
+    pub(crate) outer: Option<Outer>,
     /// Seconds, by [`FlowState::ALL`].
     pub(crate) timeouts: [u32; 5],
 }
@@ -84,7 +90,7 @@ impl Service {
     fn new(protocol: Protocol, vip: &'static str, first: u16, last: u16, slots: &[Backend]) -> Self {
         // The defaults of line 14.
         let timeouts = [60, 900, 10, 30, 120];
-        Self { vip, protocol, ports: (first, last), slots: slots.to_vec(), reject: false, timeouts }
+        Self { vip, protocol, ports: (first, last), slots: slots.to_vec(), reject: false, outer: None, timeouts }
     }
 
     /// A TCP service.
@@ -100,6 +106,12 @@ impl Service {
     /// The same for a range of ports.
     pub(crate) fn ports(mut self, first: u16, last: u16) -> Self {
         self.ports = (first, last);
+        self
+    }
+
+    /// The same with backends behind tunnels.
+    pub(crate) fn through(mut self, outer: Outer) -> Self {
+        self.outer = Some(outer);
         self
     }
 
@@ -132,7 +144,8 @@ impl Service {
 
     /// What a program needs for it.
     pub(crate) fn features(&self) -> Features {
-        Features::of_service(&self.identity())
+        let mode = self.outer.map_or(Mode::DsrL2, |outer| outer.mode);
+        Features::of_service(&self.identity()).with(Features::of_mode(mode))
     }
 
     fn identity(&self) -> ServiceIdentity {
@@ -162,7 +175,7 @@ pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
     machine.tables().control.set_layout(LAYOUT_VERSION, 1);
     set_timeouts(machine, services);
     for (index, service) in services.iter().enumerate() {
-        set_destinations(machine, index);
+        set_destinations(machine, index, service);
         set_identity(machine, index, service);
         set_slots(machine, index, &service.slots);
     }
@@ -180,8 +193,17 @@ fn set_timeouts(machine: &impl Machine, services: &[Service]) {
     }
 }
 
-fn set_destinations(machine: &impl Machine, service: usize) {
+fn set_destinations(machine: &impl Machine, service: usize, description: &Service) {
     for backend in Backend::ALL {
+        let id = backend.id(service);
+        let tables = machine.tables();
+        let mode = description.outer.map_or(Mode::DsrL2, |outer| outer.mode);
+        if let Some(outer) = description.outer {
+            // Either of its places will do.
+            let state = DestinationState { second_tunnel: id % 2 == 1, ..DestinationState::default() };
+            tables.tunnels[tunnel_index(id, state)].set(&outer.ends(backend, description.prefix().0));
+        }
+        tables.destinations[id as usize].set_state(DestinationState { mode, ..DestinationState::default() });
         let destination = &machine.tables().destinations[backend.id(service) as usize];
         destination.set_address(&[u32::from_ne_bytes([10, 0, 0, backend as u8 + 1]), 0, 0, 0], 80);
         let mac = NextHop::mac_word(backend.mac());
@@ -206,12 +228,13 @@ impl Default for State {
 
 /// Changes a destination's state.
 pub(crate) fn set_state(machine: &impl Machine, service: usize, backend: Backend, state: State) {
-    machine.tables().destinations[backend.id(service) as usize].set_state(DestinationState {
+    let destination = &machine.tables().destinations[backend.id(service) as usize];
+    destination.set_state(DestinationState {
         generation: state.generation,
         keeps_flows: state.keeps,
         takes_flows: state.takes,
-        mode: lb_common::abi::Mode::DsrL2,
-        second_tunnel: false,
+        mode: destination.state().mode,
+        second_tunnel: backend.id(service) % 2 == 1,
         service: service as u32 + 1,
     });
 }

@@ -183,7 +183,8 @@ fn oddity() -> impl Strategy<Value = Oddity> {
         select(&[0_u16, 0x4000, 0x2000, 0x2001, 0x00b9, 0x8000][..]).prop_map(Oddity::Fragment),
         select(&[0_u8, 1, 255][..]).prop_map(Oddity::Ttl),
         Just(Oddity::Group),
-        (0..1400_u16).prop_map(Oddity::Payload),
+        // Up to what an Ethernet takes and a tunnel does not.
+        prop_oneof![2 => 0..1400_u16, 1 => 1400..1481_u16].prop_map(Oddity::Payload),
         (1..40_u8).prop_map(Oddity::Padding),
         (0..=10_u8).prop_map(Oddity::TcpOptions),
         Just(Oddity::NoAck),

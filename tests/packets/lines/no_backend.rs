@@ -133,11 +133,15 @@ fn links() -> Vec<Case> {
 
 /// RFC 792 type 3, code 3; RFC 4443 type 1, code 4.
 fn unreachable(wire: &Wire) -> Expect {
+    icmp_error(wire, if wire.source.is_ipv4() { [3, 3] } else { [1, 4] }, 0)
+}
+
+/// An error of this type and code about a packet, from the VIP.
+pub(super) fn icmp_error(wire: &Wire, kind: [u8; 2], argument: u32) -> Expect {
     let original = wire.packet();
     let quote = &original[..original.len().min(QUOTE)];
     let v4 = wire.source.is_ipv4();
-    let kind = if v4 { [3, 3] } else { [1, 4] };
-    let mut message = [&kind[..], &[0; 6], quote].concat();
+    let mut message = [&kind[..], &[0; 2], &argument.to_be_bytes(), quote].concat();
     if v4 {
         let sum = checksum(&[&message]);
         message[2..4].copy_from_slice(&sum.to_be_bytes());

@@ -69,7 +69,7 @@ pub(crate) fn targets(metadata: &Metadata) -> Vec<String> {
 pub(crate) fn run_of(kind: Kind, filters: &[String], targets: &[String]) -> Option<Run> {
     let mut arguments = vec!["test", "--no-fail-fast"];
     match kind {
-        Kind::Unit => ["lb-common", "evenkeel", "lb-ebpf", "xtask"].iter().for_each(|package| {
+        Kind::Unit => ["lb-common", "evenkeel", "lb-ebpf", "xtask", "evenkeel-bench"].iter().for_each(|package| {
             arguments.extend(["--package", package]);
         }),
         Kind::Packets | Kind::EndToEnd => {
@@ -127,9 +127,10 @@ mod tests {
     }
 
     #[test]
-    fn unit_tests_are_those_of_the_four_crates() {
+    fn unit_tests_are_those_of_the_crates() {
         let run = run_of(Kind::Unit, &[], &[]).expect("they need no target");
-        let packages = "--package lb-common --package evenkeel --package lb-ebpf --package xtask";
+        let packages = "--package lb-common --package evenkeel --package lb-ebpf --package xtask \
+                        --package evenkeel-bench";
         assert_eq!(run.arguments, words(&format!("test --no-fail-fast {packages} -- --nocapture")));
     }
 

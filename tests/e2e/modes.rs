@@ -1,0 +1,181 @@
+//! Forwarding modes through tunnels, in all pairs of families: nginx, downloads and DNS behind `evenkeel decap`, and paths
+//! that take less than the client sends.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use evenkeel_tests::{
+    bpffs::Bpffs,
+    clients::{Download, Load, Tally, connections, curl, dig, iperf3},
+    content::Content,
+    daemon::{Daemon, Paths},
+    scenario::{QUICK_PROBE, configuration, nginx_everywhere, wait_for_takers},
+    servers::{self, DNS_PORT, IPERF3_PORT, TXT_NAME},
+    topology::{Topology, VIP4, VIP6},
+    wait::{PATIENCE, wait_until},
+};
+
+use crate::decapsulator::Decap;
+
+const LIMIT: Duration = Duration::from_secs(10);
+/// Larger than every window, so that full segments are sent both ways.
+const SIZE: usize = 64_000_000;
+/// Outer sources of the node, which the backends trust.
+const SOURCES: &str = "{source_ipv4: 10.66.0.0/16, source_ipv6: \"2001:db8:66::/64\"}";
+
+/// A service in a mode, over backends of either family.
+struct Case {
+    name: &'static str,
+    mode: &'static str,
+    vip: IpAddr,
+    backends_v6: bool,
+}
+
+impl Case {
+    fn all(name: &'static str, mode: &'static str) -> Vec<Self> {
+        let vips = [IpAddr::from(VIP4), IpAddr::from(VIP6)];
+        vips.into_iter()
+            .flat_map(|vip| [false, true].map(|backends_v6| Self { name, mode, vip, backends_v6 }))
+            .collect()
+    }
+
+    fn name(&self) -> String {
+        format!(
+            "{} {}→{}",
+            self.name,
+            if self.vip.is_ipv4() { "v4" } else { "v6" },
+            if self.backends_v6 { "v6" } else { "v4" }
+        )
+    }
+
+    /// The node's configuration with an HTTP and a DNS service.
+    fn configuration(&self, topology: &Topology, paths: &Paths) -> String {
+        let mut text = configuration(paths, topology, &[]).replace("services:\n", "");
+        text = text.replace("  limits:", &format!("  tunnel: {SOURCES}\n  limits:"));
+        text += "services:\n";
+        // iperf3's two connections have to meet.
+        for (name, port, protocol, probe, backends) in [
+            ("web", 80, "tcp", QUICK_PROBE, 2),
+            ("dns", DNS_PORT, "udp", "probe: none", 2),
+            ("iperf", IPERF3_PORT, "tcp", "probe: none", 1),
+        ] {
+            text += &format!(
+                "  - name: {name}\n    vip: {}\n    port: {port}\n    protocol: {protocol}\n    mode: {}\n    {probe}\n    backends:\n",
+                self.vip, self.mode
+            );
+            for backend in &topology.backends()[..backends] {
+                let addresses = backend.addresses();
+                let address = if self.backends_v6 { IpAddr::from(addresses.v6) } else { addresses.v4.into() };
+                text += &format!("      - {{name: {}, address: \"{address}\"}}\n", backend.name());
+            }
+        }
+        text
+    }
+}
+
+/// Every pair of families in one daemon's life: each configuration is loaded into the one before, while it serves.
+fn check(name: &'static str, mode: &'static str, topology: &Topology) -> Result<()> {
+    let content = Content::generate(7, SIZE);
+    let _nginx = nginx_everywhere(topology, &[80], Some(&content))?;
+    let dns = topology.backends().iter().map(|backend| servers::dns(backend.namespace(), backend.name()));
+    let _dns = dns.collect::<Result<Vec<_>>>()?;
+    let bpffs = Bpffs::mount()?;
+    let _iperf3 = servers::iperf3(topology.backends()[0].namespace())?;
+    // The interface with the addresses that the balancer knows.
+    let interface = topology.balancer_interfaces().last().context("an interface")?;
+    let trusted = ["--interface", interface, "--from", "10.66.0.0/16", "--from", "2001:db8:66::/64"];
+    let mut decapsulators = Vec::new();
+    for backend in topology.backends() {
+        let pins = bpffs.path().join(format!("decap-{}", backend.name()));
+        let mut decapsulator = Decap::new(backend.namespace(), pins)?;
+        decapsulator.run(&trusted)?;
+        decapsulators.push(decapsulator);
+    }
+    let mut daemon: Option<Daemon<'_>> = None;
+    for case in Case::all(name, mode) {
+        let name = case.name();
+        let daemon = match &mut daemon {
+            None => {
+                daemon.insert(Daemon::start(topology.balancer(), &bpffs, |paths| case.configuration(topology, paths))?)
+            }
+            Some(daemon) => {
+                daemon.configure(|paths| case.configuration(topology, paths))?;
+                daemon.hangup()?;
+                daemon
+            }
+        };
+        let vip = case.vip.to_string();
+        wait_until(&format!("{name} is in force"), PATIENCE, || {
+            daemon.cli(&["--json", "service", "show", "web"]).is_ok_and(|status| {
+                let address = status["backends"][0]["address"].as_str().unwrap_or_default().to_owned();
+                status["vip"] == vip.as_str() && address.contains(':') == case.backends_v6
+            })
+        })?;
+        wait_for_takers(daemon, "web", &["b1", "b2"]).context(name.clone())?;
+        serves(&case, topology, &content).context(name.clone())?;
+        uploads(&case, topology, daemon).context(name.clone())?;
+        println!("{name}: 64 MB byte for byte, 400 of 400 connections, DNS from both backends");
+    }
+    for (decapsulator, backend) in decapsulators.iter().zip(topology.backends()) {
+        let status = decapsulator.status()?;
+        let dropped = status["dropped"].as_object().context("reasons")?;
+        assert!(dropped.values().all(|count| count == 0), "{}: {status}", backend.name());
+        println!("{}: unpacked {}", backend.name(), status["unpacked"]);
+    }
+    Ok(())
+}
+
+fn serves(case: &Case, topology: &Topology, content: &Content) -> Result<()> {
+    let (client, web) = (topology.client(), SocketAddr::new(case.vip, 80));
+    let who = curl(client, &format!("http://{web}/who"), LIMIT)?;
+    anyhow::ensure!(who.starts_with('b'), "{who}");
+    let tally = connections(client, web, 400, 8)?;
+    assert_eq!((tally.failed(), tally.answered()), (0, 400), "{tally:?}");
+    assert!(tally.of("b1") > 100 && tally.of("b2") > 100, "{tally:?}");
+    let mut answered = BTreeSet::new();
+    wait_until("both backends answer DNS", PATIENCE, || {
+        answered.extend(dig(client, case.vip, DNS_PORT, TXT_NAME, "TXT", LIMIT).unwrap_or_default());
+        answered.len() == 2
+    })?;
+    let load = Load::start(client, web, 1);
+    for download in Download::start_many(1, client, web, content, None) {
+        let report = download.finish()?;
+        assert_eq!((report.received, &report.outcome), (SIZE as u64, &Ok(())), "{report:?}");
+    }
+    let tally: Tally = load.stop()?.iter().collect();
+    assert_eq!(tally.failed(), 0, "{tally:?}");
+    Ok(())
+}
+
+/// The client sends full segments, which do not fit the tunnel: it has to be told how much does.
+fn uploads(case: &Case, topology: &Topology, daemon: &Daemon<'_>) -> Result<()> {
+    wait_for_takers(daemon, "iperf", &["b1"])?;
+    let replies = || -> Result<u64> {
+        let status = daemon.cli(&["--json", "status"])?;
+        status["node"]["counters"]["replies"].as_u64().context("replies")
+    };
+    let before = replies()?;
+    let run = iperf3(topology.client(), case.vip, Duration::from_secs(2))?;
+    let told = replies()? - before;
+    assert!(run.received > 1_000_000 && told > 0, "{run:?}, told {told} times");
+    println!(
+        "{}: iperf3 uploaded {} MB after being told {told} times what fits",
+        case.name(),
+        run.received / 1_000_000
+    );
+    Ok(())
+}
+
+#[test]
+fn ipip_serves_in_all_pairs_of_families() -> Result<()> {
+    check("ipip", "ipip", &Topology::one_nic(2)?)
+}
+
+#[test]
+fn gue_serves_in_all_pairs_of_families_through_two_nics() -> Result<()> {
+    check("gue", "{type: gue, port: 6080}", &Topology::two_nics(2)?)
+}
