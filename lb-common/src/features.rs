@@ -25,12 +25,14 @@ impl Features {
     pub const REDIRECT: Self = Self(1 << 3);
     /// Destinations behind a tunnel.
     pub const TUNNEL: Self = Self(1 << 4);
+    /// Tunnels in UDP among them.
+    pub const GUE: Self = Self(1 << 5);
     /// Everything.
-    pub const ALL: Self = Self((1 << 5) - 1);
+    pub const ALL: Self = Self((1 << 6) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 5] = ["ipv4", "ipv6", "prefixes-or-ranges", "several-interfaces", "tunnels"];
+    const NAMES: [&'static str; 6] = ["ipv4", "ipv6", "prefixes-or-ranges", "several-interfaces", "tunnels", "gue"];
 
     /// From the program's constant.
     #[inline(always)]
@@ -100,7 +102,11 @@ impl Features {
     #[cfg(feature = "std")]
     #[must_use]
     pub const fn of_mode(mode: crate::abi::Mode) -> Self {
-        if mode.is_tunnel() { Self::TUNNEL } else { Self::NONE }
+        match mode {
+            crate::abi::Mode::DsrL2 => Self::NONE,
+            crate::abi::Mode::Ipip => Self::TUNNEL,
+            crate::abi::Mode::Gue => Self::TUNNEL.with(Self::GUE),
+        }
     }
 
     /// Whether a packet may be larger than what leads to its destination takes: it leaves by another interface, or wrapped.

@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    abi::{Destination, DestinationCounters},
+    abi::{Destination, DestinationCounters, Tunnel},
     account::Outcome,
     environment::Environment,
     features::Features,
@@ -120,8 +120,9 @@ fn forward_v4<'a, E: Environment, F: Frame, R>(
     let packet = V4 { start, protocol };
     let known = known(env, start, packet)?;
     if known.is_tunnelled(env) {
-        let inner = packet.inner();
-        return known.send_through_tunnel(env, frame, inner, finish);
+        let tunnel = known.tunnel(env)?;
+        let inner = packet.inner(env.features().has(Features::GUE) && tunnel.is_summed());
+        return Some(known.send_through(tunnel, env, frame, inner, finish));
     }
     Some(known.send(env, start, finish))
 }
@@ -165,8 +166,9 @@ fn forward_v6<'a, E: Environment, F: Frame, R>(
     let packet = V6 { start, protocol };
     let known = known(env, start, packet)?;
     if known.is_tunnelled(env) {
-        let inner = packet.inner();
-        return known.send_through_tunnel(env, frame, inner, finish);
+        let tunnel = known.tunnel(env)?;
+        let inner = packet.inner(env.features().has(Features::GUE) && tunnel.is_summed());
+        return Some(known.send_through(tunnel, env, frame, inner, finish));
     }
     Some(known.send(env, start, finish))
 }
@@ -189,8 +191,8 @@ struct V6<W> {
 trait SteadyPacket: FlowKey {
     /// Bytes of the IP packet.
     fn length(self) -> u32;
-    /// What an outer header takes from it.
-    fn inner(self) -> Inner;
+    /// What an outer header takes from it, with the sum over it if it is needed.
+    fn inner(self, is_summed: bool) -> Inner;
 }
 
 impl<W: Window> SteadyPacket for V4<W> {
@@ -200,10 +202,10 @@ impl<W: Window> SteadyPacket for V4<W> {
     }
 
     #[inline(always)]
-    fn inner(self) -> Inner {
+    fn inner(self, is_summed: bool) -> Inner {
         let length = self.start.be16(16);
         let segment = length - ipv4::HEADER as u16;
-        let is_summed = self.protocol == TCP || self.start.be16(40) != 0;
+        let is_summed = is_summed && (self.protocol == TCP || self.start.be16(40) != 0);
         let sum =
             is_summed.then(|| tunnel::sum_v4(self.start.word(26), self.start.word(30), self.protocol as u8, segment));
         Inner { family: Family::V4, class: self.start.u8(15), length, sum }
@@ -217,13 +219,13 @@ impl<W: Window> SteadyPacket for V6<W> {
     }
 
     #[inline(always)]
-    fn inner(self) -> Inner {
+    fn inner(self, is_summed: bool) -> Inner {
         let first = self.start.word(14);
         Inner {
             family: Family::V6,
             class: (u32::from_be(first) >> 20) as u8,
             length: self.start.be16(18).wrapping_add(ipv6::HEADER as u16),
-            sum: Some(tunnel::sum_v6(first, self.protocol as u8, self.start.u8(21))),
+            sum: is_summed.then(|| tunnel::sum_v6(first, self.protocol as u8, self.start.u8(21))),
         }
     }
 }
@@ -334,21 +336,27 @@ impl<'a> Known<'a> {
     }
 
     #[inline(always)]
-    fn send_through_tunnel<E: Environment, F: Frame, R>(
+    fn tunnel<E: Environment>(&self, env: &'a E) -> Option<&'a Tunnel> {
+        let second = self.destination.steady_way() >> Destination::SECOND_TUNNEL_SHIFT & 1;
+        env.tunnel(2 * self.id + second)
+    }
+
+    #[inline(always)]
+    fn send_through<E: Environment, F: Frame, R>(
         &self,
+        tunnel: &Tunnel,
         env: &'a E,
         frame: &mut F,
         inner: Inner,
         finish: impl Fn(Outcome<'a>) -> R,
-    ) -> Option<R> {
-        let second = self.destination.steady_way() >> Destination::SECOND_TUNNEL_SHIFT & 1;
-        let tunnel = env.tunnel(2 * self.id + second)?;
-        if let Err(reason) = tunnel::push(frame, tunnel, ethernet::HEADER, inner, choice(self.hash)) {
-            return Some(finish(Verdict::Drop(reason).into()));
+    ) -> R {
+        let pushed = tunnel::push(env.features(), frame, tunnel, ethernet::HEADER, inner, choice(self.hash));
+        if let Err(reason) = pushed {
+            return finish(Verdict::Drop(reason).into());
         }
         match frame.window::<{ ethernet::HEADER }>(0) {
-            Some(start) => Some(self.send(env, start, finish)),
-            None => Some(finish(Verdict::Drop(DropReason::Tables).into())),
+            Some(start) => self.send(env, start, finish),
+            None => finish(Verdict::Drop(DropReason::Tables).into()),
         }
     }
 }

@@ -29,7 +29,9 @@ mod programs {
         finish::finish,
     };
 
+    // Inside of what the attribute makes: a call would cost each packet ten nanoseconds.
     #[xdp]
+    #[inline(always)]
     pub(crate) fn evenkeel(xdp: XdpContext) -> u32 {
         let mut frame = Context::new(xdp.ctx);
         let env = Maps::of(&frame);

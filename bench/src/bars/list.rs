@@ -106,6 +106,21 @@ pub(crate) const BARS: &[Bar] = &[
         ),
         AtMost(2.5),
     ),
+    missed(
+        bar(
+            "data-path",
+            "ipip hit: raw, of the least that pushes a header",
+            Ratio(HIT_RAW.in_case("ipip-hit"), HIT_RAW.in_case("ipip-hit").of("ipip-push")),
+            AtMost(1.35),
+        ),
+        AtMost(1.5),
+    ),
+    bar(
+        "data-path",
+        "gue hit: raw, of ipip's",
+        Ratio(HIT_RAW.in_case("gue-hit"), HIT_RAW.in_case("ipip-hit")),
+        AtMost(1.15),
+    ),
     bar(
         "data-path",
         "memory of a flow, bytes",

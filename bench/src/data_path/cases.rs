@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
+use lb_common::{abi::Mode, parse::Family};
 
 use super::{
     driver::Driver,
@@ -68,7 +69,7 @@ impl Group {
     }
 }
 
-const SMALL: Setting = Setting { services: 0, capacity: 64 * K };
+const SMALL: Setting = Setting { services: 0, capacity: 64 * K, mode: Mode::DsrL2 };
 
 const GROUPS: &[Group] = &[
     Group {
@@ -108,6 +109,20 @@ const GROUPS: &[Group] = &[
                 short: false,
                 ..HIT
             },
+        ],
+    },
+    Group {
+        setting: Setting { mode: Mode::Ipip, ..SMALL },
+        cases: &[
+            Case { name: "ipip-hit", ..HIT },
+            Case { name: "ipip-hit-ipv6", shape: Shape::TCP6, short: false, ..HIT },
+        ],
+    },
+    Group {
+        setting: Setting { mode: Mode::Gue, ..SMALL },
+        cases: &[
+            Case { name: "gue-hit", ..HIT },
+            Case { name: "gue-hit-ipv6", shape: Shape::TCP6, short: false, ..HIT },
         ],
     },
     Group {
@@ -174,7 +189,7 @@ fn run(run: &Run) -> Result<Vec<Figure>> {
     for group in GROUPS.iter().filter(|group| group.cases(run).next().is_some()) {
         let mut subjects = subjects(run, group.setting)?;
         // More services take more memory, and that is not the flows'.
-        if group.setting.services == 0 {
+        if group.setting.services == 0 && group.setting.mode == Mode::DsrL2 {
             for subject in &subjects {
                 memory.extend(Memory::of(subject.as_ref())?);
             }
@@ -187,7 +202,7 @@ fn run(run: &Run) -> Result<Vec<Figure>> {
         for case in group.cases(run) {
             for flows in case.flows {
                 steps.next(&format!("{} with {flows} flows", case.name));
-                let measured = measure(run, &mut driver, &mut subjects, case, *flows);
+                let measured = measure(run, &mut driver, &mut subjects, (group.setting, case), *flows);
                 figures.extend(measured.with_context(|| format!("{} with {flows} flows", case.name))?);
             }
         }
@@ -203,7 +218,9 @@ fn subjects(run: &Run, setting: Setting) -> Result<Vec<Box<dyn Subject>>> {
     for reference in [MAC_SWAP, PASS, DROP, IPIP_PUSH] {
         subjects.push(Box::new(Reference::load(reference)?));
     }
-    subjects.push(Box::new(Textbook::load(setting)?));
+    if setting.mode == Mode::DsrL2 {
+        subjects.push(Box::new(Textbook::load(setting)?));
+    }
     subjects.push(Box::new(Evenkeel::load(setting)?));
     if setting == SMALL && !run.short {
         for variant in VARIANTS {
@@ -220,7 +237,7 @@ fn measure(
     run: &Run,
     driver: &mut Driver,
     subjects: &mut [Box<dyn Subject>],
-    case: &Case,
+    (setting, case): (Setting, &Case),
     flows: u64,
 ) -> Result<Vec<Figure>> {
     let mut taking: Vec<&mut Box<dyn Subject>> =
@@ -250,7 +267,8 @@ fn measure(
             if let (Some(before), Some(after)) = (before, after) {
                 check(subject.name(), case, after.since(before), u64::from(packets))?;
                 ensure!(lap.action == action(case.expected), "{}: XDP action {}", subject.name(), lap.action);
-                ensure!(lap.length == case.shape.length, "{}: {} bytes came out", subject.name(), lap.length);
+                let length = case.shape.length + setting.mode.overhead(Family::V4) as u32;
+                ensure!(lap.length == length, "{}: {} bytes came out", subject.name(), lap.length);
             }
             samples.push(lap.nanoseconds);
         }

@@ -6,7 +6,10 @@ use anyhow::Result;
 use aya::programs::ProgramFd;
 use evenkeel::dataplane::kernel::{LoadOptions, Loaded};
 use lb_common::{
-    abi::{DestinationState, LAYOUT_VERSION, NextHop, ON_NO_BACKEND_DROP, ServiceIdentity, SlotRange},
+    abi::{
+        DestinationState, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP, ServiceIdentity, SlotRange, TunnelEnds,
+        tunnel_index,
+    },
     features::Features,
     flow::{BUCKET_ENTRIES, FlowState, FlowWord},
     memory::Sizes,
@@ -47,7 +50,7 @@ pub(crate) const VARIANTS: [(&str, Features); 2] =
 impl Evenkeel {
     /// Loads it and writes its tables; packets go back where `BPF_PROG_TEST_RUN` lets them come from.
     pub(crate) fn load(setting: Setting) -> Result<Self> {
-        Self::load_towards(setting, INGRESS, NEEDED)
+        Self::load_towards(setting, INGRESS, NEEDED.with(Features::of_mode(setting.mode)))
     }
 
     /// One of [`VARIANTS`].
@@ -106,7 +109,7 @@ impl Evenkeel {
             let index = i as u32 + 1;
             let first = 1 + i as u32 * BACKENDS;
             for id in first..first + BACKENDS {
-                self.write_destination(id, index);
+                self.write_destination(id, index, (setting.mode, family));
             }
             let offset = i as u32 * SLOTS;
             for (slot, member) in tables.slots[offset as usize..].iter().zip(&ring) {
@@ -117,7 +120,7 @@ impl Evenkeel {
         for other in 0..setting.services {
             let index = FIRST_OTHER + other;
             let (id, offset) = (4 * BACKENDS + 1 + other, 4 * SLOTS + other);
-            self.write_destination(id, index);
+            self.write_destination(id, index, (Mode::DsrL2, Family::V4));
             tables.slots[offset as usize].store(id);
             let prefix = [u32::from_ne_bytes(other_vip(other).octets()), 0, 0, 0];
             rules.push(self.write_service(index, Family::V4, prefix, Protocol::Tcp, SlotRange { offset, size: 1 }));
@@ -130,19 +133,30 @@ impl Evenkeel {
         Ok(())
     }
 
-    fn write_destination(&self, id: u32, service: u32) {
-        let destination = &self.loaded.tables().destinations[id as usize];
+    fn write_destination(&self, id: u32, service: u32, (mode, inner): (Mode, Family)) {
+        let tables = self.loaded.tables();
+        let destination = &tables.destinations[id as usize];
         let [_, b, c, d] = id.to_be_bytes();
-        destination.set_address(&[u32::from_ne_bytes([10, b, c, d]), 0, 0, 0], PORT);
-        destination.set_next_hop(NextHop { mac: NextHop::mac_word([0x02, 0, 0, b, c, d]), egress: 1 });
-        destination.set_state(DestinationState {
+        let state = DestinationState {
             generation: 1,
             keeps_flows: true,
             takes_flows: true,
-            mode: lb_common::abi::Mode::DsrL2,
+            mode,
             second_tunnel: false,
             service,
+        };
+        tables.tunnels[tunnel_index(id, state)].set(&TunnelEnds {
+            mode,
+            family: Family::V4,
+            source: [u32::from_ne_bytes([10, 66, 0, 0]), 0, 0, 0],
+            varying: 0xffff_u32.to_be(),
+            destination: [u32::from_ne_bytes([10, b, c, d]), 0, 0, 0],
+            port: 6080,
+            inner,
         });
+        destination.set_address(&[u32::from_ne_bytes([10, b, c, d]), 0, 0, 0], PORT);
+        destination.set_next_hop(NextHop { mac: NextHop::mac_word([0x02, 0, 0, b, c, d]), egress: 1 });
+        destination.set_state(state);
     }
 
     fn write_service(

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use aya::programs::ProgramFd;
+use lb_common::abi::Mode;
 
 use super::packets::Shape;
 
@@ -27,6 +28,8 @@ pub(crate) struct Setting {
     pub(crate) services: u32,
     /// Flows that must fit.
     pub(crate) capacity: u64,
+    /// How packets get to the backends, which have IPv4 addresses.
+    pub(crate) mode: Mode,
 }
 
 /// Counters of what became of packets, as far as a subject keeps them.

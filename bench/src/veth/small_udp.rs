@@ -169,7 +169,7 @@ impl Lane {
 }
 
 fn attach_evenkeel(balancer: &Namespace, back: u32) -> Result<(Evenkeel, OwnedFd)> {
-    let setting = Setting { services: 0, capacity: 64 * FLOWS };
+    let setting = Setting { services: 0, capacity: 64 * FLOWS, mode: lb_common::abi::Mode::DsrL2 };
     let evenkeel = balancer.enter(|| Evenkeel::load_across(setting, back))??;
     let attached = attach_program(balancer, "in", evenkeel.program()?.as_fd(), IN_DRIVER)?;
     Ok((evenkeel, attached))

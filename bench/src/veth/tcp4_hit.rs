@@ -70,7 +70,7 @@ impl Lane {
         let (from, to) = (namespace("sender")?, namespace("balancer")?);
         join(sender(&from), balancer(&to))?;
         let interface = index(balancer(&to))?;
-        let setting = Setting { services: 0, capacity: M };
+        let setting = Setting { services: 0, capacity: M, mode: lb_common::abi::Mode::DsrL2 };
         let subject: Box<dyn Subject> = match name {
             "textbook" => Box::new(Textbook::load(setting)?),
             "evenkeel" => Box::new(to.enter(|| Evenkeel::load_at(setting, interface))??),

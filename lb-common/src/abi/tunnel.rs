@@ -107,6 +107,13 @@ impl Tunnel {
         Mode::from_bits((self.kind.load() >> 1) as u64)
     }
 
+    /// Whether its header has a checksum that depends on the packet's payload.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_summed(&self) -> bool {
+        matches!((self.mode(), self.family()), (Mode::Gue, Family::V6))
+    }
+
     /// UDP destination port of GUE.
     #[inline(always)]
     #[must_use]

@@ -50,7 +50,9 @@ pub fn forward<E: Environment, F: Frame>(
         fits(packet, way.mtu.saturating_sub(overhead as u32))?;
     }
     if let Some(tunnel) = tunnel {
-        tunnel::push(frame, tunnel, packet.network, inner(packet, frame), choice(hash))?;
+        let is_summed = env.features().has(Features::GUE) && tunnel.is_summed();
+        let inner = inner(packet, frame, is_summed);
+        tunnel::push(env.features(), frame, tunnel, packet.network, inner, choice(hash))?;
     }
     Ok(way.take(env, frame)?)
 }
@@ -68,8 +70,9 @@ fn fits(packet: &Parsed, mtu: u32) -> Result<(), Stop> {
 }
 
 #[inline(always)]
-fn inner<F: Frame>(packet: &Parsed, frame: &F) -> tunnel::Inner {
+fn inner<F: Frame>(packet: &Parsed, frame: &F, is_summed: bool) -> tunnel::Inner {
     let sum = match packet.family {
+        _ if !is_summed => None,
         Family::V4 => {
             // Without a checksum inside, nothing is known of the payload.
             let is_summed = match packet.protocol {
