@@ -98,7 +98,8 @@ fn the_full_example_says_what_its_comments_say() {
     let heavy = Backend { weight: 3, ..server("web-2", "192.0.2.102", 443) };
     let backends = vec![server("192.0.2.101", "192.0.2.101", 443), heavy, sorry];
     // `defaults` of the example are the built-in values, so `web` differs from the minimal one only in what it says.
-    assert_eq!(**first, Service { ports: Ports::Range(443, 443), backends, ..web() });
+    assert_eq!(**first, Service { ports: Ports::Range(443, 443), tunnel: config.node.tunnel, backends, ..web() });
+    assert_eq!(config.node.tunnel.ipv4, "10.66.0.0/16".parse().ok());
     let probe = media.probe.as_ref().unwrap();
     assert_eq!((probe.port, probe.interval, probe.rise), (Some(8080), Duration::from_secs(5), 2));
     assert_eq!((media.ports, media.backends[0].port), (Ports::Range(8000, 8099), 8000));
