@@ -110,6 +110,9 @@ fn run(run: &Run) -> Result<Vec<Figure>> {
             let net: Vec<f64> = samples[1..].iter().map(|raw| raw - base).collect();
             figures.push(Figure::of(name("net"), "ns", &net));
         }
+        // With the driver, as all ratios of the data path have it.
+        let ratios: Vec<f64> = samples[1..].iter().map(|raw| raw / base).collect();
+        figures.push(Figure::of(name("of-unknown"), "", &ratios));
     }
     figures.extend(reader.sizes()?);
     Ok(figures)
