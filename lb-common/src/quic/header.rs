@@ -122,8 +122,25 @@ impl Kind {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::memory::Packet;
+
+    proptest! {
+        #[test]
+        fn whatever_arrives_is_read_within_the_datagram(mut octets: Vec<u8>, known: Option<bool>) {
+            if let (Some(second), Some(version)) = (known, octets.get_mut(1..5)) {
+                version.copy_from_slice(&if second { VERSION_2 } else { VERSION_1 }.to_be_bytes());
+            }
+            let end = 2 + octets.len();
+            match parse(&octets) {
+                Some(header) if header.kind == Kind::Short => prop_assert!(header.id_at <= end && octets[0] < 0x80),
+                Some(header) => prop_assert!(header.id_at + header.id_length as usize <= end && octets[0] >= 0x80),
+                None => prop_assert!(octets.is_empty() || octets[0] >= 0x80),
+            }
+        }
+    }
 
     /// A datagram in a frame that goes on behind it, and what is read of it from place 2 on.
     fn parse(datagram: &[u8]) -> Option<Header> {
