@@ -6,7 +6,7 @@ use lb_ebpf::{BENCH, Toolchain, compile};
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(has_bpf_object)");
-    for source in ["ebpf/src", "ebpf/Cargo.toml", "../Cargo.lock"] {
+    for source in ["ebpf/src", "ebpf/Cargo.toml", "../lb-common/src", "../lb-common/Cargo.toml", "../Cargo.lock"] {
         println!("cargo:rerun-if-changed={source}");
     }
     for path in Toolchain::watched_paths() {

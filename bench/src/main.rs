@@ -10,6 +10,7 @@ mod figure;
 mod machine;
 mod output;
 mod priority;
+mod quic;
 mod section;
 mod services;
 mod subjects;
@@ -33,7 +34,7 @@ use output::{compare, json, report, results::Results, terminal};
 use section::{Run, Section};
 
 const SECTIONS: &[Section] =
-    &[data_path::SECTION, veth::SECTION, services::SECTION, control_plane::SECTION, vm::SECTION];
+    &[data_path::SECTION, quic::SECTION, veth::SECTION, services::SECTION, control_plane::SECTION, vm::SECTION];
 
 fn main() -> ExitCode {
     if let Some(code) = vm::guest::main() {

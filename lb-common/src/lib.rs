@@ -9,6 +9,7 @@
 //! - [`packet`]: the way of a packet, on one screen.
 //! - [`wire`]: one protocol header a file; [`parse`] walks them to a [`parse::Parsed`] packet.
 //! - [`service`]: whose packet is it. [`flow`]: the flow table. [`schedule`]: how a new flow gets its destination.
+//! - [`quic`]: which backend a QUIC packet names by its connection id.
 //! - [`forward`]: one forwarding mode a file. [`reply`]: packets that the node makes itself.
 //! - [`features`]: what a configuration uses, and the program has in it.
 //! - [`abi`]: records shared between the XDP program and user space. [`verdict`]: every reason, by name.
@@ -32,6 +33,7 @@ pub mod memory;
 pub mod opaque;
 pub mod packet;
 pub mod parse;
+pub mod quic;
 pub mod reply;
 pub mod schedule;
 pub mod service;

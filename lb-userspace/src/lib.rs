@@ -16,5 +16,6 @@ pub mod health;
 pub mod neighbour;
 pub mod plan;
 pub mod probe;
+pub mod quic;
 pub mod state;
 pub mod supervisor;

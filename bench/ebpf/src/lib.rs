@@ -109,3 +109,6 @@ pub const TEXTBOOK_INSERT: u32 = 1;
 pub const TEXTBOOK_PASS: u32 = 2;
 /// Counters before those of the backends.
 pub const TEXTBOOK_COUNTERS: u32 = 4;
+
+/// Where the payload of a UDP datagram begins, with an IPv4 header without options and no VLAN tag.
+pub const QUIC_PAYLOAD: usize = 14 + 20 + 8;

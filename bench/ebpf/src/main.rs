@@ -4,13 +4,18 @@
 //! - `drop`, `pass`, `mac_swap`, `ipip_push`: the least that a program of their kind can do.
 //! - `textbook`: a balancer as one would write it with the kernel's own maps.
 //! - `generator`: sends a packet with ever new flows out of a veth; `sink` counts what arrives.
+//! - `quic_route`: reads the server id of a QUIC connection id, and nothing else.
 //! - `timed_sink`: counts and discards what arrives, and says when.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
 mod driver;
 #[cfg(target_arch = "bpf")]
+mod frame;
+#[cfg(target_arch = "bpf")]
 mod packet;
+#[cfg(target_arch = "bpf")]
+mod quic;
 #[cfg(target_arch = "bpf")]
 mod references;
 #[cfg(target_arch = "bpf")]

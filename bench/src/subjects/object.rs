@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use aya::{Ebpf, Pod, programs::Xdp};
 use bench_ebpf::{Plan, Progress};
+use lb_common::quic::{QuicLb, octets::Octets};
 
 /// A record as a map holds it.
 #[derive(Clone, Copy)]
@@ -13,6 +14,10 @@ pub(crate) struct Record<T>(pub(crate) T);
 unsafe impl Pod for Record<Plan> {}
 // SAFETY: plain integers without padding.
 unsafe impl Pod for Record<Progress> {}
+// SAFETY: plain integers without padding; its size is asserted where it is declared.
+unsafe impl Pod for Record<QuicLb> {}
+// SAFETY: two integers.
+unsafe impl Pod for Record<Octets> {}
 
 #[cfg(has_bpf_object)]
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("BENCH_OBJECT"));

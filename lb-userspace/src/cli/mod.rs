@@ -8,6 +8,7 @@ mod detach;
 mod explain;
 mod flows;
 mod output;
+mod quic_id;
 mod run;
 mod schema;
 mod service;
@@ -96,6 +97,11 @@ enum Command {
     ///
     /// For example: evenkeel explain --proto tcp --src '[2001:db8::7]:40000' --dst '[2001:db8:ff::10]:80'
     Explain(explain::Arguments),
+    /// Make and read QUIC connection ids that name a server (QUIC-LB).
+    ///
+    /// Follows draft-ietf-quic-load-balancers-21. Needs no daemon.
+    #[command(subcommand)]
+    QuicId(quic_id::Command),
     /// Take the program off all interfaces and remove all pins.
     ///
     /// The clean uninstall: packets for VIPs go to the host from then on, and all flows are forgotten. The daemon must be
@@ -150,6 +156,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Backend(command) => backend::main(command, &daemon),
         Command::Flows(arguments) => flows::main(arguments, &daemon),
         Command::Explain(arguments) => explain::main(arguments, &daemon),
+        Command::QuicId(command) => quic_id::main(command, cli.json),
         Command::Detach(arguments) => detach::main(arguments),
         Command::Decap(command) => decap::main(command, cli.json),
         Command::Completions(arguments) => completions::main(arguments),
@@ -166,7 +173,7 @@ fn message(error: &anyhow::Error) -> String {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    if error.is::<ConfigError>() {
+    if error.is::<ConfigError>() || error.is::<quic_id::BadArguments>() {
         return exit::BAD_INPUT;
     }
     match error.downcast_ref::<ClientError>() {
