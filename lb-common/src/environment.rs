@@ -6,8 +6,11 @@ use crate::{
     },
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, room},
+    forward::tunnel::{self, Inner},
+    frame::Frame,
     hash::HashKey,
     service::{self, Key},
+    verdict::DropReason,
 };
 
 /// Tables, constants and the clock. An index outside of a table gives `None`; nothing panics.
@@ -51,6 +54,27 @@ pub trait Environment {
 
     // Rare work. In BPF these are functions that the verifier checks once each, apart from their callers.
 
+    /// Wraps a packet in the outer header at an index; see [`tunnel::push`].
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`DropReason::Tables`] if there is no such header.
+    #[inline(always)]
+    fn push_tunnel<F: Frame>(
+        &self,
+        frame: &mut F,
+        index: u32,
+        network: usize,
+        inner: Inner,
+        flow: u32,
+    ) -> Result<(), DropReason>
+    where
+        Self: Sized,
+    {
+        let tunnel = self.tunnel(index).ok_or(DropReason::Tables)?;
+        tunnel::push(self.features(), frame, tunnel, network, inner, flow)
+    }
+
     /// See [`room::make`].
     #[inline(always)]
     fn make_room(&self, tag: u64, first: u32, second: u32, word: FlowWord) -> Placement
@@ -58,6 +82,15 @@ pub trait Environment {
         Self: Sized,
     {
         room::make(self, tag, first, second, word)
+    }
+
+    /// See [`service::by_key`].
+    #[inline(always)]
+    fn find_by_key(&self, key: &Key) -> u32
+    where
+        Self: Sized,
+    {
+        service::by_key(self, key)
     }
 
     /// See [`service::by_shape`].

@@ -84,7 +84,7 @@ fn judge<E: Environment>(env: &E, fault: Fault, packet: &Parsed) -> Stop {
         Fault::Pass(reason) => reason.into(),
         Fault::ForVip(reason) => {
             let protocol = matches!(reason, DropReason::Fragment).then_some(packet.protocol);
-            if service::is_vip(env, packet.family, &packet.destination, protocol) {
+            if service::is_vip_apart(env, packet.family, &packet.destination, protocol) {
                 reason.into()
             } else {
                 PassReason::NotParsed.into()

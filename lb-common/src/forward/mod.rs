@@ -52,7 +52,7 @@ pub fn forward<E: Environment, F: Frame>(
     if let Some(tunnel) = tunnel {
         let is_summed = env.features().has(Features::GUE) && tunnel.is_summed();
         let inner = inner(packet, frame, is_summed);
-        tunnel::push(env.features(), frame, tunnel, packet.network, inner, choice(hash))?;
+        env.push_tunnel(frame, tunnel_index(id, state) as u32, packet.network, inner, choice(hash))?;
     }
     Ok(way.take(env, frame)?)
 }

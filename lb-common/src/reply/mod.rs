@@ -67,12 +67,15 @@ pub fn make<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) ->
     if !budget::take(env) {
         return Err(DropReason::ReplyLimit);
     }
-    match (answer, packet.protocol) {
-        (Answer::Refusal, Protocol::Tcp) => reset::make(&packet, &mut Checked(frame)),
-        (Answer::Refusal, Protocol::Udp) => {
-            icmp_error::make(&packet, &mut Checked(frame), icmp_error::PORT_UNREACHABLE, 0)
-        }
-        (Answer::TooBig(mtu), _) => icmp_error::make(&packet, &mut Checked(frame), icmp_error::TOO_BIG, mtu),
+    // Each of the two only once: the verifier follows what is written twice twice.
+    let (message, argument) = match answer {
+        Answer::Refusal => (icmp_error::PORT_UNREACHABLE, 0),
+        Answer::TooBig(mtu) => (icmp_error::TOO_BIG, mtu),
+    };
+    if matches!((answer, packet.protocol), (Answer::Refusal, Protocol::Tcp)) {
+        reset::make(&packet, &mut Checked(frame))
+    } else {
+        icmp_error::make(&packet, &mut Checked(frame), message, argument)
     }
     .ok_or(DropReason::Tables)?;
     if let Some(counters) = env.node_counters() {

@@ -44,11 +44,23 @@ pub fn find<'a, E: Environment>(env: &'a E, packet: &Parsed) -> Option<(u32, &'a
 #[inline(always)]
 pub fn is_vip<E: Environment>(env: &E, family: Family, address: &[u32; 4], protocol: Option<Protocol>) -> bool {
     let Some(control) = env.control() else { return false };
-    let protocol = protocol.map_or(0, |protocol| protocol as u8);
-    let shape = key::single(family, AddressKind::Address);
-    let key = Key { family, address: *address, protocol, port: 0, shape };
+    let key = address_key(family, address, protocol);
     look_up(env, control.active(), &key) != Entry::NONE
         || env.features().has(Features::SHAPES) && env.find_by_shape(&key) != Entry::NONE
+}
+
+/// The same where it is rarely asked: by functions of their own.
+#[inline(always)]
+pub fn is_vip_apart<E: Environment>(env: &E, family: Family, address: &[u32; 4], protocol: Option<Protocol>) -> bool {
+    let key = address_key(family, address, protocol);
+    env.find_by_key(&key) != Entry::NONE
+        || env.features().has(Features::SHAPES) && env.find_by_shape(&key) != Entry::NONE
+}
+
+#[inline(always)]
+fn address_key(family: Family, address: &[u32; 4], protocol: Option<Protocol>) -> Key {
+    let protocol = protocol.map_or(0, |protocol| protocol as u8);
+    Key { family, address: *address, protocol, port: 0, shape: key::single(family, AddressKind::Address) }
 }
 
 /// Tries the shapes in use, most specific first; [`Entry::NONE`] if nothing is found.
@@ -65,12 +77,19 @@ pub fn by_shape<E: Environment>(env: &E, key: &Key) -> u32 {
         if shape.kind as u8 != key.shape.kind as u8 {
             continue;
         }
-        let index = look_up(env, header, &Key { shape, ..*key }.masked());
+        let index = env.find_by_key(&Key { shape, ..*key });
         if index != Entry::NONE {
             return index;
         }
     }
     Entry::NONE
+}
+
+/// Looks up one key of any shape; [`Entry::NONE`] if there is nothing.
+#[inline(always)]
+pub fn by_key<E: Environment>(env: &E, key: &Key) -> u32 {
+    let Some(control) = env.control() else { return Entry::NONE };
+    look_up(env, control.active(), &key.masked())
 }
 
 /// Looks up one masked key; [`Entry::NONE`] if there is nothing.

@@ -13,6 +13,7 @@ impl Sum {
     }
 
     /// The sum, to go on from later.
+    #[inline(always)]
     #[must_use]
     pub const fn value(self) -> u64 {
         self.0

@@ -437,6 +437,11 @@ mod tests {
         let options =
             LoadOptions { sizes, hash_key: [3; 20], pins: None, features: Features::ALL, flows_writable: true };
         let loaded = Loaded::load(&options).expect("the verifier takes the program");
+        let info = program(&loaded.ebpf, object::PROGRAM).and_then(|program| Ok(program.info()?)).expect("readable");
+        let verified = info.verified_instruction_count().expect("kernels from 5.16 on count");
+        println!("with everything on: {verified} instructions verified");
+        // The kernel gives up at a million.
+        assert!(verified < 500_000, "{verified} instructions");
         assert_ne!(loaded.now().expect("runs"), 0);
         let arp = [&[0xff; 12][..], &[0x08, 0x06], &[0; 46]].concat();
         let (action, out) = loaded.run(&arp, None).expect("runs");
