@@ -25,12 +25,15 @@ impl Features {
     pub const REDIRECT: Self = Self(1 << 3);
     /// Destinations behind a tunnel.
     pub const TUNNEL: Self = Self(1 << 4);
+    /// The node answers echo requests to VIPs; else they are the host's.
+    pub const ICMP_ECHO: Self = Self(1 << 5);
     /// Everything.
-    pub const ALL: Self = Self((1 << 5) - 1);
+    pub const ALL: Self = Self((1 << 6) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 5] = ["ipv4", "ipv6", "prefixes-or-ranges", "several-interfaces", "tunnels"];
+    const NAMES: [&'static str; 6] =
+        ["ipv4", "ipv6", "prefixes-or-ranges", "several-interfaces", "tunnels", "icmp-echo"];
 
     /// From the program's constant.
     #[inline(always)]
@@ -73,6 +76,12 @@ impl Features {
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The first without the second.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// The names of what is in it.

@@ -2,6 +2,8 @@
 //!
 //! Names are the vocabulary of counters, of the CLI and of metrics: they derive from the lists here.
 
+use crate::parse::Place;
+
 /// What the program does with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -92,6 +94,8 @@ pub enum Stop {
     Reject,
     /// It is answered with the size that fits.
     TooBig(u32),
+    /// It is ICMP, which goes its own way.
+    Icmp(Place),
 }
 
 impl From<PassReason> for Stop {

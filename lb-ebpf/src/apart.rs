@@ -4,7 +4,8 @@
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     flow::{FlowWord, room},
-    packet,
+    icmp, packet,
+    parse::Place,
     reply::Answer,
     service::{self, Key},
 };
@@ -37,4 +38,15 @@ pub(crate) extern "C" fn answer(context: *mut xdp_md, answer: u32) -> u32 {
     let bytes = frame.length();
     let verdict = packet::answer(&MAPS, &mut frame, Answer::from_bits(answer));
     finish(&MAPS, verdict.into(), bytes)
+}
+
+/// Decides over an ICMP packet and returns the XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp(context: *mut xdp_md, place: u32) -> u32 {
+    let mut frame = Context::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    let outcome = icmp::process(&env, &mut frame, Place::from_bits(place));
+    finish(&env, outcome, bytes)
 }

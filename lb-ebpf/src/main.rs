@@ -20,8 +20,12 @@ mod frame;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::{macros::xdp, programs::XdpContext};
-    use lb_common::{packet, steady};
+    use aya_ebpf::{bindings::xdp_md, macros::xdp, programs::XdpContext};
+    use lb_common::{
+        packet::{self, Rare},
+        parse::Place,
+        steady,
+    };
 
     use crate::{
         apart,
@@ -29,9 +33,20 @@ mod programs {
         finish::finish,
     };
 
+    /// What [`balance`] returns in place of an action for a packet that goes the way of ICMP, its [`Place`] in the bits below.
+    const ICMP: u32 = 1 << Place::BITS;
+
+    /// Functions that call others in turn are called from here, where nothing is on the stack: the kernel allows 512 bytes for
+    /// a whole chain of calls.
     #[xdp]
     pub(crate) fn evenkeel(xdp: XdpContext) -> u32 {
-        let mut frame = Context::new(xdp.ctx);
+        let action = balance(xdp.ctx);
+        if action & ICMP != 0 { apart::icmp(xdp.ctx, action) } else { action }
+    }
+
+    #[inline(never)]
+    fn balance(context: *mut xdp_md) -> u32 {
+        let mut frame = Context::new(context);
         let env = Maps::of(&frame);
         let bytes = frame.length();
         // Of its own it is not always put in place, and as a function it has lost what the verifier knew.
@@ -41,7 +56,8 @@ mod programs {
             Some(action) => action,
             None => match packet::process_long(&env, &mut frame) {
                 Ok(outcome) => finish(&env, outcome, bytes),
-                Err(answer) => apart::answer(xdp.ctx, answer.bits()),
+                Err(Rare::Answer(answer)) => apart::answer(context, answer.bits()),
+                Err(Rare::Icmp(place)) => ICMP | place.bits(),
             },
         }
     }

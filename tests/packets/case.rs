@@ -63,7 +63,8 @@ impl Case {
         let in_slots = self.services.iter().flat_map(|service| service.slots.clone());
         let redirects = in_slots.chain(self.steps.iter().flat_map(of_step)).any(|backend| backend == Backend::Far);
         let redirect = if redirects { Features::REDIRECT } else { Features::NONE };
-        self.services.iter().map(Service::features).fold(redirect, Features::with)
+        let least = redirect.with(Features::ICMP_ECHO);
+        self.services.iter().map(Service::features).fold(least, Features::with)
     }
 
     /// The same row for such a program: what is of a family that it does not know is the host's, whatever else it is.

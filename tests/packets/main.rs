@@ -26,5 +26,6 @@ mod machine;
 mod oracle;
 mod runner;
 mod two_cpus;
+mod verifier;
 mod wire;
 mod world;

@@ -17,6 +17,7 @@ mod books;
 mod checksums;
 mod closing;
 mod dsr_l2;
+mod echo;
 mod ethertypes;
 mod fragments;
 mod full_table;
@@ -191,6 +192,7 @@ catalogue! {
     no_backend 20 ROOMY "no backend: drop, TCP reset, port unreachable";
     dsr_l2 21 ROOMY "dsr-l2 changes the two MAC addresses and nothing else";
     next_hops 27 ROOMY "an unresolved next hop or a lost interface is a counted drop";
+    echo 28 ROOMY "echo requests to a VIP are answered by the node";
     fragments 30 ROOMY "fragments for a VIP are dropped, atomic ones are whole packets";
     tunnels 32 ROOMY "what is tunnelled is never unpacked by the balancer";
 }
