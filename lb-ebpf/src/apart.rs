@@ -4,7 +4,8 @@
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     flow::{FlowWord, room},
-    icmp, packet,
+    icmp::{self, Target},
+    packet,
     parse::Place,
     reply::Answer,
     service::{self, Key},
@@ -40,13 +41,30 @@ pub(crate) extern "C" fn answer(context: *mut xdp_md, answer: u32) -> u32 {
     finish(&MAPS, verdict.into(), bytes)
 }
 
-/// Decides over an ICMP packet and returns the XDP action.
+/// In what [`icmp`] returns: the packet is to be sent on.
+pub(crate) const SEND: u64 = 1 << 31;
+
+/// The first half of the way of an ICMP packet. Returns the XDP action, or [`SEND`] with the destination's id in the bits below and
+/// the flow's choice in those above.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp(context: *mut xdp_md, place: u32) -> u32 {
+pub(crate) extern "C" fn icmp(context: *mut xdp_md, place: u32) -> u64 {
+    let mut frame = Context::new(context);
+    let bytes = frame.length();
+    match icmp::begin(&MAPS, &mut frame, Place::from_bits(place)) {
+        Ok(verdict) => u64::from(finish(&MAPS, verdict.into(), bytes)),
+        Err(Target { id, choice }) => SEND | u64::from(id) | u64::from(choice) << 32,
+    }
+}
+
+/// The second half: sends the packet on and returns the XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_send(context: *mut xdp_md, place: u32, target: u64) -> u32 {
     let mut frame = Context::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    let outcome = icmp::process(&env, &mut frame, Place::from_bits(place));
+    let target = Target { id: target as u32 & !(SEND as u32), choice: (target >> 32) as u32 };
+    let outcome = icmp::error::send(&env, &mut frame, Place::from_bits(place), target);
     finish(&env, outcome, bytes)
 }

@@ -41,7 +41,11 @@ mod programs {
     #[xdp]
     pub(crate) fn evenkeel(xdp: XdpContext) -> u32 {
         let action = balance(xdp.ctx);
-        if action & ICMP != 0 { apart::icmp(xdp.ctx, action) } else { action }
+        if action & ICMP == 0 {
+            return action;
+        }
+        let step = apart::icmp(xdp.ctx, action);
+        if step & apart::SEND == 0 { step as u32 } else { apart::icmp_send(xdp.ctx, action, step) }
     }
 
     #[inline(never)]

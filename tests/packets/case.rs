@@ -96,7 +96,7 @@ pub(crate) fn send_bytes(frame: Vec<u8>, expect: Expect) -> Step {
     Step::Packet(frame, expect)
 }
 
-pub(crate) use DropReason::{ExtensionHeaders, Fragment, Malformed, Martian, NoBackend, Ttl};
+pub(crate) use DropReason::{ExtensionHeaders, Fragment, IcmpSpoof, Malformed, Martian, NoBackend, Ttl};
 pub(crate) use Expect::{Drop, Host, Pass, Reply, To};
 pub(crate) use FlowState::{Closing, Established, Setup, Udp, UdpSingle};
 pub(crate) use PassReason::{NotIp, NotParsed, NotServed, OtherProtocol};

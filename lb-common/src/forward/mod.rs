@@ -13,7 +13,7 @@ use crate::{
     hash::FlowHash,
     parse::{Family, Parsed},
     verdict::{DropReason, Stop, Verdict},
-    wire::{ip::Protocol, ipv6, udp},
+    wire::{checksum::Sum, ip::Protocol, ipv6, udp},
 };
 
 /// What the flow chooses of an outer header.
@@ -46,6 +46,37 @@ pub fn forward<E: Environment, F: Frame>(
     }
     if let Some(tunnel) = tunnel {
         tunnel::push(frame, tunnel, packet.network, inner(packet, frame), choice(hash))?;
+    }
+    Ok(way.take(env, frame)?)
+}
+
+/// The same for rare packets, which are no whole TCP or UDP packets: their own function, so that what the balancer keeps on its
+/// stack stays small. `choice` is [`choice()`] of the flow, `sum` what the packet adds up to ([`tunnel::Inner::sum`]).
+///
+/// # Errors
+///
+/// As [`forward`].
+#[inline(always)]
+pub fn send<E: Environment, F: Frame>(
+    env: &E,
+    (id, destination): (u32, &Destination),
+    packet: &Parsed,
+    choice: u32,
+    sum: Option<Sum>,
+    frame: &mut F,
+) -> Result<Verdict, Stop> {
+    let way = Way::to(env, destination)?;
+    let mode = destination.state().mode;
+    let is_tunnelled = env.features().has(Features::TUNNEL) && mode.is_tunnel();
+    let tunnel = if is_tunnelled { Some(env.tunnel(id).ok_or(DropReason::Tables)?) } else { None };
+    if env.features().checks_mtu() {
+        let overhead = tunnel.map_or(0, |tunnel| mode.overhead(tunnel.family()));
+        fits(packet, way.mtu.saturating_sub(overhead as u32))?;
+    }
+    if let Some(tunnel) = tunnel {
+        let length = (packet.end - packet.network) as u16;
+        let inner = tunnel::Inner { family: packet.family, class: packet.class, length, sum };
+        tunnel::push(frame, tunnel, packet.network, inner, choice)?;
     }
     Ok(way.take(env, frame)?)
 }

@@ -21,6 +21,7 @@ mod echo;
 mod ethertypes;
 mod fragments;
 mod full_table;
+mod icmp_errors;
 mod known_flows;
 mod malformed;
 mod martians;
@@ -193,6 +194,7 @@ catalogue! {
     dsr_l2 21 ROOMY "dsr-l2 changes the two MAC addresses and nothing else";
     next_hops 27 ROOMY "an unresolved next hop or a lost interface is a counted drop";
     echo 28 ROOMY "echo requests to a VIP are answered by the node";
+    icmp_errors 29 ROOMY "ICMP errors go to the backend whose packet they quote";
     fragments 30 ROOMY "fragments for a VIP are dropped, atomic ones are whole packets";
     tunnels 32 ROOMY "what is tunnelled is never unpacked by the balancer";
 }
