@@ -9,7 +9,7 @@ use crate::{
     forward::tunnel::{self, Inner},
     frame::Frame,
     hash::HashKey,
-    service::{self, Key},
+    service,
     verdict::DropReason,
 };
 
@@ -86,7 +86,7 @@ pub trait Environment {
 
     /// See [`service::by_key`].
     #[inline(always)]
-    fn find_by_key(&self, key: &Key) -> u32
+    fn find_by_key(&self, key: [u64; 3]) -> u32
     where
         Self: Sized,
     {
@@ -95,7 +95,7 @@ pub trait Environment {
 
     /// See [`service::by_shape`].
     #[inline(always)]
-    fn find_by_shape(&self, key: &Key) -> u32
+    fn find_by_shape(&self, key: [u64; 3]) -> u32
     where
         Self: Sized,
     {

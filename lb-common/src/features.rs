@@ -27,12 +27,15 @@ impl Features {
     pub const TUNNEL: Self = Self(1 << 4);
     /// Tunnels in UDP among them.
     pub const GUE: Self = Self(1 << 5);
+    /// The node answers echo requests to VIPs; else they are the host's.
+    pub const ICMP_ECHO: Self = Self(1 << 6);
     /// Everything.
-    pub const ALL: Self = Self((1 << 6) - 1);
+    pub const ALL: Self = Self((1 << 7) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 6] = ["ipv4", "ipv6", "prefixes-or-ranges", "several-interfaces", "tunnels", "gue"];
+    const NAMES: [&'static str; 7] =
+        ["ipv4", "ipv6", "prefixes-or-ranges", "several-interfaces", "tunnels", "gue", "icmp-echo"];
 
     /// From the program's constant.
     #[inline(always)]
@@ -75,6 +78,12 @@ impl Features {
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The first without the second.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// The names of what is in it.

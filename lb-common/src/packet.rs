@@ -10,7 +10,8 @@ use crate::{
     forward::forward,
     frame::Frame,
     hash::FlowHash,
-    parse::{Family, Fault, Parsed, parse},
+    icmp,
+    parse::{Family, Fault, Parsed, Place, parse},
     reply::{self, Answer},
     schedule::slot,
     service, steady,
@@ -29,23 +30,34 @@ pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Outco
     }
     match process_long(env, frame) {
         Ok(outcome) => outcome,
-        Err(wanted) => answer(env, frame, wanted).into(),
+        Err(Rare::Answer(wanted)) => answer(env, frame, wanted).into(),
+        Err(Rare::Icmp(place)) => icmp::process(env, frame, place),
     }
+}
+
+/// Work that is rare enough to stand apart from the way of other packets.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug))]
+pub enum Rare {
+    /// The packet is to be answered with one of the node's own: [`answer`].
+    Answer(Answer),
+    /// It is ICMP: [`icmp::process`].
+    Icmp(Place),
 }
 
 /// The long way.
 ///
 /// # Errors
 ///
-/// The packet is to be answered with one of the node's own ([`answer`]), which is rare work.
+/// What the packet needs is [`Rare`].
 #[inline(always)]
-pub fn process_long<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Outcome<'a>, Answer> {
+pub fn process_long<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Outcome<'a>, Rare> {
     match decide(env, frame) {
         Ok(outcome) => Ok(outcome),
         Err(Stop::Pass(reason)) => Ok(Verdict::Pass(reason).into()),
         Err(Stop::Drop(reason)) => Ok(Verdict::Drop(reason).into()),
-        Err(Stop::Reject) => Err(Answer::Refusal),
-        Err(Stop::TooBig(mtu)) => Err(Answer::TooBig(mtu)),
+        Err(Stop::Reject) => Err(Rare::Answer(Answer::Refusal)),
+        Err(Stop::TooBig(mtu)) => Err(Rare::Answer(Answer::TooBig(mtu))),
+        Err(Stop::Icmp(place)) => Err(Rare::Icmp(place)),
     }
 }
 
@@ -82,6 +94,7 @@ fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Out
 fn judge<E: Environment>(env: &E, fault: Fault, packet: &Parsed) -> Stop {
     match fault {
         Fault::Pass(reason) => reason.into(),
+        Fault::Icmp => Stop::Icmp(Place::of(packet)),
         Fault::ForVip(reason) => {
             let protocol = matches!(reason, DropReason::Fragment).then_some(packet.protocol);
             if service::is_vip_apart(env, packet.family, &packet.destination, protocol) {
@@ -95,7 +108,7 @@ fn judge<E: Environment>(env: &E, fault: Fault, packet: &Parsed) -> Stop {
 
 /// What no packet for a service may be, whether its flow is known or not.
 #[inline(always)]
-fn accept(packet: &Parsed) -> Result<(), DropReason> {
+pub(crate) fn accept(packet: &Parsed) -> Result<(), DropReason> {
     if packet.hop_limit == 0 {
         return Err(DropReason::Ttl);
     }
@@ -213,15 +226,20 @@ fn remember<E: Environment>(env: &E, hash: FlowHash, stale: Option<&FlowEntry>, 
     counters.flows_created.add(1);
 }
 
-/// Sources that must not be (RFC 1812, section 5.3.7), and our own VIPs. Asked for new flows only: the entry of a known flow proves
+/// Sources that must not be, and our own VIPs. Asked for new flows only: the entry of a known flow proves
 /// that it was asked before.
 #[inline(always)]
 fn is_martian<E: Environment>(env: &E, packet: &Parsed) -> bool {
-    let by_itself = match packet.family {
+    is_martian_by_itself(packet) || service::is_vip(env, packet.family, &packet.source, None)
+}
+
+/// Sources that nobody has (RFC 1812, section 5.3.7).
+#[inline(always)]
+pub(crate) fn is_martian_by_itself(packet: &Parsed) -> bool {
+    match packet.family {
         Family::V4 => is_martian_v4(packet.source[0]),
         Family::V6 => is_martian_v6(&packet.source),
-    };
-    by_itself || service::is_vip(env, packet.family, &packet.source, None)
+    }
 }
 
 /// What the service says about new flows that nobody can take.

@@ -5,7 +5,7 @@ use crate::{
     frame::Frame,
     verdict::{DropReason, PassReason},
     wire::{
-        ethernet,
+        ethernet, icmp,
         ip::{Fragment, Protocol},
         ipv4, ipv6, tcp, udp,
     },
@@ -32,12 +32,6 @@ pub struct Parsed {
     pub tcp_flags: u8,
     /// TTL or hop limit.
     pub hop_limit: u8,
-    /// Traffic class (IPv4: type of service).
-    pub class: u8,
-    /// Routers may cut it to pieces: IPv4 without DF.
-    pub may_be_cut: bool,
-    /// The first word of an IPv6 header, as in memory: version, class, flow label.
-    pub first_word: u32,
     /// Whether it is a fragment.
     pub fragment: Fragment,
     /// The frame was sent to a multicast or broadcast MAC address.
@@ -58,6 +52,52 @@ pub struct Parsed {
     pub end: usize,
 }
 
+/// Where a packet's transport header begins and whether it is a fragment: for whoever parses the packet once more, and is
+/// spared the extension headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u32);
+
+impl Place {
+    /// Bits of a place.
+    pub const BITS: u32 = 16;
+    const OFFSET: u32 = 0x3fff;
+
+    /// Of a packet that was parsed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(packet: &Parsed) -> Self {
+        Self(packet.transport as u32 & Self::OFFSET | (packet.fragment as u32) << 14)
+    }
+
+    /// As a number of [`Self::BITS`] bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// From [`Self::bits`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    #[inline(always)]
+    const fn transport(self) -> usize {
+        (self.0 & Self::OFFSET) as usize
+    }
+
+    #[inline(always)]
+    const fn fragment(self) -> Fragment {
+        match self.0 >> 14 & 3 {
+            0 => Fragment::Whole,
+            1 => Fragment::First,
+            _ => Fragment::Later,
+        }
+    }
+}
+
 /// A packet that cannot be balanced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -66,6 +106,8 @@ pub enum Fault {
     /// It is dropped if its destination is a VIP, else the host's. For [`DropReason::Fragment`] only a VIP with a service of its
     /// protocol counts.
     ForVip(DropReason),
+    /// It is ICMP over IPv4 or ICMPv6 over IPv6. Everything is known of it up to where the message begins.
+    Icmp,
 }
 
 impl Parsed {
@@ -81,9 +123,6 @@ impl Parsed {
             protocol: Protocol::Tcp,
             tcp_flags: 0,
             hop_limit: 0,
-            class: 0,
-            may_be_cut: false,
-            first_word: 0,
             fragment: Fragment::Whole,
             to_group: false,
             source: [0; 4],
@@ -122,6 +161,30 @@ pub fn parse<F: Frame>(features: Features, frame: &F, packet: &mut Parsed) -> Re
     parse_transport(frame, protocol, packet)
 }
 
+/// Reads a packet again whose way to the transport header is known: all fields but those of the transport header.
+///
+/// # Errors
+///
+/// If it is no IP packet after all.
+#[inline(always)]
+pub fn parse_again<F: Frame>(frame: &F, place: Place, packet: &mut Parsed) -> Result<(), Fault> {
+    let ethernet = ethernet::parse(frame).ok_or(Fault::Pass(PassReason::NotParsed))?;
+    packet.to_group = ethernet.to_group;
+    packet.network = ethernet.payload;
+    match ethernet.ethertype {
+        ethernet::IPV4 => {
+            parse_v4(frame, packet)?;
+        }
+        ethernet::IPV6 => {
+            parse_v6_fixed(frame, packet)?;
+        }
+        _ => return Err(Fault::Pass(PassReason::NotIp)),
+    }
+    packet.transport = place.transport();
+    packet.fragment = place.fragment();
+    Ok(())
+}
+
 /// Returns the protocol number of what follows.
 #[inline(always)]
 fn parse_v4<F: Frame>(frame: &F, packet: &mut Parsed) -> Result<u8, Fault> {
@@ -130,34 +193,34 @@ fn parse_v4<F: Frame>(frame: &F, packet: &mut Parsed) -> Result<u8, Fault> {
     packet.source[0] = ip.source;
     packet.destination[0] = ip.destination;
     packet.hop_limit = ip.ttl;
-    packet.class = ip.class;
-    packet.may_be_cut = ip.may_be_cut;
     packet.fragment = ip.fragment;
     packet.transport = ip.payload;
     packet.end = ip.end;
     if ip.valid { Ok(ip.protocol) } else { Err(Fault::ForVip(DropReason::Malformed)) }
 }
 
-/// Returns the protocol number of what follows the extension headers.
+/// Returns the protocol number of what follows the fixed header.
 #[inline(always)]
-fn parse_v6<F: Frame>(frame: &F, packet: &mut Parsed) -> Result<u8, Fault> {
+fn parse_v6_fixed<F: Frame>(frame: &F, packet: &mut Parsed) -> Result<u8, Fault> {
     let ip = ipv6::parse(frame, packet.network).ok_or(Fault::Pass(PassReason::NotParsed))?;
     packet.family = Family::V6;
     packet.source = ip.source;
     packet.destination = ip.destination;
     packet.hop_limit = ip.hop_limit;
-    packet.first_word = ip.first_word;
-    packet.class = (u32::from_be(ip.first_word) >> 20) as u8;
     packet.transport = packet.network + ipv6::HEADER;
     packet.end = ip.end;
-    if !ip.valid {
-        return Err(Fault::ForVip(DropReason::Malformed));
-    }
+    if ip.valid { Ok(ip.next) } else { Err(Fault::ForVip(DropReason::Malformed)) }
+}
+
+/// Returns the protocol number of what follows the extension headers.
+#[inline(always)]
+fn parse_v6<F: Frame>(frame: &F, packet: &mut Parsed) -> Result<u8, Fault> {
+    let next = parse_v6_fixed(frame, packet)?;
     // Most packets have no extension header; the loop stays off their path.
-    if ip.next == Protocol::Tcp as u8 || ip.next == Protocol::Udp as u8 {
-        return Ok(ip.next);
+    if next == Protocol::Tcp as u8 || next == Protocol::Udp as u8 {
+        return Ok(next);
     }
-    let chain = ipv6::follow(frame, ip.next, packet.transport, ip.end).map_err(|error| {
+    let chain = ipv6::follow(frame, next, packet.transport, packet.end).map_err(|error| {
         Fault::ForVip(match error {
             ipv6::ChainError::Malformed => DropReason::Malformed,
             ipv6::ChainError::TooMany => DropReason::ExtensionHeaders,
@@ -173,6 +236,8 @@ fn parse_transport<F: Frame>(frame: &F, protocol: u8, packet: &mut Parsed) -> Re
     packet.protocol = match protocol {
         6 => Protocol::Tcp,
         17 => Protocol::Udp,
+        icmp::PROTOCOL_V4 if matches!(packet.family, Family::V4) => return Err(Fault::Icmp),
+        icmp::PROTOCOL_V6 if matches!(packet.family, Family::V6) => return Err(Fault::Icmp),
         _ => return Err(Fault::Pass(PassReason::OtherProtocol)),
     };
     // Before the transport header: later parts have none, and a datagram's parts must all fare alike.

@@ -2,6 +2,8 @@
 //!
 //! Names are the vocabulary of counters, of the CLI and of metrics: they derive from the lists here.
 
+use crate::parse::Place;
+
 /// What the program does with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -77,6 +79,7 @@ reasons! {
         ReplyLimit = "reply-limit": "a reply of the node (reset, unreachable, too big) above their rate",
         Mtu = "mtu": "larger than what fits on the way to the backend, and not to be told so",
         Headroom = "headroom": "the driver left no room in front of the packet for a tunnel's header",
+        IcmpSpoof = "icmp-spoof": "an ICMP error for a VIP that quotes a packet which the VIP did not send",
         Tables = "tables": "an index that no table holds: a defect, please report it",
     }
 }
@@ -92,6 +95,8 @@ pub enum Stop {
     Reject,
     /// It is answered with the size that fits.
     TooBig(u32),
+    /// It is ICMP, which goes its own way.
+    Icmp(Place),
 }
 
 impl From<PassReason> for Stop {

@@ -13,7 +13,6 @@ use lb_common::{
     forward::tunnel::Inner,
     frame::Frame,
     hash::HashKey,
-    service::Key,
     verdict::DropReason,
 };
 
@@ -128,36 +127,17 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
-    fn push_tunnel<F: Frame>(
-        &self,
-        _: &mut F,
-        index: u32,
-        network: usize,
-        inner: Inner,
-        flow: u32,
-    ) -> Result<(), DropReason> {
-        let (word, sum) = inner.pack();
-        match apart::push_tunnel(self.0, index, word | (network as u64) << 32, flow, sum) {
-            apart::PUSHED => Ok(()),
-            apart::NO_HEADROOM => Err(DropReason::Headroom),
-            _ => Err(DropReason::Tables),
-        }
-    }
-
-    #[inline(always)]
     fn make_room(&self, tag: u64, first: u32, second: u32, word: FlowWord) -> Placement {
         Placement::from_bits(apart::make_room(tag, first, second, word.to_bits()))
     }
 
     #[inline(always)]
-    fn find_by_key(&self, key: &Key) -> u32 {
-        let [ab, cd, rest] = key.pack();
+    fn find_by_key(&self, [ab, cd, rest]: [u64; 3]) -> u32 {
         apart::find_by_key(ab, cd, rest)
     }
 
     #[inline(always)]
-    fn find_by_shape(&self, key: &Key) -> u32 {
-        let [ab, cd, rest] = key.pack();
+    fn find_by_shape(&self, [ab, cd, rest]: [u64; 3]) -> u32 {
         apart::find_by_shape(ab, cd, rest)
     }
 }

@@ -20,14 +20,23 @@ mod frame;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::{macros::xdp, programs::XdpContext};
-    use lb_common::{packet, steady};
+    use aya_ebpf::{bindings::xdp_md, macros::xdp, programs::XdpContext};
+    use lb_common::{
+        packet::{self, Rare},
+        parse::Place,
+        steady,
+    };
 
     use crate::{
         apart,
         context::{self, Context, Maps},
         finish::finish,
     };
+
+    /// In what [`long`] returns in place of an action: the packet goes the way of ICMP, its [`Place`] is in the low half.
+    const ICMP: u64 = 1 << 32;
+    /// The same: the packet is answered, with what the low half says.
+    const ANSWER: u64 = 1 << 33;
 
     // Inside of what the attribute makes: a call would cost each packet ten nanoseconds.
     #[xdp]
@@ -39,12 +48,32 @@ mod programs {
         // Of its own it is not always put in place, and as a function it has lost what the verifier knew.
         let end = #[inline(always)]
         |outcome| finish(&env, outcome, bytes);
-        match steady::forward(&env, &mut frame, end) {
-            Some(action) => action,
-            None => match packet::process_long(&env, &mut frame) {
-                Ok(outcome) => finish(&env, outcome, bytes),
-                Err(answer) => apart::answer(xdp.ctx, answer.bits()),
-            },
+        if let Some(action) = steady::forward(&env, &mut frame, end) {
+            return action;
+        }
+        let step = long(xdp.ctx);
+        if step & (ICMP | ANSWER) == 0 {
+            return step as u32;
+        }
+        if step & ANSWER != 0 {
+            return apart::answer(xdp.ctx, step as u32);
+        }
+        let place = step as u32;
+        let step = apart::icmp(xdp.ctx, place);
+        if step & apart::SEND == 0 { step as u32 } else { apart::icmp_send(xdp.ctx, place, step) }
+    }
+
+    /// The long way. The kernel allows 512 bytes of stack for a whole chain of calls, so what needs much of it is called by
+    /// the entry point, when this has ended.
+    #[inline(always)]
+    fn long(context: *mut xdp_md) -> u64 {
+        let mut frame = Context::new(context);
+        let env = Maps::of(&frame);
+        let bytes = frame.length();
+        match packet::process_long(&env, &mut frame) {
+            Ok(outcome) => u64::from(finish(&env, outcome, bytes)),
+            Err(Rare::Answer(answer)) => ANSWER | u64::from(answer.bits()),
+            Err(Rare::Icmp(place)) => ICMP | u64::from(place.bits()),
         }
     }
 

@@ -34,6 +34,7 @@ use crate::{
     controller::{Controller, Parts},
     dataplane::kernel::{LoadOptions, Loaded, Pins, grace, object},
     neighbour::Resolver,
+    plan,
     probe::Prober,
     state::{Store, secret},
 };
@@ -198,8 +199,8 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
         sizes: sizes(node),
         hash_key: secret::hash_key(&secret),
         pins: Some(pins.clone()),
-        // What is needed is known after the first plan.
-        features: Features::ALL,
+        // What the tables need is known after the first plan.
+        features: Features::ALL.without(Features::ICMP_ECHO).with(plan::features::of_node(node)),
         flows_writable: false,
     };
     let adopts = pins.check(&options)?;

@@ -79,6 +79,7 @@ fn the_minimal_file_has_the_documented_defaults() {
             pin_directory: "/sys/fs/bpf/evenkeel".into(),
             state_directory: "/var/lib/evenkeel".into(),
             tunnel: TunnelSources::default(),
+            icmp_echo: true,
             limits: Limits { services: 1024, backends: 16_384, slots: 4_194_304 },
         },
         services: vec![web().into()],

@@ -66,7 +66,8 @@ impl Case {
         let in_slots = self.services.iter().flat_map(|service| service.slots.clone());
         let redirects = in_slots.chain(self.steps.iter().flat_map(of_step)).any(|backend| backend == Backend::Far);
         let redirect = if redirects { Features::REDIRECT } else { Features::NONE };
-        self.services.iter().map(Service::features).fold(redirect, Features::with)
+        let least = redirect.with(Features::ICMP_ECHO);
+        self.services.iter().map(Service::features).fold(least, Features::with)
     }
 
     /// The same row for such a program: what is of a family that it does not know is the host's, whatever else it is.
@@ -98,7 +99,7 @@ pub(crate) fn send_bytes(frame: Vec<u8>, expect: Expect) -> Step {
     Step::Packet(frame, expect)
 }
 
-pub(crate) use DropReason::{ExtensionHeaders, Fragment, Malformed, Martian, Neighbour, NoBackend, Ttl};
+pub(crate) use DropReason::{ExtensionHeaders, Fragment, IcmpSpoof, Malformed, Martian, Neighbour, NoBackend, Ttl};
 pub(crate) use Expect::{Drop, Host, Pass, Reply, To, Wrapped};
 pub(crate) use FlowState::{Closing, Established, Setup, Udp, UdpSingle};
 pub(crate) use PassReason::{NotIp, NotParsed, NotServed, OtherProtocol};

@@ -31,9 +31,13 @@ pub(crate) struct InMemory {
 
 impl InMemory {
     pub(crate) fn new(sizes: Sizes) -> Self {
+        Self::specialised(sizes, Features::ALL)
+    }
+
+    /// The same with no other features than these.
+    pub(crate) fn specialised(sizes: Sizes, features: Features) -> Self {
         let clock = Clock::of_this_kernel().expect("the coarse clock's resolution is readable");
-        let constants =
-            Constants { hash_key: hash_key(), ticks_per_second: clock.ticks_per_second(), features: Features::ALL };
+        let constants = Constants { hash_key: hash_key(), ticks_per_second: clock.ticks_per_second(), features };
         Self { tables: Tables::new(sizes), devices: BTreeSet::new(), sizes, now: START, constants }
     }
 

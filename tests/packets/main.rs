@@ -27,5 +27,6 @@ mod oracle;
 mod outer;
 mod runner;
 mod two_cpus;
+mod verifier;
 mod wire;
 mod world;

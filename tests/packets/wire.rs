@@ -113,6 +113,17 @@ pub(crate) fn raw(source: &str, destination: &str, protocol: u8, bytes: &[u8]) -
     wire(source, destination, Transport::Raw(protocol, bytes.to_vec()))
 }
 
+/// An ICMP or ICMPv6 message: type and code, and what follows the checksum.
+pub(crate) fn icmp(source: &str, destination: &str, kind: [u8; 2], rest: &[u8]) -> Wire {
+    let v4 = !source.contains(':');
+    let mut bytes = [&kind, &[0, 0], rest].concat();
+    if v4 {
+        let sum = checksum(&[&bytes]);
+        bytes[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+    raw(source, destination, if v4 { 1 } else { 58 }, &bytes)
+}
+
 /// A frame without IP.
 pub(crate) fn ethernet(to: [u8; 6], kind: u16, payload: &[u8]) -> Vec<u8> {
     [&to[..], &ROUTER_MAC, &kind.to_be_bytes(), payload].concat()

@@ -81,6 +81,13 @@ impl Shape {
 }
 
 impl TableHeader {
+    /// Index of the bucket for a tag.
+    #[inline(always)]
+    #[must_use]
+    pub fn bucket_of(&self, tag: u64) -> u32 {
+        self.offset.load().wrapping_add(tag as u32 & self.mask.load())
+    }
+
     /// Salt, first bucket and mask.
     #[inline(always)]
     #[must_use]

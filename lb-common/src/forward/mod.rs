@@ -6,14 +6,14 @@ pub mod tunnel;
 use link::Way;
 
 use crate::{
-    abi::{Destination, Mode, tunnel_index},
+    abi::{Destination, tunnel_index},
     environment::Environment,
     features::Features,
     frame::{Frame, Window},
     hash::FlowHash,
     parse::{Family, Parsed},
     verdict::{DropReason, Stop, Verdict},
-    wire::{ip::Protocol, ipv6, udp},
+    wire::{checksum::Sum, icmp, ip::Protocol, ipv4, ipv6, udp},
 };
 
 /// What the flow chooses of an outer header.
@@ -23,69 +23,107 @@ pub const fn choice(hash: FlowHash) -> u32 {
     (hash.tag >> 32) as u32
 }
 
-/// Sends a packet to a destination in the destination's mode.
+/// Sends a whole TCP or UDP packet to a destination in the destination's mode.
+///
+/// # Errors
+///
+/// As [`send`].
+#[inline(always)]
+pub fn forward<E: Environment, F: Frame>(
+    env: &E,
+    destination: (u32, &Destination),
+    packet: &Parsed,
+    hash: FlowHash,
+    frame: &mut F,
+) -> Result<Verdict, Stop> {
+    send(env, destination, packet, choice(hash), Content::Transport, frame)
+}
+
+/// What follows the IP header and its extensions.
+#[derive(Clone, Copy)]
+pub enum Content {
+    /// A whole TCP segment or UDP datagram.
+    Transport,
+    /// A whole ICMP message.
+    Icmp,
+}
+
+/// Sends any packet. `choice` is [`choice()`] of the flow.
 ///
 /// # Errors
 ///
 /// Why it cannot go there: [`Stop::TooBig`] if the sender should be told to send less at a time.
 #[inline(always)]
-pub fn forward<E: Environment, F: Frame>(
+pub fn send<E: Environment, F: Frame>(
     env: &E,
     (id, destination): (u32, &Destination),
     packet: &Parsed,
-    hash: FlowHash,
+    choice: u32,
+    content: Content,
     frame: &mut F,
 ) -> Result<Verdict, Stop> {
     let way = Way::to(env, destination)?;
-    let tunnels = env.features().has(Features::TUNNEL);
     let state = destination.state();
-    let mode = if tunnels { state.mode } else { Mode::DsrL2 };
-    let tunnel = if mode.is_tunnel() {
-        Some(env.tunnel(tunnel_index(id, state) as u32).ok_or(DropReason::Tables)?)
-    } else {
-        None
-    };
+    let is_tunnelled = env.features().has(Features::TUNNEL) && state.mode.is_tunnel();
+    let index = tunnel_index(id, state) as u32;
+    let tunnel = if is_tunnelled { Some(env.tunnel(index).ok_or(DropReason::Tables)?) } else { None };
     if env.features().checks_mtu() {
-        let overhead = tunnel.map_or(0, |tunnel| mode.overhead(tunnel.family()));
-        fits(packet, way.mtu.saturating_sub(overhead as u32))?;
+        let overhead = tunnel.map_or(0, |tunnel| state.mode.overhead(tunnel.family()));
+        fits(packet, frame, way.mtu.saturating_sub(overhead as u32))?;
     }
     if let Some(tunnel) = tunnel {
         let is_summed = env.features().has(Features::GUE) && tunnel.is_summed();
-        let inner = inner(packet, frame, is_summed);
-        env.push_tunnel(frame, tunnel_index(id, state) as u32, packet.network, inner, choice(hash))?;
+        // Not kept since the packet was parsed: the stack has no room for it.
+        let first = frame.window::<{ ipv4::HEADER }>(packet.network).ok_or(DropReason::Tables)?.word(0);
+        let class = match packet.family {
+            Family::V4 => (u32::from_be(first) >> 16) as u8,
+            Family::V6 => (u32::from_be(first) >> 20) as u8,
+        };
+        let sum = if is_summed { sum(packet, content, first, frame) } else { None };
+        let length = (packet.end - packet.network) as u16;
+        let inner = tunnel::Inner { family: packet.family, class, length, sum };
+        env.push_tunnel(frame, index, packet.network, inner, choice)?;
     }
     Ok(way.take(env, frame)?)
 }
 
 /// Whether a packet is no larger than what fits. Who does not allow routers to cut it is told (RFC 1191, RFC 8201).
 #[inline(always)]
-fn fits(packet: &Parsed, mtu: u32) -> Result<(), Stop> {
+fn fits<F: Frame>(packet: &Parsed, frame: &F, mtu: u32) -> Result<(), Stop> {
     if (packet.end - packet.network) as u32 <= mtu {
         Ok(())
-    } else if packet.may_be_cut {
+    } else if matches!(packet.family, Family::V4) && ipv4::may_be_cut(frame, packet.network) {
         Err(DropReason::Mtu.into())
     } else {
         Err(Stop::TooBig(mtu))
     }
 }
 
+/// What a packet with right checksums adds up to, as far as its headers tell. (Without closures: a function of its own would
+/// need the packet in memory, and the stack has no room for it.)
 #[inline(always)]
-fn inner<F: Frame>(packet: &Parsed, frame: &F, is_summed: bool) -> tunnel::Inner {
-    let sum = match packet.family {
-        _ if !is_summed => None,
-        Family::V4 => {
-            // Without a checksum inside, nothing is known of the payload.
-            let is_summed = match packet.protocol {
-                Protocol::Tcp => true,
-                Protocol::Udp => {
-                    frame.window::<{ udp::HEADER }>(packet.transport).is_some_and(|header| header.be16(6) != 0)
-                }
-            };
-            let segment = (packet.end - packet.transport) as u16;
-            is_summed.then(|| tunnel::sum_v4(packet.source[0], packet.destination[0], packet.protocol as u8, segment))
+fn sum<F: Frame>(packet: &Parsed, content: Content, first: u32, frame: &F) -> Option<Sum> {
+    let is_v4 = matches!(packet.family, Family::V4);
+    if matches!(content, Content::Icmp) && is_v4 {
+        // The message adds up to zero, as its IP header does.
+        return Some(Sum::default());
+    }
+    if !is_v4 {
+        if packet.transport != packet.network + ipv6::HEADER {
+            return None;
         }
-        Family::V6 => (packet.transport == packet.network + ipv6::HEADER)
-            .then(|| tunnel::sum_v6(packet.first_word, packet.protocol as u8, packet.hop_limit)),
-    };
-    tunnel::Inner { family: packet.family, class: packet.class, length: (packet.end - packet.network) as u16, sum }
+        let next = match content {
+            Content::Transport => packet.protocol as u8,
+            Content::Icmp => icmp::PROTOCOL_V6,
+        };
+        return Some(tunnel::sum_v6(first, next, packet.hop_limit));
+    }
+    if matches!(packet.protocol, Protocol::Udp) {
+        if frame.window::<{ udp::HEADER }>(packet.transport)?.be16(6) == 0 {
+            // Without a checksum inside, nothing is known of the payload.
+            return None;
+        }
+    }
+    let segment = (packet.end - packet.transport) as u16;
+    Some(tunnel::sum_v4(packet.source[0], packet.destination[0], packet.protocol as u8, segment))
 }

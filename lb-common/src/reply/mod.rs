@@ -2,6 +2,7 @@
 
 mod budget;
 mod checked;
+mod echo;
 mod icmp_error;
 mod link;
 mod reset;
@@ -78,8 +79,28 @@ pub fn make<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) ->
         icmp_error::make(&packet, &mut Checked(frame), message, argument)
     }
     .ok_or(DropReason::Tables)?;
+    count(env);
+    Ok(())
+}
+
+/// Turns an echo request into its reply.
+///
+/// # Errors
+///
+/// [`DropReason::ReplyLimit`] above [`REPLIES_PER_SECOND`].
+#[inline(always)]
+pub fn echo<E: Environment, F: Frame>(env: &E, frame: &mut F, packet: &Parsed) -> Result<(), DropReason> {
+    if !budget::take(env) {
+        return Err(DropReason::ReplyLimit);
+    }
+    echo::make(packet, &mut Checked(frame)).ok_or(DropReason::Tables)?;
+    count(env);
+    Ok(())
+}
+
+#[inline(always)]
+fn count<E: Environment>(env: &E) {
     if let Some(counters) = env.node_counters() {
         counters.replies.add(1);
     }
-    Ok(())
 }

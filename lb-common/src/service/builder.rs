@@ -150,6 +150,10 @@ fn fill(
     for (entry, index) in entries {
         let tag = entry.0.hash_with(|i| key[i], salt);
         let bucket = &mut buckets[tag as u32 as usize & (size - 1)];
+        // A look-up proves one entry only. The tag of unused ones is 0.
+        if tag == 0 || bucket.iter().any(|place| place.0 == tag) {
+            return None;
+        }
         *bucket.iter_mut().find(|place| place.1 == Entry::NONE)? = (tag, *index);
     }
     Some(buckets)

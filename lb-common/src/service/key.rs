@@ -53,13 +53,20 @@ impl Key {
         ]
     }
 
+    /// The family of a packed key, by its last word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn family_of(rest: u64) -> Family {
+        if rest >> 24 & 1 == 0 { Family::V4 } else { Family::V6 }
+    }
+
     /// From [`Self::pack`].
     #[inline(always)]
     #[must_use]
     pub const fn unpack(words: [u64; 3]) -> Self {
         let [ab, cd, rest] = words;
         Self {
-            family: if rest >> 24 & 1 == 0 { Family::V4 } else { Family::V6 },
+            family: Self::family_of(rest),
             address: [ab as u32, (ab >> 32) as u32, cd as u32, (cd >> 32) as u32],
             protocol: (rest >> 16) as u8,
             port: rest as u16,

@@ -14,9 +14,10 @@ pub mod key;
 pub use key::Key;
 
 use crate::{
-    abi::{AddressKind, Entry, Service, Shape, TableHeader},
+    abi::{AddressKind, Entry, MAX_SHAPES, Service, Shape, TableHeader},
     environment::Environment,
     features::Features,
+    opaque::opaque,
     parse::{Family, Parsed},
     wire::ip::Protocol,
 };
@@ -25,19 +26,34 @@ use crate::{
 #[inline(always)]
 pub fn find<'a, E: Environment>(env: &'a E, packet: &Parsed) -> Option<(u32, &'a Service)> {
     let header = env.control()?.active();
-    let family = packet.family;
-    let key = Key {
-        family,
+    let key = service_key(packet);
+    let mut index = look_up(env, header, &key);
+    if index == Entry::NONE && env.features().has(Features::SHAPES) && header.has_shapes() {
+        index = env.find_by_shape(key.pack());
+    }
+    if index == Entry::NONE { None } else { Some((index, env.service(index)?)) }
+}
+
+/// The same where it is rarely asked: by functions of their own.
+#[inline(always)]
+pub fn find_apart<'a, E: Environment>(env: &'a E, packet: &Parsed) -> Option<(u32, &'a Service)> {
+    let key = service_key(packet).pack();
+    let mut index = env.find_by_key(key);
+    if index == Entry::NONE && env.features().has(Features::SHAPES) {
+        index = env.find_by_shape(key);
+    }
+    if index == Entry::NONE { None } else { Some((index, env.service(index)?)) }
+}
+
+#[inline(always)]
+fn service_key(packet: &Parsed) -> Key {
+    Key {
+        family: packet.family,
         address: packet.destination,
         protocol: packet.protocol as u8,
         port: packet.destination_port,
-        shape: key::single(family, AddressKind::Service),
-    };
-    let mut index = look_up(env, header, &key);
-    if index == Entry::NONE && env.features().has(Features::SHAPES) && header.has_shapes() {
-        index = env.find_by_shape(&key);
+        shape: key::single(packet.family, AddressKind::Service),
     }
-    if index == Entry::NONE { None } else { Some((index, env.service(index)?)) }
 }
 
 /// Whether an address is a VIP, of any service or of one with the given protocol.
@@ -46,15 +62,15 @@ pub fn is_vip<E: Environment>(env: &E, family: Family, address: &[u32; 4], proto
     let Some(control) = env.control() else { return false };
     let key = address_key(family, address, protocol);
     look_up(env, control.active(), &key) != Entry::NONE
-        || env.features().has(Features::SHAPES) && env.find_by_shape(&key) != Entry::NONE
+        || env.features().has(Features::SHAPES) && env.find_by_shape(key.pack()) != Entry::NONE
 }
 
 /// The same where it is rarely asked: by functions of their own.
 #[inline(always)]
 pub fn is_vip_apart<E: Environment>(env: &E, family: Family, address: &[u32; 4], protocol: Option<Protocol>) -> bool {
     let key = address_key(family, address, protocol);
-    env.find_by_key(&key) != Entry::NONE
-        || env.features().has(Features::SHAPES) && env.find_by_shape(&key) != Entry::NONE
+    env.find_by_key(key.pack()) != Entry::NONE
+        || env.features().has(Features::SHAPES) && env.find_by_shape(key.pack()) != Entry::NONE
 }
 
 #[inline(always)]
@@ -63,21 +79,24 @@ fn address_key(family: Family, address: &[u32; 4], protocol: Option<Protocol>) -
     Key { family, address: *address, protocol, port: 0, shape: key::single(family, AddressKind::Address) }
 }
 
-/// Tries the shapes in use, most specific first; [`Entry::NONE`] if nothing is found.
+/// Tries the shapes in use on a packed key ([`Key::pack`]), most specific first; [`Entry::NONE`] if nothing is found.
+///
+/// The key stays packed: unpacked, it takes more stack than a chain of calls has.
 #[inline(always)]
-pub fn by_shape<E: Environment>(env: &E, key: &Key) -> u32 {
+pub fn by_shape<E: Environment>(env: &E, [ab, cd, rest]: [u64; 3]) -> u32 {
     let Some(control) = env.control() else { return Entry::NONE };
-    let header = control.active();
-    let (count, shapes) = header.shapes_of(key.family);
-    for (i, word) in shapes.iter().enumerate() {
-        if i as u32 >= count {
-            break;
-        }
-        let shape = Shape::unpack(word.load());
-        if shape.kind as u8 != key.shape.kind as u8 {
+    let kind = Shape::unpack((rest >> 32) as u32).kind;
+    let (count, shapes) = control.active().shapes_of(Key::family_of(rest));
+    let count = opaque(u64::from(count)).min(MAX_SHAPES as u64);
+    let mut i = 0;
+    // A loop that the compiler does not write out: that would take stack for what it keeps of each round.
+    while i < count {
+        let shape = shapes[opaque(i) as usize % MAX_SHAPES].load();
+        i += 1;
+        if Shape::unpack(shape).kind as u8 != kind as u8 {
             continue;
         }
-        let index = env.find_by_key(&Key { shape, ..*key });
+        let index = env.find_by_key([ab, cd, rest as u32 as u64 | (shape as u64) << 32]);
         if index != Entry::NONE {
             return index;
         }
@@ -85,26 +104,36 @@ pub fn by_shape<E: Environment>(env: &E, key: &Key) -> u32 {
     Entry::NONE
 }
 
-/// Looks up one key of any shape; [`Entry::NONE`] if there is nothing.
+/// Looks up one packed key of any shape; [`Entry::NONE`] if there is nothing.
 #[inline(always)]
-pub fn by_key<E: Environment>(env: &E, key: &Key) -> u32 {
+pub fn by_key<E: Environment>(env: &E, [ab, cd, rest]: [u64; 3]) -> u32 {
     let Some(control) = env.control() else { return Entry::NONE };
-    look_up(env, control.active(), &key.masked())
+    let index = candidate(env, control.active(), &Key::unpack([ab, cd, rest]).masked());
+    // Unpacked and masked once more, so that nothing of it is kept on the stack meanwhile.
+    let key = Key::unpack([opaque(ab), opaque(cd), opaque(rest)]).masked();
+    if index != Entry::NONE && proves(env, index, &key) { index } else { Entry::NONE }
 }
 
 /// Looks up one masked key; [`Entry::NONE`] if there is nothing.
 #[inline(always)]
 fn look_up<E: Environment>(env: &E, header: &TableHeader, key: &Key) -> u32 {
-    let (salt, offset, mask) = header.place();
-    let tag = key.hash(env, salt);
-    let Some(bucket) = env.service_bucket(offset.wrapping_add(tag as u32 & mask)) else { return Entry::NONE };
+    let index = candidate(env, header, key);
+    if index != Entry::NONE && proves(env, index, key) { index } else { Entry::NONE }
+}
+
+/// The one service that may have a masked key.
+#[inline(always)]
+fn candidate<E: Environment>(env: &E, header: &TableHeader, key: &Key) -> u32 {
+    let tag = key.hash(env, header.salt.load());
+    let Some(bucket) = env.service_bucket(header.bucket_of(tag)) else { return Entry::NONE };
+    // The builder gives no two entries of a bucket one tag, so one proof is enough: for the verifier four are four ways.
+    let mut index = Entry::NONE;
     for entry in &bucket.entries {
-        let index = entry.service();
-        if entry.tag() == tag && index != Entry::NONE && proves(env, index, key) {
-            return index;
+        if entry.tag() == tag {
+            index = entry.service();
         }
     }
-    Entry::NONE
+    index
 }
 
 /// Whether a service's own record agrees with a key whose tag it has.

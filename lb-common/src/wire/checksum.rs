@@ -55,6 +55,14 @@ impl Sum {
         self.add_word(address[0]).add_word(address[1]).add_word(address[2]).add_word(address[3])
     }
 
+    /// A checksum after one of the words that it covers has changed (RFC 1624, section 3, equation 3). What was wrong stays
+    /// wrong.
+    #[inline(always)]
+    #[must_use]
+    pub const fn updated(checksum: u16, old: u16, new: u16) -> u16 {
+        Self(0).add(!checksum).add(!old).add(new).finish()
+    }
+
     /// The checksum.
     #[inline(always)]
     #[must_use]

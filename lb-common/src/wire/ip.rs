@@ -12,6 +12,7 @@ pub enum Protocol {
 
 /// Whether a datagram is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Fragment {
     /// It is, or it is an atomic fragment (RFC 6946).
     Whole,

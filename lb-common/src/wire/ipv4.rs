@@ -27,10 +27,6 @@ pub struct Ipv4 {
     pub protocol: u8,
     /// Time to live.
     pub ttl: u8,
-    /// Type of service.
-    pub class: u8,
-    /// Without DF.
-    pub may_be_cut: bool,
     /// Whether it is a fragment.
     pub fragment: Fragment,
     /// Where the transport header begins.
@@ -59,13 +55,18 @@ pub fn parse<F: Frame>(frame: &F, at: usize) -> Option<Ipv4> {
         destination: header.word(16),
         protocol: header.u8(9),
         ttl: header.u8(8),
-        class: header.u8(1),
-        may_be_cut: flags & DONT_FRAGMENT == 0,
         fragment,
         payload: at + length,
         end: at + total,
         valid: first >> 4 == 4 && length >= HEADER && total >= length && at + total <= frame.len(),
     })
+}
+
+/// Whether routers may cut the packet at `at` to pieces.
+#[inline(always)]
+#[must_use]
+pub fn may_be_cut<F: Frame>(frame: &F, at: usize) -> bool {
+    frame.window::<HEADER>(at).is_some_and(|header| header.be16(6) & DONT_FRAGMENT == 0)
 }
 
 /// The sum over those words of a header without options that do not depend on class, length and what varies of the source.

@@ -27,8 +27,6 @@ pub struct Ipv6 {
     pub source: [u32; 4],
     /// As in memory.
     pub destination: [u32; 4],
-    /// Version, class, flow label, as in memory.
-    pub first_word: u32,
     /// What follows.
     pub next: u8,
     /// Hop limit.
@@ -67,7 +65,6 @@ pub fn parse<F: Frame>(frame: &F, at: usize) -> Option<Ipv6> {
     Some(Ipv6 {
         source: [header.word(8), header.word(12), header.word(16), header.word(20)],
         destination: [header.word(24), header.word(28), header.word(32), header.word(36)],
-        first_word: header.word(0),
         next: header.u8(6),
         hop_limit: header.u8(7),
         end,

@@ -38,6 +38,8 @@ pub struct Node {
     pub state_directory: PathBuf,
     /// Where tunnels to backends begin.
     pub tunnel: TunnelSources,
+    /// The node answers echo requests to VIPs; else they are the host's.
+    pub icmp_echo: bool,
     /// Sizes of the tables.
     pub limits: Limits,
 }

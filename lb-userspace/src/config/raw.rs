@@ -61,6 +61,9 @@ pub(super) struct Node {
     /// Where tunnels to backends begin.
     #[serde(default)]
     pub(super) tunnel: Field<Tunnel>,
+    /// Whether the node answers echo requests (ping) to VIPs itself; else they are left to the host. Default: true.
+    #[serde(default)]
+    pub(super) icmp_echo: Field<bool>,
     /// Sizes of the tables; changing one needs `evenkeel detach` first.
     #[serde(default)]
     pub(super) limits: Field<Limits>,

@@ -36,7 +36,10 @@ use crate::{
         scan::Scan,
     },
     neighbour::NextHops,
-    plan::desired::{self, BackendKey},
+    plan::{
+        self,
+        desired::{self, BackendKey},
+    },
     probe::{HealthView, Target},
     state::{Effective, Runtime, Store},
 };
@@ -213,7 +216,8 @@ impl Controller {
     /// Loads the program anew if it can do more than the tables need: what is not used costs nothing then. What is needed later
     /// comes back with the plan that needs it.
     pub fn specialise(&mut self) {
-        let needed = Features::of(&self.plane.tables(), self.plane.ingress());
+        let of_node = plan::features::of_node(&self.config.node);
+        let needed = Features::of(&self.plane.tables(), self.plane.ingress()).with(of_node);
         if needed == self.plane.constants().features {
             return;
         }

@@ -3,11 +3,18 @@
 use lb_common::features::Features;
 
 use super::Write;
+use crate::config::model::Node;
 
 /// The features that tables need after these writes, if they did not before, and packets come from these interfaces.
 #[must_use]
 pub fn of_all(writes: &[Write], ingress: &[u32]) -> Features {
     writes.iter().map(|write| of(write, ingress)).fold(Features::NONE, Features::with)
+}
+
+/// The features that the node itself is configured for, whatever its tables say.
+#[must_use]
+pub const fn of_node(node: &Node) -> Features {
+    if node.icmp_echo { Features::ICMP_ECHO } else { Features::NONE }
 }
 
 fn of(write: &Write, ingress: &[u32]) -> Features {

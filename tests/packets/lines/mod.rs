@@ -17,10 +17,12 @@ mod books;
 mod checksums;
 mod closing;
 mod dsr_l2;
+mod echo;
 mod ethertypes;
 mod fragments;
 mod full_table;
 mod gue;
+mod icmp_errors;
 mod ipip;
 mod known_flows;
 mod malformed;
@@ -197,6 +199,8 @@ catalogue! {
     gue 23 ROOMY "gue does it in UDP";
     too_big 25 ROOMY "what is too large for its way is answered, or dropped where it may be cut";
     next_hops 27 ROOMY "an unresolved next hop or a lost interface is a counted drop";
+    echo 28 ROOMY "echo requests to a VIP are answered by the node";
+    icmp_errors 29 ROOMY "ICMP errors go to the backend whose packet they quote";
     fragments 30 ROOMY "fragments for a VIP are dropped, atomic ones are whole packets";
     tunnels 32 ROOMY "what is tunnelled is never unpacked by the balancer";
 }

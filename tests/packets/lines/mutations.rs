@@ -67,6 +67,10 @@ fn machines_agree_on_packets_with_random_faults() {
             let [replies, ..] = one.books.other;
             if replies == 0 && matches!(one.action, Action::Transmit | Action::Redirect) {
                 left += 1;
+                // Replies of the node have rows of their own.
+                if one.books.other[0] > 0 {
+                    continue;
+                }
                 assert_eq!(one.bytes[12..], frame[12..], "more than the MAC addresses changed");
             }
         }

@@ -40,6 +40,7 @@ pub(super) fn check(
         state_directory: values::path(findings, &raw.state_directory, "state_directory")
             .unwrap_or_else(|| "/var/lib/evenkeel".into()),
         tunnel: tunnel(findings, raw.tunnel.get().unwrap_or(&raw::Tunnel::default())),
+        icmp_echo: raw.icmp_echo.get().copied().unwrap_or(true),
         limits: limits(findings, raw.limits.get().unwrap_or(&raw::Limits::default())),
     }
 }

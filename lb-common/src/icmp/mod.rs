@@ -1,0 +1,112 @@
+//! The way of ICMP packets: rare work, apart from the way of other packets.
+//!
+//! What is for no VIP is the host's, and so is what the node has no answer to: neighbour discovery, router and group messages
+//! above all. Echo requests are answered by the node ([`crate::reply`]), since the VIP may be no address of the host's. Errors
+//! about what a backend sent go to that backend ([`error`]).
+
+pub mod error;
+
+use crate::{
+    account::Outcome,
+    environment::Environment,
+    features::Features,
+    frame::{Frame, Window},
+    packet,
+    parse::{Family, Parsed, Place, parse_again},
+    reply, service,
+    verdict::{DropReason, PassReason, Stop, Verdict},
+    wire::{icmp, ip::Fragment, ipv4, ipv6},
+};
+
+/// Where an ICMP error goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The destination's id.
+    pub id: u32,
+    /// What the flow that it is about chooses of an outer header.
+    pub choice: u32,
+}
+
+/// Decides over an ICMP packet and rewrites it. The caller books it ([`crate::account::book`]).
+#[inline(always)]
+pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, place: Place) -> Outcome<'a> {
+    match begin(env, frame, place) {
+        Ok(verdict) => verdict.into(),
+        Err(target) => error::send(env, frame, place, target),
+    }
+}
+
+/// The first half of it: what needs no destination.
+///
+/// The packet is read again, so that little of it need be kept for this on the way of other packets.
+///
+/// # Errors
+///
+/// The packet goes on to a destination: [`error::send`].
+#[inline(always)]
+pub fn begin<E: Environment, F: Frame>(env: &E, frame: &mut F, place: Place) -> Result<Verdict, Target> {
+    match decide(env, frame, place) {
+        Ok(Some(target)) => Err(target),
+        Ok(None) => Ok(Verdict::Transmit),
+        Err(Stop::Drop(reason)) => Ok(Verdict::Drop(reason)),
+        Err(Stop::Pass(reason)) => Ok(Verdict::Pass(reason)),
+        Err(_) => Ok(Verdict::Pass(PassReason::OtherProtocol)),
+    }
+}
+
+/// Where the packet goes; `None`: back, as an answer.
+#[inline(always)]
+fn decide<E: Environment, F: Frame>(env: &E, frame: &mut F, place: Place) -> Result<Option<Target>, Stop> {
+    let mut packet = Parsed::new();
+    let is_read = parse_again(frame, place, &mut packet).is_ok();
+    if !is_read || !service::is_vip_apart(env, packet.family, &packet.destination, None) {
+        return Err(PassReason::OtherProtocol.into());
+    }
+    if !matches!(packet.fragment, Fragment::Whole) {
+        return Err(PassReason::OtherProtocol.into());
+    }
+    let kind = type_of(frame, &packet).ok_or(DropReason::Malformed)?;
+    let (request, is_error) = match packet.family {
+        Family::V4 => (icmp::ECHO_V4.0, icmp::ERRORS_V4.contains(&kind)),
+        Family::V6 => (icmp::ECHO_V6.0, icmp::ERRORS_V6.contains(&kind)),
+    };
+    if is_error {
+        accept(env, &packet)?;
+        return error::target(env, frame, &mut packet).map(Some);
+    }
+    if kind == request && is_plain(&packet) && env.features().has(Features::ICMP_ECHO) {
+        accept(env, &packet)?;
+        reply::echo(env, frame, &packet)?;
+        return Ok(None);
+    }
+    Err(PassReason::OtherProtocol.into())
+}
+
+/// Whether the message follows the IP header at once. Options would have to be answered with options (RFC 1122,
+/// section 3.2.2.6), which a host can do that has the address.
+#[inline(always)]
+fn is_plain(packet: &Parsed) -> bool {
+    let header = match packet.family {
+        Family::V4 => ipv4::HEADER,
+        Family::V6 => ipv6::HEADER,
+    };
+    packet.transport == packet.network + header
+}
+
+/// The message's type; `None` where its header does not fit into the packet.
+#[inline(always)]
+fn type_of<F: Frame>(frame: &F, packet: &Parsed) -> Option<u8> {
+    if packet.transport + icmp::HEADER > packet.end {
+        return None;
+    }
+    Some(frame.window::<{ icmp::HEADER }>(packet.transport)?.u8(0))
+}
+
+/// It must have one sender (RFC 1122, section 3.2.2.6), which is not a VIP.
+#[inline(always)]
+fn accept<E: Environment>(env: &E, packet: &Parsed) -> Result<(), DropReason> {
+    packet::accept(packet)?;
+    let is_martian =
+        packet::is_martian_by_itself(packet) || service::is_vip_apart(env, packet.family, &packet.source, None);
+    if is_martian { Err(DropReason::Martian) } else { Ok(()) }
+}
