@@ -1,12 +1,13 @@
 //! End-to-end tests: real clients and servers in network namespaces, the real daemon and its XDP program between them.
 //!
-//! Each test prints in one line what it showed. Needs root, iproute2, ethtool, nginx, dnsmasq, dig, curl, wrk and iperf3.
+//! Each test prints in one line what it showed. Needs root, iproute2, ethtool, nginx, dnsmasq, dig, curl, ping, wrk and iperf3.
 
 mod counters;
 mod decap;
 mod decapsulator;
 mod drain;
 mod failure;
+mod icmp;
 mod lifecycle;
 mod modes;
 mod neighbour;

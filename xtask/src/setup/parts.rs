@@ -125,6 +125,7 @@ pub(super) const PARTS: &[Part] = &[
     // Of Debian's two packages this is the one without a service.
     test_program("dnsmasq", &["dnsmasq"], &[&["dnsmasq-base"]]),
     test_program("iperf3", &["iperf3"], &[&["iperf3"]]),
+    test_program("ping", &["ping"], &[&["iputils-ping"]]),
     // What the bench measures against.
     test_program("haproxy", &["haproxy"], &[&["haproxy"]]),
     test_program("nft", &["nft"], &[&["nftables"]]),

@@ -185,6 +185,7 @@ mod tests {
             "bind9-dnsutils",
             "dnsmasq-base",
             "iperf3",
+            "iputils-ping",
             "haproxy",
             "nftables",
             "libnginx-mod-stream",
