@@ -11,9 +11,10 @@ use evenkeel_tests::{
     bpffs::Bpffs,
     clients::Download,
     content::Content,
+    daemon::{Daemon, Paths},
     names::unique,
     namespace::Namespace,
-    scenario::{Service, nginx_everywhere, start, wait_for_takers},
+    scenario::{Service, configuration, nginx_everywhere, start, wait_for_takers},
     topology::{Topology, VIP_NETWORK4, VIP_NETWORK6, VIP4, VIP6},
     wait::{PATIENCE, wait_ok},
 };
@@ -51,6 +52,34 @@ fn a_vip_answers_ping() -> Result<()> {
     pinged(&Topology::one_nic(1)?)?;
     pinged(&Topology::two_nics(1)?)?;
     println!("ping to VIPs of both families: 36 of 36 requests answered by the node, with one NIC and with two");
+    Ok(())
+}
+
+#[test]
+fn ping_can_be_left_to_the_host() -> Result<()> {
+    let topology = Topology::one_nic(1)?;
+    let services = [Service::tcp("web", VIP4.into(), 80, &topology)];
+    let bpffs = Bpffs::mount()?;
+    let told = |answer: bool| {
+        let (topology, services) = (&topology, &services);
+        move |paths: &Paths| {
+            configuration(paths, topology, services).replace("node:\n", &format!("node:\n  icmp_echo: {answer}\n"))
+        }
+    };
+    let mut daemon = Daemon::start(topology.balancer(), &bpffs, told(false))?;
+    let once = || topology.client().exec("ping", ["-n", "-c", "1", "-W", "1", &VIP4.to_string()]);
+    assert!(once().is_err(), "the host has no such address");
+    let passed = &daemon.cli(&["--json", "status"])?["node"]["counters"]["passed"]["other-protocol"];
+    assert!(passed.as_u64().is_some_and(|passed| passed >= 1), "{passed}");
+    for answer in [true, false] {
+        daemon.configure(told(answer))?;
+        daemon.hangup()?;
+        wait_ok("the change is in force", PATIENCE, || {
+            ensure!(once().is_ok() == answer);
+            Ok(())
+        })?;
+    }
+    println!("with icmp_echo false a ping was the host's, with true the node's; a reload changes it both ways");
     Ok(())
 }
 
