@@ -118,11 +118,9 @@ fn sum<F: Frame>(packet: &Parsed, content: Content, first: u32, frame: &F) -> Op
         };
         return Some(tunnel::sum_v6(first, next, packet.hop_limit));
     }
-    if matches!(packet.protocol, Protocol::Udp) {
-        if frame.window::<{ udp::HEADER }>(packet.transport)?.be16(6) == 0 {
-            // Without a checksum inside, nothing is known of the payload.
-            return None;
-        }
+    // Without a checksum inside, nothing is known of the payload.
+    if matches!(packet.protocol, Protocol::Udp) && frame.window::<{ udp::HEADER }>(packet.transport)?.be16(6) == 0 {
+        return None;
     }
     let segment = (packet.end - packet.transport) as u16;
     Some(tunnel::sum_v4(packet.source[0], packet.destination[0], packet.protocol as u8, segment))

@@ -166,7 +166,15 @@ fn another() -> impl Strategy<Value = Option<What>> {
         1 => flags().prop_map(|flags| Some(What::Tcp(flags))),
         1 => Just(Some(What::Udp)),
         1 => select(&[1_u8, 58, 47, 50, 132, 0][..]).prop_map(|number| Some(What::Protocol(number))),
+        2 => icmp().prop_map(Some),
     ]
+}
+
+/// Echo requests, errors of both families, and what is neither.
+fn icmp() -> impl Strategy<Value = What> {
+    let kind =
+        select(&[[8, 0], [128, 0], [3, 4], [2, 0], [3, 3], [1, 4], [11, 0], [12, 0], [4, 0], [0, 0], [135, 0]][..]);
+    (kind, prop::bool::weighted(0.8), any::<bool>()).prop_map(|(kind, turned, udp)| What::Icmp { kind, turned, udp })
 }
 
 fn oddity() -> impl Strategy<Value = Oddity> {

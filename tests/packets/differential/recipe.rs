@@ -1,6 +1,6 @@
 //! Packets, described so that a failure shows what matters of them.
 
-use crate::wire::{Extension, ROUTER_MAC, Transport, Wire, ethernet, options_header, raw, tcp, udp};
+use crate::wire::{ACK, Extension, ROUTER_MAC, Transport, Wire, ethernet, icmp, options_header, raw, tcp, udp};
 
 /// What becomes a frame.
 #[derive(Clone, Debug)]
@@ -29,6 +29,12 @@ pub(super) enum What {
     Udp,
     /// Another protocol.
     Protocol(u8),
+    /// ICMP of this type and code, quoting a packet: from the target to the client, or the other way, by TCP or UDP.
+    Icmp {
+        kind: [u8; 2],
+        turned: bool,
+        udp: bool,
+    },
 }
 
 /// What a right packet can have. What the other family has is left out.
@@ -84,10 +90,17 @@ impl Ip {
         let wire = match self.what {
             What::Tcp(flags) => tcp(self.from, self.to, flags),
             What::Udp => udp(self.from, self.to),
+            What::Icmp { kind, turned, udp } => self.icmp(kind, turned, udp),
             What::Protocol(number) => raw(self.from.0, self.to.0, number, &[8; 16]),
         };
         let wire = self.oddities.iter().fold(wire, |wire, oddity| oddity.of(wire));
         self.faults.iter().fold(wire.frame(), |frame, fault| fault.of(frame))
+    }
+
+    fn icmp(&self, kind: [u8; 2], turned: bool, is_udp: bool) -> Wire {
+        let (from, to) = if turned { (self.to, self.from) } else { (self.from, self.to) };
+        let quoted = if is_udp { udp(from, to) } else { tcp(from, to, ACK) };
+        icmp(self.from.0, self.to.0, kind, &[&[0; 4], &quoted.packet()[..]].concat())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Line 29: an ICMP error about a packet that the VIP sent → to the destination that holds the flow, or that its hash gives.
 
 use lb_common::{
-    abi::{DestinationState, Mode, TunnelEnds},
+    abi::{DestinationState, Mode, TunnelEnds, tunnel_index},
     parse::Family,
 };
 
@@ -317,8 +317,8 @@ fn tunnelled(mut machine: impl Machine) {
             };
             let id = A.id(service);
             let tables = run.machine.tables();
-            tables.tunnels[id as usize].set(&ends);
             let state = DestinationState { mode, ..tables.destinations[id as usize].state() };
+            tables.tunnels[tunnel_index(id, state)].set(&ends);
             tables.destinations[id as usize].set_state(state);
             let frame = error.frame();
             let (action, bytes) = run.machine.run(&frame);
