@@ -6,11 +6,8 @@ use crate::{
     },
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, room},
-    forward::tunnel::{self, Inner},
-    frame::Frame,
     hash::HashKey,
     service,
-    verdict::DropReason,
 };
 
 /// Tables, constants and the clock. An index outside of a table gives `None`; nothing panics.
@@ -53,27 +50,6 @@ pub trait Environment {
     fn reply_budget(&self) -> Option<&ReplyBudget>;
 
     // Rare work. In BPF these are functions that the verifier checks once each, apart from their callers.
-
-    /// Wraps a packet in the outer header at an index; see [`tunnel::push`].
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`DropReason::Tables`] if there is no such header.
-    #[inline(always)]
-    fn push_tunnel<F: Frame>(
-        &self,
-        frame: &mut F,
-        index: u32,
-        network: usize,
-        inner: Inner,
-        flow: u32,
-    ) -> Result<(), DropReason>
-    where
-        Self: Sized,
-    {
-        let tunnel = self.tunnel(index).ok_or(DropReason::Tables)?;
-        tunnel::push(self.features(), frame, tunnel, network, inner, flow)
-    }
 
     /// See [`room::make`].
     #[inline(always)]

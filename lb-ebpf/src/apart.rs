@@ -3,15 +3,12 @@
 
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
-    environment::Environment as _,
     flow::{FlowWord, room},
-    forward::tunnel::{self, Inner},
     icmp::{self, Target},
     packet,
     parse::Place,
     reply::Answer,
     service,
-    verdict::DropReason,
 };
 
 use crate::{
@@ -38,24 +35,6 @@ pub(crate) extern "C" fn find_by_key(ab: u64, cd: u64, rest: u64) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn find_by_shape(ab: u64, cd: u64, rest: u64) -> u32 {
     service::by_shape(&MAPS, [ab, cd, rest])
-}
-
-/// What [`push_tunnel`] returns.
-pub(crate) const PUSHED: u32 = 0;
-pub(crate) const NO_HEADROOM: u32 = 1;
-const NO_TUNNEL: u32 = 2;
-
-/// Wraps a packet whose IP header begins at the upper half of `word`; the lower half and `sum` are a packed [`Inner`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn push_tunnel(context: *mut xdp_md, index: u32, word: u64, flow: u32, sum: u64) -> u32 {
-    let Some(tunnel) = MAPS.tunnel(index) else { return NO_TUNNEL };
-    let inner = Inner::unpack((word, sum));
-    match tunnel::push(MAPS.features(), &mut Context::new(context), tunnel, (word >> 32) as usize, inner, flow) {
-        Ok(()) => PUSHED,
-        Err(DropReason::Headroom) => NO_HEADROOM,
-        Err(_) => NO_TUNNEL,
-    }
 }
 
 /// Answers a packet and returns the XDP action.

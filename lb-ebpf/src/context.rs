@@ -10,10 +10,7 @@ use lb_common::{
     environment::Environment,
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, TICK_MASK},
-    forward::tunnel::Inner,
-    frame::Frame,
     hash::HashKey,
-    verdict::DropReason,
 };
 
 pub(crate) use crate::frame::Context;

@@ -23,7 +23,6 @@ mod programs {
     use aya_ebpf::{bindings::xdp_md, macros::xdp, programs::XdpContext};
     use lb_common::{
         packet::{self, Rare},
-        parse::Place,
         steady,
     };
 
@@ -33,7 +32,7 @@ mod programs {
         finish::finish,
     };
 
-    /// In what [`long`] returns in place of an action: the packet goes the way of ICMP, its [`Place`] is in the low half.
+    /// In what [`long`] returns in place of an action: the packet goes the way of ICMP, its place is in the low half.
     const ICMP: u64 = 1 << 32;
     /// The same: the packet is answered, with what the low half says.
     const ANSWER: u64 = 1 << 33;

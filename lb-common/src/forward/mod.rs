@@ -65,8 +65,8 @@ pub fn send<E: Environment, F: Frame>(
     let way = Way::to(env, destination)?;
     let state = destination.state();
     let is_tunnelled = env.features().has(Features::TUNNEL) && state.mode.is_tunnel();
-    let index = tunnel_index(id, state) as u32;
-    let tunnel = if is_tunnelled { Some(env.tunnel(index).ok_or(DropReason::Tables)?) } else { None };
+    let tunnel =
+        if is_tunnelled { Some(env.tunnel(tunnel_index(id, state) as u32).ok_or(DropReason::Tables)?) } else { None };
     if env.features().checks_mtu() {
         let overhead = tunnel.map_or(0, |tunnel| state.mode.overhead(tunnel.family()));
         fits(packet, frame, way.mtu.saturating_sub(overhead as u32))?;
@@ -82,7 +82,7 @@ pub fn send<E: Environment, F: Frame>(
         let sum = if is_summed { sum(packet, content, first, frame) } else { None };
         let length = (packet.end - packet.network) as u16;
         let inner = tunnel::Inner { family: packet.family, class, length, sum };
-        env.push_tunnel(frame, index, packet.network, inner, choice)?;
+        tunnel::push(env.features(), frame, tunnel, packet.network, inner, choice)?;
     }
     Ok(way.take(env, frame)?)
 }

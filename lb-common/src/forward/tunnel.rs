@@ -37,31 +37,6 @@ pub struct Inner {
     pub sum: Option<Sum>,
 }
 
-impl Inner {
-    /// As a word and the sum, for a function that takes nothing but numbers.
-    #[inline(always)]
-    #[must_use]
-    pub const fn pack(self) -> (u64, u64) {
-        let word = self.length as u64 | (self.class as u64) << 16 | (self.family as u64) << 24;
-        match self.sum {
-            None => (word, 0),
-            Some(sum) => (word | 1 << 25, sum.value()),
-        }
-    }
-
-    /// From [`Self::pack`].
-    #[inline(always)]
-    #[must_use]
-    pub const fn unpack((word, sum): (u64, u64)) -> Self {
-        Self {
-            family: if word >> 24 & 1 == 0 { Family::V4 } else { Family::V6 },
-            class: (word >> 16) as u8,
-            length: word as u16,
-            sum: if word >> 25 & 1 == 0 { None } else { Some(Sum::of(sum)) },
-        }
-    }
-}
-
 /// The sum over an IPv4 packet with right checksums: minus its pseudo-header.
 #[inline(always)]
 #[must_use]
