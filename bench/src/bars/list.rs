@@ -50,7 +50,7 @@ pub(crate) const BARS: &[Bar] = &[
             Ratio(HIT_RAW, HIT_RAW.of("mac-swap")),
             AtMost(1.35),
         ),
-        AtMost(1.5),
+        AtMost(1.6),
     ),
     missed(
         bar(
@@ -59,7 +59,7 @@ pub(crate) const BARS: &[Bar] = &[
             Ratio(HIT_RAW.in_case("tcp6-hit"), HIT_RAW.in_case("tcp6-hit").of("mac-swap")),
             AtMost(1.45),
         ),
-        AtMost(1.6),
+        AtMost(1.7),
     ),
     missed(
         bar(
@@ -68,7 +68,7 @@ pub(crate) const BARS: &[Bar] = &[
             Ratio(HIT_RAW.in_case("udp4-hit"), HIT_RAW.in_case("udp4-hit").of("mac-swap")),
             AtMost(1.35),
         ),
-        AtMost(1.5),
+        AtMost(1.6),
     ),
     missed(
         bar(
@@ -113,7 +113,7 @@ pub(crate) const BARS: &[Bar] = &[
             Ratio(HIT_RAW.in_case("ipip-hit"), HIT_RAW.in_case("ipip-hit").of("ipip-push")),
             AtMost(1.35),
         ),
-        AtMost(1.5),
+        AtMost(1.6),
     ),
     bar(
         "data-path",
