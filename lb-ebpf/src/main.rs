@@ -62,8 +62,8 @@ mod programs {
         if step & apart::SEND == 0 { step as u32 } else { apart::icmp_send(xdp.ctx, place, step) }
     }
 
-    /// The long way. The kernel allows 512 bytes of stack for a whole chain of calls, so what needs much of it is called by
-    /// the entry point, when this has ended.
+    /// The long way. What it leaves to functions apart it returns as a number: each of them is called in one place then, where
+    /// little is kept on the stack, of which the kernel allows 512 bytes for a whole chain of calls.
     #[inline(always)]
     fn long(context: *mut xdp_md) -> u64 {
         let mut frame = Context::new(context);

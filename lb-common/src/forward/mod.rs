@@ -1,9 +1,9 @@
 //! How packets get to a destination: one forwarding mode a file, and what they have in common.
 
-pub mod link;
+pub mod dsr_l2;
 pub mod tunnel;
 
-use link::Way;
+use dsr_l2::Way;
 
 use crate::{
     abi::{Destination, tunnel_index},

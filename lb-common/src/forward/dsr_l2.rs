@@ -1,4 +1,4 @@
-//! The link layer: every mode ends with a frame to the next hop. In `dsr-l2` that is all: only the two MAC addresses change.
+//! `dsr-l2`: only the two MAC addresses change. Every other mode ends the same way, with a frame to the next hop.
 
 use crate::{
     abi::{Destination, NextHop},
