@@ -26,6 +26,7 @@ mod machine;
 mod oracle;
 mod outer;
 mod runner;
+mod specialise;
 mod two_cpus;
 mod verifier;
 mod wire;
