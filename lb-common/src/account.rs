@@ -25,14 +25,14 @@ pub fn book<E: Environment>(env: &E, outcome: Outcome<'_>, bytes: u64) {
     if let Some(counters) = outcome.destination {
         match outcome.verdict {
             Verdict::Transmit => return counters.transmitted.add(bytes),
-            Verdict::Redirect(_) => return counters.redirected.add(bytes),
+            Verdict::Redirect(_) | Verdict::Return(_) => return counters.redirected.add(bytes),
             Verdict::Pass(_) | Verdict::Drop(_) => {}
         }
     }
     let Some(counters) = env.node_counters() else { return };
     match outcome.verdict {
         Verdict::Transmit => counters.transmitted.add(bytes),
-        Verdict::Redirect(_) => counters.redirected.add(bytes),
+        Verdict::Redirect(_) | Verdict::Return(_) => counters.redirected.add(bytes),
         Verdict::Pass(reason) => {
             counters.passed(reason).add(1);
             counters.stopped_bytes.add(bytes);

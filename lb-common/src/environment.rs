@@ -2,11 +2,13 @@
 
 use crate::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket, Tunnel,
+        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, ReplyBudget,
+        Service, ServiceBucket, Tunnel,
     },
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, room},
     hash::HashKey,
+    nat::{self, scratch::Scratch},
     service,
 };
 
@@ -20,6 +22,18 @@ pub trait Environment {
     fn may_be_vip(&self, place: u32) -> bool;
     /// A bucket of the service tables.
     fn service_bucket(&self, index: u32) -> Option<&ServiceBucket>;
+    /// Whether an address with this [`place`](crate::service::filter::place) may be that of a backend whose replies are translated.
+    fn may_be_backend(&self, place: u32) -> bool;
+    /// A bucket of the table of translated flows.
+    fn nat_bucket(&self, index: u32) -> Option<&NatBucket>;
+    /// The slots of a bucket of it.
+    fn nat_slots(&self, index: u32) -> Option<&NatSlots>;
+    /// Number of its buckets less one; a power of two less one.
+    fn nat_mask(&self) -> u32;
+    /// This CPU's memory for a packet that is translated.
+    fn scratch(&self) -> Option<&Scratch>;
+    /// A source address of `full-nat`, by [`pool_index`](crate::nat::table::pool_index).
+    fn pool_address(&self, index: u32) -> Option<&PoolAddress>;
     /// A service, by index from 1.
     fn service(&self, index: u32) -> Option<&Service>;
     /// The destination id in a slot.
@@ -58,6 +72,33 @@ pub trait Environment {
         Self: Sized,
     {
         room::make(self, tag, first, second, word)
+    }
+
+    /// See [`nat::table::survey`].
+    #[inline(always)]
+    fn nat_survey(&self, bucket: u32, tag: u64) -> u32
+    where
+        Self: Sized,
+    {
+        nat::table::survey(self, bucket, tag)
+    }
+
+    /// See [`nat::table::is_reply`].
+    #[inline(always)]
+    fn nat_is_reply(&self, slot: u32) -> bool
+    where
+        Self: Sized,
+    {
+        nat::table::is_reply(self, slot)
+    }
+
+    /// See [`nat::table::base_of`].
+    #[inline(always)]
+    fn nat_base(&self, id: u32, place: u32, kind: u32) -> u32
+    where
+        Self: Sized,
+    {
+        nat::table::base_of(self, id, place, kind)
     }
 
     /// See [`service::by_key`].

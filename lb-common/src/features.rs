@@ -29,13 +29,15 @@ impl Features {
     pub const GUE: Self = Self(1 << 5);
     /// The node answers echo requests to VIPs; else they are the host's.
     pub const ICMP_ECHO: Self = Self(1 << 6);
+    /// Destinations whose packets are translated, and their replies.
+    pub const NAT: Self = Self(1 << 7);
     /// Everything.
-    pub const ALL: Self = Self((1 << 7) - 1);
+    pub const ALL: Self = Self((1 << 8) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 7] =
-        ["ipv4", "ipv6", "prefixes-or-ranges", "several-interfaces", "tunnels", "gue", "icmp-echo"];
+    const NAMES: [&'static str; 8] =
+        ["ipv4", "ipv6", "prefixes-or-ranges", "several-interfaces", "tunnels", "gue", "icmp-echo", "nat"];
 
     /// From the program's constant.
     #[inline(always)]
@@ -114,6 +116,7 @@ impl Features {
         match mode {
             crate::abi::Mode::DsrL2 => Self::NONE,
             crate::abi::Mode::Ipip => Self::TUNNEL,
+            crate::abi::Mode::Nat | crate::abi::Mode::FullNat => Self::NAT,
             crate::abi::Mode::Gue => Self::TUNNEL.with(Self::GUE),
         }
     }

@@ -11,6 +11,7 @@
 //! - [`service`]: whose packet is it. [`flow`]: the flow table. [`schedule`]: how a new flow gets its destination.
 //! - [`quic`]: which backend a QUIC packet names by its connection id.
 //! - [`forward`]: one forwarding mode a file. [`reply`]: packets that the node makes itself. [`icmp`]: what becomes of ICMP.
+//! - [`nat`]: addresses and ports translated, and back.
 //! - [`features`]: what a configuration uses, and the program has in it.
 //! - [`abi`]: records shared between the XDP program and user space. [`verdict`]: every reason, by name.
 //!
@@ -31,6 +32,7 @@ pub mod hash;
 pub mod icmp;
 #[cfg(feature = "std")]
 pub mod memory;
+pub mod nat;
 pub mod opaque;
 pub mod packet;
 pub mod parse;

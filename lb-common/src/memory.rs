@@ -7,15 +7,16 @@ use std::cell::RefCell;
 
 use crate::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Service,
-        ServiceBucket, Tunnel, Word8, Word32,
+        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
+        PoolAddress, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32,
     },
     environment::Environment,
     features::Features,
     flow::FlowBucket,
     frame::{Frame, Window},
     hash::HashKey,
-    service::filter::FILTER_BYTES,
+    nat::scratch::Scratch,
+    service::filter::{self, FILTER_BYTES},
 };
 
 /// The tables.
@@ -39,6 +40,12 @@ pub struct Slices<'a> {
     pub egress: &'a [Egress],
     /// The flow table: a power of two of buckets. Not to be written by user space where it is the kernel's.
     pub flows: &'a [FlowBucket],
+    /// Translated flows: a power of two of buckets. Not to be written by user space where it is the kernel's.
+    pub nat_buckets: &'a [NatBucket],
+    /// Their slots.
+    pub nat_slots: &'a [NatSlots],
+    /// Source addresses of `full-nat`: [`MAX_POOL`] for each family.
+    pub nat_pool: &'a [PoolAddress],
 }
 
 /// Sizes of tables in memory.
@@ -54,6 +61,8 @@ pub struct Sizes {
     pub destinations: usize,
     /// Flow buckets, a power of two.
     pub flow_buckets: usize,
+    /// Buckets of translated flows, a power of two.
+    pub nat_buckets: usize,
 }
 
 /// Tables in vectors.
@@ -68,9 +77,13 @@ pub struct Tables {
     tunnels: Vec<Tunnel>,
     egress: Vec<Egress>,
     flows: Vec<FlowBucket>,
+    nat_buckets: Vec<NatBucket>,
+    nat_slots: Vec<NatSlots>,
+    nat_pool: Vec<PoolAddress>,
     node_counters: NodeCounters,
     destination_counters: Vec<DestinationCounters>,
     reply_budget: ReplyBudget,
+    scratch: Scratch,
 }
 
 fn zeroed<T: Default>(count: usize) -> Vec<T> {
@@ -91,9 +104,13 @@ impl Tables {
             tunnels: zeroed(2 * sizes.destinations),
             egress: zeroed(MAX_EGRESS as usize),
             flows: zeroed(sizes.flow_buckets),
+            nat_buckets: zeroed(sizes.nat_buckets),
+            nat_slots: zeroed(sizes.nat_buckets),
+            nat_pool: zeroed(2 * MAX_POOL as usize),
             node_counters: NodeCounters::default(),
             destination_counters: zeroed(sizes.destinations),
             reply_budget: ReplyBudget::default(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -110,6 +127,9 @@ impl Tables {
             tunnels: &self.tunnels,
             egress: &self.egress,
             flows: &self.flows,
+            nat_buckets: &self.nat_buckets,
+            nat_slots: &self.nat_slots,
+            nat_pool: &self.nat_pool,
         }
     }
 
@@ -124,6 +144,7 @@ impl Tables {
             node_counters: &self.node_counters,
             destination_counters: &self.destination_counters,
             reply_budget: &self.reply_budget,
+            scratch: &self.scratch,
         }
     }
 
@@ -170,6 +191,8 @@ pub struct View<'a> {
     pub destination_counters: &'a [DestinationCounters],
     /// This CPU's budget for replies.
     pub reply_budget: &'a ReplyBudget,
+    /// This CPU's memory for a packet that is translated.
+    pub scratch: &'a Scratch,
 }
 
 impl Environment for View<'_> {
@@ -182,7 +205,31 @@ impl Environment for View<'_> {
     }
 
     fn may_be_vip(&self, place: u32) -> bool {
-        self.tables.vip_filter.get(place as usize).is_some_and(|byte| byte.load() != 0)
+        self.tables.vip_filter.get(place as usize).is_some_and(|byte| byte.load() & filter::VIP != 0)
+    }
+
+    fn may_be_backend(&self, place: u32) -> bool {
+        self.tables.vip_filter.get(place as usize).is_some_and(|byte| byte.load() & filter::BACKEND != 0)
+    }
+
+    fn nat_bucket(&self, index: u32) -> Option<&NatBucket> {
+        self.tables.nat_buckets.get(index as usize)
+    }
+
+    fn nat_slots(&self, index: u32) -> Option<&NatSlots> {
+        self.tables.nat_slots.get(index as usize)
+    }
+
+    fn nat_mask(&self) -> u32 {
+        self.tables.nat_buckets.len() as u32 - 1
+    }
+
+    fn scratch(&self) -> Option<&Scratch> {
+        Some(self.scratch)
+    }
+
+    fn pool_address(&self, index: u32) -> Option<&PoolAddress> {
+        self.tables.nat_pool.get(index as usize)
     }
 
     fn service_bucket(&self, index: u32) -> Option<&ServiceBucket> {

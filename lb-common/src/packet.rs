@@ -6,11 +6,13 @@ use crate::{
     abi::{Destination, ON_NO_BACKEND_REJECT, Service},
     account::Outcome,
     environment::Environment,
+    features::Features,
     flow::{self, FlowEntry, FlowState, FlowWord, Placement, table::is_expired},
     forward::forward,
     frame::Frame,
     hash::FlowHash,
     icmp,
+    nat::{self, NatPlace},
     parse::{Family, Fault, Parsed, Place, parse},
     reply::{self, Answer},
     schedule::slot,
@@ -18,7 +20,7 @@ use crate::{
     verdict::{DropReason, PassReason, Stop, Verdict},
     wire::{
         ip::{is_martian_v4, is_martian_v6},
-        tcp::{ACK, RST, SYN},
+        tcp::{ACK, FIN, RST, SYN},
     },
 };
 
@@ -28,11 +30,50 @@ pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Outco
     if let Some(outcome) = steady::forward(env, frame, |outcome| outcome) {
         return outcome;
     }
-    match process_long(env, frame) {
+    let rare = match process_long(env, frame) {
+        Ok(outcome) => return outcome,
+        Err(rare) => rare,
+    };
+    let settled = match rare {
+        Rare::Nat(place, id) => settle(translate(env, frame, place, id)),
+        Rare::Back(place) => settle(translate_back(env, frame, place)),
+        Rare::Icmp(place) => Ok(icmp::process(env, frame, place)),
+        Rare::Answer(_) => Err(rare),
+    };
+    match settled {
         Ok(outcome) => outcome,
         Err(Rare::Answer(wanted)) => answer(env, frame, wanted).into(),
-        Err(Rare::Icmp(place)) => icmp::process(env, frame, place),
+        Err(_) => Verdict::Drop(DropReason::Tables).into(),
     }
+}
+
+#[inline(always)]
+fn translate<'a, E: Environment, F: Frame>(
+    env: &'a E,
+    frame: &mut F,
+    place: NatPlace,
+    id: u32,
+) -> Result<Outcome<'a>, Stop> {
+    nat::forth::begin(env, frame, place, id)?;
+    let opened = nat::forth::open(env)?;
+    if opened.is_closing() {
+        nat::forth::follow(env, FlowState::Closing);
+    }
+    nat::forth::send(env, frame, place, id, opened)
+}
+
+#[inline(always)]
+fn translate_back<'a, E: Environment, F: Frame>(
+    env: &'a E,
+    frame: &mut F,
+    place: NatPlace,
+) -> Result<Outcome<'a>, Stop> {
+    nat::back::begin(env, frame, place)?;
+    let slot = nat::back::find(env)?;
+    if let Some(state) = slot.due() {
+        nat::forth::follow(env, state);
+    }
+    nat::back::send(env, frame, place, slot)
 }
 
 /// Work that is rare enough to stand apart from the way of other packets.
@@ -40,6 +81,10 @@ pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Outco
 pub enum Rare {
     /// The packet is to be answered with one of the node's own: [`answer`].
     Answer(Answer),
+    /// It is translated on its way to this destination: [`nat::forth`].
+    Nat(NatPlace, u32),
+    /// It may be a reply to translate back: [`nat::back`].
+    Back(NatPlace),
     /// It is ICMP: [`icmp::process`].
     Icmp(Place),
 }
@@ -51,12 +96,25 @@ pub enum Rare {
 /// What the packet needs is [`Rare`].
 #[inline(always)]
 pub fn process_long<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Outcome<'a>, Rare> {
-    match decide(env, frame) {
+    settle(decide(env, frame))
+}
+
+/// What the end of a packet's way comes to.
+///
+/// # Errors
+///
+/// What the packet needs is [`Rare`].
+#[inline(always)]
+pub fn settle(outcome: Result<Outcome<'_>, Stop>) -> Result<Outcome<'_>, Rare> {
+    match outcome {
         Ok(outcome) => Ok(outcome),
         Err(Stop::Pass(reason)) => Ok(Verdict::Pass(reason).into()),
         Err(Stop::Drop(reason)) => Ok(Verdict::Drop(reason).into()),
         Err(Stop::Reject) => Err(Rare::Answer(Answer::Refusal)),
         Err(Stop::TooBig(mtu)) => Err(Rare::Answer(Answer::TooBig(mtu))),
+        Err(Stop::Expired) => Err(Rare::Answer(Answer::Expired)),
+        Err(Stop::Nat(place, id)) => Err(Rare::Nat(place, id)),
+        Err(Stop::Back(place)) => Err(Rare::Back(place)),
         Err(Stop::Icmp(place)) => Err(Rare::Icmp(place)),
     }
 }
@@ -74,7 +132,7 @@ pub fn answer<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) 
 fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Outcome<'a>, Stop> {
     let mut packet = Parsed::new();
     parse(env.features(), frame, &mut packet).map_err(|fault| judge(env, fault, &packet))?;
-    let (index, service) = service::find(env, &packet).ok_or(PassReason::NotServed)?;
+    let Some((index, service)) = service::find(env, &packet) else { return Err(not_served(env, &packet)) };
     accept(&packet)?;
     let hash = FlowHash::of(env, &packet);
     let chosen = match known(env, index, service, &packet, hash) {
@@ -84,9 +142,20 @@ fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Out
     let Some((id, destination)) = chosen else {
         return Err(no_backend(service));
     };
+    if env.features().has(Features::NAT) && destination.state().mode.is_nat() {
+        return Err(Stop::Nat(NatPlace::of(&packet), id));
+    }
     let verdict = forward(env, (id, destination), &packet, hash, frame)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
     Ok(Outcome { verdict, destination: Some(counters) })
+}
+
+/// What is for no service may be the reply of a backend.
+#[inline(always)]
+fn not_served<E: Environment>(env: &E, packet: &Parsed) -> Stop {
+    let may_be_reply =
+        env.features().has(Features::NAT) && env.may_be_backend(service::filter::place(packet.family, &packet.source));
+    if may_be_reply && !packet.to_group { Stop::Back(NatPlace::of(packet)) } else { PassReason::NotServed.into() }
 }
 
 /// What cannot be balanced is the host's, unless it is for a VIP.
@@ -149,7 +218,9 @@ fn known<'a, E: Environment>(
     if is_opening(packet) && !trusts(state, at.takes_flows) {
         return stale;
     }
-    let next = state.after(packet.tcp_flags);
+    // Where both sides are seen, one FIN is not the end: `nat` says when the flow is over.
+    let both_seen = env.features().has(Features::NAT) && at.mode.is_nat();
+    let next = state.after(if both_seen { packet.tcp_flags & !FIN } else { packet.tcp_flags });
     let refreshed = word.refreshed(next, now);
     // At most one store for each tick keeps the line clean in other CPUs' caches.
     if refreshed != word {

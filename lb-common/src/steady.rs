@@ -112,6 +112,9 @@ fn forward_v4<'a, E: Environment, F: Frame, R>(
         _ => return None,
     }
     if !env.may_be_vip(filter::place(Family::V4, &[start.word(30), 0, 0, 0])) {
+        if may_be_reply(env, Family::V4, &[start.word(26), 0, 0, 0]) {
+            return None;
+        }
         return Some(finish(Verdict::Pass(PassReason::NotServed).into()));
     }
     if word & 0xff00 == 0 {
@@ -158,6 +161,9 @@ fn forward_v6<'a, E: Environment, F: Frame, R>(
     }
     let destination = [start.word(38), start.word(42), start.word(46), start.word(50)];
     if !env.may_be_vip(filter::place(Family::V6, &destination)) {
+        if may_be_reply(env, Family::V6, &[start.word(22), start.word(26), start.word(30), start.word(34)]) {
+            return None;
+        }
         return Some(finish(Verdict::Pass(PassReason::NotServed).into()));
     }
     if word & 0xff == 0 {
@@ -171,6 +177,12 @@ fn forward_v6<'a, E: Environment, F: Frame, R>(
         return Some(known.send_through(tunnel, env, frame, inner, finish));
     }
     Some(known.send(env, start, finish))
+}
+
+/// Whether a packet for no VIP may be a backend's reply that is translated back.
+#[inline(always)]
+fn may_be_reply<E: Environment>(env: &E, family: Family, source: &[u32; 4]) -> bool {
+    env.features().has(Features::NAT) && env.may_be_backend(filter::place(family, source))
 }
 
 /// The 5-tuple of an IPv4 packet without options, read from the packet word by word: the program has no registers to keep it.
@@ -413,7 +425,7 @@ fn gather(tables: &Slices<'_>, id: u32, destination: &Destination, alone: &mut H
     let next_hop = destination.next_hop();
     // An entry has no room for a larger generation, so none would be known.
     let generation = 1..1 << GENERATION_BITS;
-    if !state.keeps_flows || !generation.contains(&state.generation) || next_hop.egress == 0 {
+    if state.mode.is_nat() || !state.keeps_flows || !generation.contains(&state.generation) || next_hop.egress == 0 {
         return None;
     }
     let egress = tables.egress.get(next_hop.egress as usize)?;

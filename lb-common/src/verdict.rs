@@ -2,7 +2,7 @@
 //!
 //! Names are the vocabulary of counters, of the CLI and of metrics: they derive from the lists here.
 
-use crate::parse::Place;
+use crate::{nat::NatPlace, parse::Place};
 
 /// What the program does with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub enum Verdict {
     Transmit,
     /// Out on another interface: an index into the table of egress interfaces (`XDP_REDIRECT`).
     Redirect(u32),
+    /// Out on another interface, by the kernel's index: where a translated flow's client is (`XDP_REDIRECT`).
+    Return(u32),
     /// To the host's own stack (`XDP_PASS`), unmodified to the byte.
     Pass(PassReason),
     /// Discarded (`XDP_DROP`).
@@ -70,7 +72,7 @@ reasons! {
     DropReason {
         Malformed = "malformed": "headers of a packet for a VIP do not hold together",
         ExtensionHeaders = "ext-headers": "more IPv6 extension headers than are followed",
-        Ttl = "ttl": "TTL or hop limit 0",
+        Ttl = "ttl": "TTL or hop limit 0, or 1 in a backend's reply (nat, full-nat)",
         Martian = "martian": "source is a VIP, multicast, broadcast or loopback, or the frame was sent to a group",
         Fragment = "fragment": "a fragment for a VIP",
         NoBackend = "no-backend": "the service has no backend that takes flows",
@@ -79,6 +81,10 @@ reasons! {
         ReplyLimit = "reply-limit": "a reply of the node (reset, unreachable, too big) above their rate",
         Mtu = "mtu": "larger than what fits on the way to the backend, and not to be told so",
         Headroom = "headroom": "the driver left no room in front of the packet for a tunnel's header",
+        SnatPorts = "snat-ports": "no port of the pool is free for a new flow (full-nat)",
+        NatTable = "nat-table": "no room for a new translated flow",
+        NatCollision = "nat-collision": "the backend's replies would be those of another flow of this client (nat)",
+        Hairpin = "hairpin": "a backend is sent back to itself, which only full-nat can do",
         IcmpSpoof = "icmp-spoof": "an ICMP error for a VIP that quotes a packet which the VIP did not send",
         Tables = "tables": "an index that no table holds: a defect, please report it",
     }
@@ -95,6 +101,12 @@ pub enum Stop {
     Reject,
     /// It is answered with the size that fits.
     TooBig(u32),
+    /// It is answered: its last hop is here.
+    Expired,
+    /// It is translated on its way to this destination.
+    Nat(NatPlace, u32),
+    /// It may be a backend's reply that is translated back.
+    Back(NatPlace),
     /// It is ICMP, which goes its own way.
     Icmp(Place),
 }

@@ -42,7 +42,14 @@ fn is_of(word: FlowWord, id: u64) -> bool {
 
 fn tables() -> Tables {
     let destinations = FLOWS as usize + 1;
-    let tables = Tables::new(Sizes { service_buckets: 1, services: 2, slots: 1, destinations, flow_buckets: BUCKETS });
+    let tables = Tables::new(Sizes {
+        service_buckets: 1,
+        services: 2,
+        slots: 1,
+        destinations,
+        flow_buckets: BUCKETS,
+        nat_buckets: 64,
+    });
     for state in FlowState::ALL {
         tables.slices().services[1].set_timeout(state, TIMEOUT);
         tables.slices().control.set_longest_timeout(state, TIMEOUT);

@@ -12,6 +12,9 @@ static FEATURES: u32 = 0;
 /// Flow buckets less one.
 #[unsafe(no_mangle)]
 static FLOW_MASK: u32 = 0;
+/// Buckets of translated flows less one.
+#[unsafe(no_mangle)]
+static NAT_MASK: u32 = 0;
 /// Jiffies are shifted by this to ticks.
 #[unsafe(no_mangle)]
 static TICK_SHIFT: u32 = 0;
@@ -38,6 +41,12 @@ pub(crate) fn features() -> Features {
 #[inline(always)]
 pub(crate) fn flow_mask() -> u32 {
     read(&FLOW_MASK)
+}
+
+/// Buckets of translated flows less one.
+#[inline(always)]
+pub(crate) fn nat_mask() -> u32 {
+    read(&NAT_MASK)
 }
 
 /// The clock's shift.

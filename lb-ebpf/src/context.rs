@@ -5,12 +5,15 @@ use core::ptr;
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_jiffies64};
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket, Tunnel,
+        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, ReplyBudget,
+        Service, ServiceBucket, Tunnel,
     },
     environment::Environment,
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, TICK_MASK},
     hash::HashKey,
+    nat::scratch::Scratch,
+    service::filter::{BACKEND, VIP},
 };
 
 pub(crate) use crate::frame::Context;
@@ -44,7 +47,37 @@ impl Environment for Maps {
 
     #[inline(always)]
     fn may_be_vip(&self, place: u32) -> bool {
-        filter::byte(place) != 0
+        filter::byte(place) & VIP != 0
+    }
+
+    #[inline(always)]
+    fn may_be_backend(&self, place: u32) -> bool {
+        filter::byte(place) & BACKEND != 0
+    }
+
+    #[inline(always)]
+    fn nat_bucket(&self, index: u32) -> Option<&NatBucket> {
+        maps::NAT_BUCKETS.get(index)
+    }
+
+    #[inline(always)]
+    fn nat_slots(&self, index: u32) -> Option<&NatSlots> {
+        maps::NAT_SLOTS.get(index)
+    }
+
+    #[inline(always)]
+    fn nat_mask(&self) -> u32 {
+        constants::nat_mask()
+    }
+
+    #[inline(always)]
+    fn scratch(&self) -> Option<&Scratch> {
+        maps::NAT_SCRATCH.get(0)
+    }
+
+    #[inline(always)]
+    fn pool_address(&self, index: u32) -> Option<&PoolAddress> {
+        maps::NAT_POOL.get(index)
     }
 
     #[inline(always)]
@@ -126,6 +159,21 @@ impl Environment for Maps {
     #[inline(always)]
     fn make_room(&self, tag: u64, first: u32, second: u32, word: FlowWord) -> Placement {
         Placement::from_bits(apart::make_room(tag, first, second, word.to_bits()))
+    }
+
+    #[inline(always)]
+    fn nat_survey(&self, bucket: u32, tag: u64) -> u32 {
+        apart::nat_survey(bucket, tag)
+    }
+
+    #[inline(always)]
+    fn nat_is_reply(&self, slot: u32) -> bool {
+        apart::nat_is_reply(slot) != 0
+    }
+
+    #[inline(always)]
+    fn nat_base(&self, id: u32, place: u32, kind: u32) -> u32 {
+        apart::nat_base(id, place, kind)
     }
 
     #[inline(always)]

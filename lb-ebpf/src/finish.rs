@@ -1,6 +1,6 @@
 //! The end of a packet's way: the books, and the verdict in the kernel's words.
 
-use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect};
 use lb_common::{
     account::{self, Outcome},
     verdict::{DropReason, Verdict},
@@ -20,6 +20,10 @@ pub(crate) fn finish(env: &Maps, mut outcome: Outcome<'_>, bytes: u64) -> u32 {
                 xdp_action::XDP_DROP
             }
         },
+        Verdict::Return(ifindex) => {
+            // SAFETY: the helper takes any number; it fails for one that is no interface.
+            unsafe { bpf_redirect(ifindex, 0) as u32 }
+        }
         Verdict::Pass(_) => xdp_action::XDP_PASS,
         Verdict::Drop(_) => xdp_action::XDP_DROP,
     };

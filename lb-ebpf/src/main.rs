@@ -22,12 +22,14 @@ mod maps;
 mod programs {
     use aya_ebpf::{bindings::xdp_md, macros::xdp, programs::XdpContext};
     use lb_common::{
+        flow::FlowState,
+        nat::{back::FoundSlot, forth::Opened},
         packet::{self, Rare},
         steady,
     };
 
     use crate::{
-        apart,
+        apart::{self, OPENED},
         context::{self, Context, Maps},
         finish::finish,
     };
@@ -35,7 +37,12 @@ mod programs {
     /// In what [`long`] returns in place of an action: the packet goes the way of ICMP, its place is in the low half.
     const ICMP: u64 = 1 << 32;
     /// The same: the packet is answered, with what the low half says.
-    const ANSWER: u64 = 1 << 33;
+    const ANSWER: u64 = apart::ANSWER;
+    /// The same: the packet is translated on its way to the destination in the bits from [`ID`] on; its place is in the low half.
+    const NAT: u64 = 1 << 34;
+    /// The same: the packet may be a reply to translate back.
+    const BACK: u64 = 1 << 35;
+    const ID: u32 = 40;
 
     // Inside of what the attribute makes: a call would cost each packet ten nanoseconds.
     #[xdp]
@@ -50,7 +57,34 @@ mod programs {
         if let Some(action) = steady::forward(&env, &mut frame, end) {
             return action;
         }
-        let step = long(xdp.ctx);
+        let mut step = long(xdp.ctx);
+        if step & NAT != 0 {
+            let (place, id) = (step as u32, (step >> ID) as u32);
+            step = apart::nat_begin(xdp.ctx, place, id);
+            if step & OPENED != 0 {
+                step = apart::nat_open(xdp.ctx);
+            }
+            if step & OPENED != 0 {
+                if Opened::from_bits(step as u32).is_closing() {
+                    apart::nat_follow(FlowState::Closing as u32);
+                }
+                step = apart::nat_forth(xdp.ctx, place, id, step as u32);
+            }
+        }
+        if step & BACK != 0 {
+            let place = step as u32;
+            step = apart::nat_back_begin(xdp.ctx, place);
+            if step & OPENED != 0 {
+                step = apart::nat_back_find(xdp.ctx);
+            }
+            if step & OPENED == 0 {
+                return step as u32;
+            }
+            if let Some(state) = FoundSlot::from_bits(step as u32).due() {
+                apart::nat_follow(state as u32);
+            }
+            return apart::nat_back(xdp.ctx, place, step as u32);
+        }
         if step & (ICMP | ANSWER) == 0 {
             return step as u32;
         }
@@ -59,7 +93,21 @@ mod programs {
         }
         let place = step as u32;
         let step = apart::icmp(xdp.ctx, place);
-        if step & apart::SEND == 0 { step as u32 } else { apart::icmp_send(xdp.ctx, place, step) }
+        if step & apart::SEND == 0 {
+            step as u32
+        } else if apart::icmp_is_translated(step) != 0 {
+            let mut opened = apart::icmp_translate_begin(xdp.ctx, place, step);
+            if opened & OPENED != 0 {
+                opened = apart::icmp_translate_find(xdp.ctx);
+            }
+            if opened & OPENED == 0 {
+                opened as u32
+            } else {
+                apart::icmp_translate(xdp.ctx, place, step, opened as u32)
+            }
+        } else {
+            apart::icmp_send(xdp.ctx, place, step)
+        }
     }
 
     /// The long way. What it leaves to functions apart it returns as a number: each of them is called in one place then, where
@@ -72,6 +120,8 @@ mod programs {
         match packet::process_long(&env, &mut frame) {
             Ok(outcome) => u64::from(finish(&env, outcome, bytes)),
             Err(Rare::Answer(answer)) => ANSWER | u64::from(answer.bits()),
+            Err(Rare::Nat(place, id)) => NAT | u64::from(place.bits()) | u64::from(id) << ID,
+            Err(Rare::Back(place)) => BACK | u64::from(place.bits()),
             Err(Rare::Icmp(place)) => ICMP | u64::from(place.bits()),
         }
     }

@@ -6,10 +6,11 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Service,
-        ServiceBucket, SlotPair, Tunnel,
+        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
+        PoolAddress, ReplyBudget, Service, ServiceBucket, SlotPair, Tunnel,
     },
     flow::FlowBucket,
+    nat::scratch::Scratch,
 };
 
 /// User space reads and writes these through its own mapping of the memory (`BPF_F_MMAPABLE`).
@@ -34,6 +35,14 @@ pub(crate) static EGRESS: Array<Egress, { MAX_EGRESS as usize }, MAPPED> = Array
 pub(crate) static EGRESS_DEVICES: DevMap<{ MAX_EGRESS as usize }> = DevMap::new();
 #[btf_map]
 pub(crate) static FLOWS: Array<FlowBucket, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static NAT_BUCKETS: Array<NatBucket, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static NAT_SLOTS: Array<NatSlots, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static NAT_POOL: Array<PoolAddress, { 2 * MAX_POOL as usize }, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static NAT_SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static NODE_COUNTERS: PerCpuArray<NodeCounters, 1> = PerCpuArray::new();
 #[btf_map]

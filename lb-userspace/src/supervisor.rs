@@ -239,6 +239,7 @@ pub fn sizes(node: &Node) -> Sizes {
         slots: limits.slots as usize,
         destinations: limits.backends as usize + 1,
         flow_buckets: node.flow_entries as usize / lb_common::flow::BUCKET_ENTRIES,
+        nat_buckets: node.nat.entries as usize / lb_common::abi::NAT_BUCKET,
     }
 }
 

@@ -35,6 +35,7 @@ fn web() -> Service {
         protocol: Protocol::Tcp,
         mode: ForwardingMode::DsrL2,
         tunnel: TunnelSources::default(),
+        pool: PoolFamilies::default(),
         scheduler: Scheduler::Maglev { table_size: None },
         probe: Some(Probe {
             kind: ProbeKind::Tcp,
@@ -79,6 +80,7 @@ fn the_minimal_file_has_the_documented_defaults() {
             pin_directory: "/sys/fs/bpf/evenkeel".into(),
             state_directory: "/var/lib/evenkeel".into(),
             tunnel: TunnelSources::default(),
+            nat: Nat { entries: 262_144, pool: Vec::new() },
             icmp_echo: true,
             limits: Limits { services: 1024, backends: 16_384, slots: 4_194_304 },
         },

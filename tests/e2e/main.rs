@@ -10,6 +10,7 @@ mod failure;
 mod icmp;
 mod lifecycle;
 mod modes;
+mod nat;
 mod neighbour;
 mod no_backend;
 mod programs;

@@ -57,7 +57,7 @@ impl InMemory {
         account::book(env, outcome, frame.len() as u64);
         let action = match outcome.verdict {
             Verdict::Transmit => Action::Transmit,
-            Verdict::Redirect(_) => Action::Redirect,
+            Verdict::Redirect(_) | Verdict::Return(_) => Action::Redirect,
             Verdict::Pass(_) => Action::Pass,
             Verdict::Drop(_) => Action::Drop,
         };

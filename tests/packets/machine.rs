@@ -12,7 +12,7 @@ pub(crate) const INGRESS: u32 = 1;
 
 /// Sizes for most cases.
 pub(crate) const ROOMY: Sizes =
-    Sizes { service_buckets: 128, services: 12, slots: 1 << 12, destinations: 96, flow_buckets: 256 };
+    Sizes { service_buckets: 128, services: 12, slots: 1 << 12, destinations: 96, flow_buckets: 256, nat_buckets: 64 };
 
 /// A flow table of two buckets, so that every flow may lie in both.
 pub(crate) const CRAMPED: Sizes = Sizes { flow_buckets: 2, ..ROOMY };

@@ -78,6 +78,7 @@ impl Evenkeel {
             destinations: destinations as usize,
             // At most three quarters of the places are taken.
             flow_buckets: (setting.capacity * 4 / 3).div_ceil(BUCKET_ENTRIES as u64).next_power_of_two() as usize,
+            nat_buckets: 1 << 15,
         };
         let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(2 * i as u32 + 1) ^ 0x5bd1_e995);
         let mut loaded = Loaded::load(&LoadOptions { sizes, hash_key, pins: None, features, flows_writable: true })?;

@@ -18,7 +18,9 @@ pub struct Control {
     key_fingerprint: Word64,
     /// The longest time-out of any service for each state, in ticks.
     longest_timeouts: [Word32; 8],
-    pad: [Word64; 2],
+    /// Used places of the pool of source addresses, for IPv4 and IPv6.
+    pool: [Word32; 2],
+    pad: Word64,
     headers: [TableHeader; 2],
 }
 
@@ -157,6 +159,19 @@ impl Control {
     #[must_use]
     pub fn longest_timeout(&self, state_index: usize) -> u32 {
         self.longest_timeouts[state_index].load()
+    }
+
+    /// Places of the pool of source addresses that were ever used, up to [`super::MAX_POOL`].
+    #[inline(always)]
+    #[must_use]
+    pub fn pool(&self, family: Family) -> u32 {
+        let index = opaque(family as u64) as usize & 1;
+        self.pool[index].load()
+    }
+
+    /// Sets it, after the addresses were written.
+    pub fn set_pool(&self, family: Family, count: u32) {
+        self.pool[family as usize].publish(count);
     }
 
     /// Sets it.

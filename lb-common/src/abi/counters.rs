@@ -69,7 +69,9 @@ pub struct NodeCounters {
     pub flows_displaced: Counter,
     /// Packets of flows without an entry because the table was full around them; they go where their hash says.
     pub flows_untracked: Counter,
-    spare: [Counter; 6],
+    /// Replies of backends that were translated back; they are part of `transmitted` and `redirected`.
+    pub nat_replies: Counter,
+    spare: [Counter; 5],
     passed: [Counter; PASS_REASONS],
     dropped: [Counter; DROP_REASONS],
 }
@@ -87,6 +89,7 @@ impl NodeCounters {
             &self.flows_evicted,
             &self.flows_displaced,
             &self.flows_untracked,
+            &self.nat_replies,
         ];
         pairs
             .into_iter()

@@ -8,6 +8,7 @@
 mod control;
 mod counters;
 mod destination;
+mod nat;
 mod service;
 mod tunnel;
 mod word;
@@ -15,6 +16,7 @@ mod word;
 pub use control::{AddressKind, Control, MAX_SHAPES, Shape, TableHeader};
 pub use counters::{Counter, DestinationCounters, NodeCounters, PacketCounter, ReplyBudget};
 pub use destination::{Destination, DestinationState, Egress, GENERATION_BITS, NextHop, Steady};
+pub use nat::{Hop, MAX_POOL, NAT_BUCKET, NatBucket, NatRecord, NatSlots, PoolAddress, Translated};
 pub use service::{
     Entry, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, SERVICE_BUCKET_ENTRIES, Service, ServiceBucket, ServiceIdentity,
     SlotPair, SlotRange,
@@ -23,7 +25,7 @@ pub use tunnel::{GUE_HEADER, Mode, Tunnel, TunnelEnds, inner_protocol, tunnel_in
 pub use word::{Word8, Word32, Word64};
 
 /// Changes with every incompatible change of a record or of a table's meaning. User space refuses pins of another version.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Names of the maps, the same in the object, in the pin directory and in messages.
 pub mod map {
@@ -47,6 +49,12 @@ pub mod map {
     pub const EGRESS_DEVICES: &str = "EGRESS_DEVICES";
     /// [`crate::flow::FlowBucket`] by bucket index.
     pub const FLOWS: &str = "FLOWS";
+    /// [`super::NatBucket`] by bucket index.
+    pub const NAT_BUCKETS: &str = "NAT_BUCKETS";
+    /// The [`super::NatSlots`] of each bucket.
+    pub const NAT_SLOTS: &str = "NAT_SLOTS";
+    /// [`super::PoolAddress`]: [`super::MAX_POOL`] for each family.
+    pub const NAT_POOL: &str = "NAT_POOL";
     /// [`super::NodeCounters`] per CPU.
     pub const NODE_COUNTERS: &str = "NODE_COUNTERS";
     /// [`super::DestinationCounters`] per destination and CPU.

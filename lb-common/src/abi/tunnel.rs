@@ -17,6 +17,10 @@ pub enum Mode {
     Ipip = 1,
     /// In UDP: Generic UDP Encapsulation, variant 0 (draft-ietf-intarea-gue).
     Gue = 2,
+    /// Destination address and port are translated; the backend's replies pass the node.
+    Nat = 3,
+    /// Source address and port as well, from the node's own.
+    FullNat = 4,
 }
 
 impl Mode {
@@ -27,6 +31,8 @@ impl Mode {
         match bits & 0xf {
             1 => Self::Ipip,
             2 => Self::Gue,
+            3 => Self::Nat,
+            4 => Self::FullNat,
             _ => Self::DsrL2,
         }
     }
@@ -35,7 +41,14 @@ impl Mode {
     #[inline(always)]
     #[must_use]
     pub const fn is_tunnel(self) -> bool {
-        !matches!(self, Self::DsrL2)
+        matches!(self, Self::Ipip | Self::Gue)
+    }
+
+    /// Whether addresses and ports are translated.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_nat(self) -> bool {
+        matches!(self, Self::Nat | Self::FullNat)
     }
 
     /// Bytes in front of the packet, with outer addresses of this family.
@@ -47,7 +60,7 @@ impl Mode {
             Family::V6 => ipv6::HEADER,
         };
         match self {
-            Self::DsrL2 => 0,
+            Self::DsrL2 | Self::Nat | Self::FullNat => 0,
             Self::Ipip => ip,
             Self::Gue => ip + udp::HEADER + GUE_HEADER,
         }
@@ -184,7 +197,7 @@ impl TunnelEnds {
     pub const fn protocol(&self) -> u8 {
         match self.mode {
             Mode::Gue => 17,
-            Mode::DsrL2 | Mode::Ipip => inner_protocol(self.inner),
+            Mode::DsrL2 | Mode::Ipip | Mode::Nat | Mode::FullNat => inner_protocol(self.inner),
         }
     }
 }

@@ -97,3 +97,32 @@ word! {
     /// An aligned 64-bit word.
     Word64, AtomicU64, u64
 }
+
+impl Word64 {
+    /// Sets it if it has this value; `false`: it has another one.
+    #[inline(always)]
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn exchange(&self, present: u64, value: u64) -> bool {
+        use core::sync::atomic::Ordering::AcqRel;
+        self.0.compare_exchange(present, value, AcqRel, core::sync::atomic::Ordering::Acquire).is_ok()
+    }
+
+    /// Sets it if it has this value; `false`: it has another one.
+    #[inline(always)]
+    #[cfg(target_arch = "bpf")]
+    #[expect(unsafe_code, reason = "an instruction that the target has and the language does not give")]
+    pub fn exchange(&self, present: u64, value: u64) -> bool {
+        let found: u64;
+        // SAFETY: the address is that of a live, aligned cell, which is only accessed by aligned words.
+        unsafe {
+            core::arch::asm!(
+                "r0 = cmpxchg_64({address} + 0, r0, {value})",
+                address = in(reg) self.0.get(),
+                value = in(reg) value,
+                inout("r0") present => found,
+                options(nostack),
+            );
+        }
+        found == present
+    }
+}

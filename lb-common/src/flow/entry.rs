@@ -158,6 +158,13 @@ impl FlowWord {
         Self::new(destination, generation, FlowState::Setup, 0).identity_bits()
     }
 
+    /// A word of this identity, not used and of no time.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_identity(identity: u64) -> Self {
+        Self(identity << GENERATION_SHIFT)
+    }
+
     /// A hash of destination and generation that shares no structure with the tags.
     #[inline(always)]
     const fn identity(self) -> u64 {

@@ -89,7 +89,7 @@ pub fn send<E: Environment, F: Frame>(
 
 /// Whether a packet is no larger than what fits. Who does not allow routers to cut it is told (RFC 1191, RFC 8201).
 #[inline(always)]
-fn fits<F: Frame>(packet: &Parsed, frame: &F, mtu: u32) -> Result<(), Stop> {
+pub(crate) fn fits<F: Frame>(packet: &Parsed, frame: &F, mtu: u32) -> Result<(), Stop> {
     if (packet.end - packet.network) as u32 <= mtu {
         Ok(())
     } else if matches!(packet.family, Family::V4) && ipv4::may_be_cut(frame, packet.network) {

@@ -16,6 +16,7 @@ use crate::{
     forward,
     frame::{Frame, Window},
     hash::FlowHash,
+    nat::{self, forth::Opened},
     parse::{Family, Parsed, Place, parse_again},
     schedule::slot,
     service,
@@ -47,7 +48,49 @@ pub(super) fn target<E: Environment, F: Frame>(env: &E, frame: &F, packet: &mut 
 /// Sends an error to its target.
 #[inline(always)]
 pub fn send<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, place: Place, target: Target) -> Outcome<'a> {
-    match try_send(env, frame, place, target) {
+    settle(try_send(env, frame, place, target))
+}
+
+/// The first step of sending an error to a destination whose mode is `nat` or `full-nat`.
+///
+/// # Errors
+///
+/// What becomes of it instead.
+#[inline(always)]
+pub fn begin_translation<'a, E: Environment, F: Frame>(
+    env: &'a E,
+    frame: &F,
+    place: Place,
+    id: u32,
+) -> Result<(), Outcome<'a>> {
+    nat::error::begin(env, frame, place, id).map_err(|stop| settle(Err(stop)))
+}
+
+/// The next step: finds the flow.
+///
+/// # Errors
+///
+/// What becomes of the packet instead.
+#[inline(always)]
+pub fn find_translation<E: Environment>(env: &E) -> Result<Opened, Outcome<'_>> {
+    nat::error::find(env).map_err(|stop| settle(Err(stop)))
+}
+
+/// The last step.
+#[inline(always)]
+pub fn translate<'a, E: Environment, F: Frame>(
+    env: &'a E,
+    frame: &mut F,
+    place: Place,
+    id: u32,
+    opened: Opened,
+) -> Outcome<'a> {
+    settle(nat::error::send(env, frame, place, id, opened))
+}
+
+#[inline(always)]
+fn settle(sent: Result<Outcome<'_>, Stop>) -> Outcome<'_> {
+    match sent {
         Ok(outcome) => outcome,
         Err(Stop::Drop(reason)) => Verdict::Drop(reason).into(),
         // No error is answered with an error (RFC 1122, section 3.2.2; RFC 4443, section 2.4 (e)).
@@ -73,6 +116,12 @@ fn try_send<'a, E: Environment, F: Frame>(
 /// Puts the quoted packet in the place of the message that quotes it, turned round: as the client would send one of its flow.
 #[inline(always)]
 fn turn_to_quoted<F: Frame>(frame: &F, packet: &mut Parsed) -> Result<(), Stop> {
+    turn_round(frame, packet).map(|_| ())
+}
+
+/// The same. Returns where the quoted transport header begins.
+#[inline(always)]
+pub(crate) fn turn_round<F: Frame>(frame: &F, packet: &mut Parsed) -> Result<usize, Stop> {
     let at = packet.transport + icmp::HEADER;
     let (protocol, transport, fragment) = match packet.family {
         Family::V4 => {
@@ -110,7 +159,7 @@ fn turn_to_quoted<F: Frame>(frame: &F, packet: &mut Parsed) -> Result<(), Stop> 
     let header = frame.window::<{ icmp::QUOTED_TRANSPORT }>(transport).ok_or(DropReason::Malformed)?;
     packet.ports = header.word(0).rotate_left(16);
     packet.destination_port = header.be16(0);
-    Ok(())
+    Ok(transport)
 }
 
 /// Whether the quote is of the message's own family, and its header fits.

@@ -32,8 +32,22 @@ pub struct Target {
 pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, place: Place) -> Outcome<'a> {
     match begin(env, frame, place) {
         Ok(verdict) => verdict.into(),
+        Err(target) if is_translated(env, target) => {
+            let begun = error::begin_translation(env, frame, place, target.id);
+            match begun.and_then(|()| error::find_translation(env)) {
+                Ok(opened) => error::translate(env, frame, place, target.id, opened),
+                Err(outcome) => outcome,
+            }
+        }
         Err(target) => error::send(env, frame, place, target),
     }
+}
+
+/// Whether packets to the target are translated.
+#[inline(always)]
+pub fn is_translated<E: Environment>(env: &E, target: Target) -> bool {
+    env.features().has(Features::NAT)
+        && env.destination(target.id).is_some_and(|destination| destination.state().mode.is_nat())
 }
 
 /// The first half of it: what needs no destination.

@@ -22,6 +22,9 @@ pub(super) const PORT_UNREACHABLE: Message = Message(icmp::PORT_UNREACHABLE_V4, 
 /// The packet does not fit; the message's argument is the MTU that does.
 pub(super) const TOO_BIG: Message = Message(icmp::FRAGMENTATION_NEEDED_V4, icmp::PACKET_TOO_BIG_V6);
 
+/// The packet's last hop was here.
+pub(super) const TIME_EXCEEDED: Message = Message(icmp::TIME_EXCEEDED_V4, icmp::TIME_EXCEEDED_V6);
+
 /// Makes the message: headers in front of the original packet, which is cut.
 #[inline(always)]
 pub(super) fn make<F: Frame>(packet: &Parsed, frame: &mut F, kind: Message, argument: u32) -> Option<()> {

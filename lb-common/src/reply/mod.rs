@@ -23,17 +23,22 @@ use checked::Checked;
 pub enum Answer {
     /// A reset for TCP, port unreachable for UDP.
     Refusal,
+    /// Time exceeded (RFC 792; RFC 4443, section 3.3).
+    Expired,
     /// Fragmentation needed (RFC 1191) or packet too big (RFC 4443, section 3.2), with the most bytes that fit.
     TooBig(u32),
 }
 
 impl Answer {
+    const EXPIRED: u32 = 1 << 31;
+
     /// As a number: 0 for a refusal, else the size.
     #[inline(always)]
     #[must_use]
     pub const fn bits(self) -> u32 {
         match self {
             Self::Refusal => 0,
+            Self::Expired => Self::EXPIRED,
             Self::TooBig(0) => 1,
             Self::TooBig(mtu) => mtu,
         }
@@ -45,6 +50,7 @@ impl Answer {
     pub const fn from_bits(bits: u32) -> Self {
         match bits {
             0 => Self::Refusal,
+            Self::EXPIRED => Self::Expired,
             mtu => Self::TooBig(mtu),
         }
     }
@@ -71,6 +77,7 @@ pub fn make<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) ->
     // Each of the two only once: the verifier follows what is written twice twice.
     let (message, argument) = match answer {
         Answer::Refusal => (icmp_error::PORT_UNREACHABLE, 0),
+        Answer::Expired => (icmp_error::TIME_EXCEEDED, 0),
         Answer::TooBig(mtu) => (icmp_error::TOO_BIG, mtu),
     };
     if matches!((answer, packet.protocol), (Answer::Refusal, Protocol::Tcp)) {

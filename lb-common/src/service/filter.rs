@@ -6,11 +6,16 @@
 #[cfg(feature = "std")]
 use super::builder::Rule;
 #[cfg(feature = "std")]
-use crate::abi::{Service, Word8};
+use crate::abi::{Destination, Service, Word8};
 use crate::parse::Family;
 
 /// Bytes of the filter.
 pub const FILTER_BYTES: usize = 1 << 16;
+
+/// In a byte: a VIP may have it.
+pub const VIP: u8 = 1;
+/// In a byte: a backend whose replies are translated may have it.
+pub const BACKEND: u8 = 2;
 
 /// The golden ratio's multiplier for 32 bits (Knuth, TAOCP vol. 3, 6.4).
 const MULTIPLIER: u32 = 0x9e37_79b1;
@@ -34,7 +39,7 @@ const MAX_HOST_BITS: u8 = 12;
 #[cfg(feature = "std")]
 pub fn widen(filter: &[Word8], rules: &[Rule]) {
     for rule in rules {
-        mark(rule.family, rule.prefix, rule.prefix_length, |place| filter[place].store(1));
+        mark(rule.family, rule.prefix, rule.prefix_length, |place| set(filter, place, VIP));
     }
 }
 
@@ -45,16 +50,51 @@ pub fn narrow(filter: &[Word8], rules: &[Rule]) {
     for rule in rules {
         mark(rule.family, rule.prefix, rule.prefix_length, |place| wanted[place] = true);
     }
-    for (byte, _) in filter.iter().zip(wanted).filter(|(_, wanted)| !wanted) {
-        byte.store(0);
-    }
+    clear_others(filter, &wanted, VIP);
 }
 
 /// Sets the bytes of the VIPs of services that are in their table already.
 #[cfg(feature = "std")]
 pub fn admit(filter: &[Word8], services: &[Service]) {
     for (prefix, identity) in services.iter().filter_map(Service::identity) {
-        mark(identity.family, prefix, identity.prefix_length, |place| filter[place].store(1));
+        mark(identity.family, prefix, identity.prefix_length, |place| set(filter, place, VIP));
+    }
+}
+
+/// Sets the bytes of a backend's address, as [`Destination::address`](crate::abi::Destination::address) has it, before any packet gets there.
+#[cfg(feature = "std")]
+pub fn admit_backend(filter: &[Word8], address: &[u32; 4]) {
+    set(filter, place_of_backend(address), BACKEND);
+}
+
+/// Sets the bytes of the backends whose replies are translated, and clears those that no such backend has any more.
+#[cfg(feature = "std")]
+pub fn refresh_backends(filter: &[Word8], destinations: &[Destination]) {
+    let mut wanted = vec![false; FILTER_BYTES];
+    for destination in destinations.iter().filter(|destination| destination.state().mode.is_nat()) {
+        let place = place_of_backend(&destination.address().0);
+        wanted[place] = true;
+        set(filter, place, BACKEND);
+    }
+    clear_others(filter, &wanted, BACKEND);
+}
+
+#[cfg(feature = "std")]
+fn place_of_backend(address: &[u32; 4]) -> usize {
+    let is_mapped = address[0] | address[1] == 0 && u32::from_be(address[2]) == 0xffff;
+    let place = if is_mapped { place(Family::V4, &[address[3], 0, 0, 0]) } else { place(Family::V6, address) };
+    place as usize
+}
+
+#[cfg(feature = "std")]
+fn set(filter: &[Word8], place: usize, bit: u8) {
+    filter[place].store(filter[place].load() | bit);
+}
+
+#[cfg(feature = "std")]
+fn clear_others(filter: &[Word8], wanted: &[bool], bit: u8) {
+    for (byte, _) in filter.iter().zip(wanted).filter(|(_, wanted)| !**wanted) {
+        byte.store(byte.load() & !bit);
     }
 }
 
@@ -112,9 +152,9 @@ mod tests {
         let filter = filter();
         let narrow_rule = rule(Family::V4, v4([192, 0, 2, 1]), 32);
         widen(&filter, &[rule(Family::V4, v4([198, 18, 0, 0]), 15), narrow_rule.clone()]);
-        assert!(filter.iter().all(|byte| byte.load() != 0));
+        assert!(filter.iter().all(|byte| byte.load() & VIP != 0));
         narrow(&filter, &[narrow_rule]);
-        assert_eq!(filter.iter().filter(|byte| byte.load() != 0).count(), 1);
+        assert_eq!(filter.iter().filter(|byte| byte.load() & VIP != 0).count(), 1);
         assert!(has(&filter, Family::V4, v4([192, 0, 2, 1])));
     }
 }

@@ -26,6 +26,13 @@ impl Sum {
         Self(self.0 + (value >> 16) as u64 + (value & 0xffff) as u64)
     }
 
+    /// Adds another sum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add_sum(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// What adds up to zero with it.
     #[inline(always)]
     #[must_use]

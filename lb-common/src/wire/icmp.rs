@@ -15,6 +15,10 @@ pub const PROTOCOL_V6: u8 = 58;
 pub const PORT_UNREACHABLE_V4: u16 = 0x0303;
 /// Type 3, code 4 (RFC 1191).
 pub const FRAGMENTATION_NEEDED_V4: u16 = 0x0304;
+/// Type 11, code 0 (RFC 792).
+pub const TIME_EXCEEDED_V4: u16 = 0x0b00;
+/// Type 3, code 0 (RFC 4443, section 3.3).
+pub const TIME_EXCEEDED_V6: u16 = 0x0300;
 /// Type 2, code 0 (RFC 4443, section 3.2).
 pub const PACKET_TOO_BIG_V6: u16 = 0x0200;
 /// Type 1, code 4 (RFC 4443, section 3.1).

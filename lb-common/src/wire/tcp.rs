@@ -18,6 +18,9 @@ pub const RST: u8 = 4;
 /// The acknowledgment number counts.
 pub const ACK: u8 = 16;
 
+/// Where the checksum is.
+pub const CHECKSUM: usize = 16;
+
 /// What a header says.
 #[derive(Clone, Copy, Debug)]
 pub struct Tcp {

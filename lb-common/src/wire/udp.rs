@@ -9,6 +9,9 @@ use crate::frame::{Frame, Window};
 /// Length of the header.
 pub const HEADER: usize = 8;
 
+/// Where the checksum is.
+pub const CHECKSUM: usize = 6;
+
 /// What a header says.
 #[derive(Clone, Copy, Debug)]
 pub struct Udp {

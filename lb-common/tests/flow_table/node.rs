@@ -60,7 +60,14 @@ impl Node {
     /// A node with a flow table of so many buckets; new flows go to any destination of their service.
     pub(crate) fn new(flow_buckets: usize) -> Self {
         let destinations = DESTINATIONS as usize + 1;
-        let sizes = Sizes { service_buckets: 64, services: 4, slots: 4 * SLOTS as usize, destinations, flow_buckets };
+        let sizes = Sizes {
+            service_buckets: 64,
+            services: 4,
+            slots: 4 * SLOTS as usize,
+            destinations,
+            flow_buckets,
+            nat_buckets: 1,
+        };
         let node = Self { tables: Tables::new(sizes), now: 1000 };
         node.write_services();
         node.tables.slices().egress[1].set([2, 0, 0, 0, 0, 0xee], IFINDEX, 1500);

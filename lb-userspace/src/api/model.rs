@@ -76,6 +76,9 @@ pub struct NodeTotals {
     pub flows_displaced: u64,
     /// Packets of flows that found no room and go by their hash.
     pub flows_untracked: u64,
+    /// Replies of backends that were translated back (`nat`, `full-nat`); part of `transmitted` and `redirected`.
+    #[serde(default)]
+    pub nat_replies: u64,
 }
 
 /// The state of a service.

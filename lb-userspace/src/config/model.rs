@@ -38,6 +38,8 @@ pub struct Node {
     pub state_directory: PathBuf,
     /// Where tunnels to backends begin.
     pub tunnel: TunnelSources,
+    /// Translation of addresses.
+    pub nat: Nat,
     /// The node answers echo requests to VIPs; else they are the host's.
     pub icmp_echo: bool,
     /// Sizes of the tables.
@@ -52,6 +54,32 @@ pub struct TunnelSources {
     pub ipv4: Option<Ipv4Net>,
     /// For backends with IPv6 addresses.
     pub ipv6: Option<Ipv6Net>,
+}
+
+/// Translation of addresses, for modes `nat` and `full-nat`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nat {
+    /// Most translated flows at a time, 72 bytes each: a power of two from 1 024 to 67 108 864.
+    pub entries: u32,
+    /// Source addresses of `full-nat`, up to [`MAX_POOL`](lb_common::abi::MAX_POOL) of each family, none of them twice.
+    pub pool: Vec<IpAddr>,
+}
+
+impl Nat {
+    /// Of which families source addresses are.
+    #[must_use]
+    pub fn families(&self) -> PoolFamilies {
+        PoolFamilies { ipv4: self.pool.iter().any(IpAddr::is_ipv4), ipv6: self.pool.iter().any(IpAddr::is_ipv6) }
+    }
+}
+
+/// Of which families `full-nat` has source addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolFamilies {
+    /// IPv4.
+    pub ipv4: bool,
+    /// IPv6.
+    pub ipv6: bool,
 }
 
 /// Sizes of the tables; changing one needs `evenkeel detach` first.
@@ -101,6 +129,8 @@ pub struct Service {
     pub mode: ForwardingMode,
     /// The node's [`TunnelSources`].
     pub tunnel: TunnelSources,
+    /// Of which families the node has source addresses for `full-nat`.
+    pub pool: PoolFamilies,
     /// How a new flow gets its backend.
     pub scheduler: Scheduler,
     /// How the backends are probed; `None`: they count as up.
@@ -145,7 +175,7 @@ pub enum Ports {
     Range(u16, u16),
 }
 
-/// How packets get to the backends. In all of these the backend has the VIP and answers the client directly.
+/// How packets get to the backends. In all but the last two the backend has the VIP and answers the client directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardingMode {
@@ -158,6 +188,10 @@ pub enum ForwardingMode {
         /// UDP destination port, never 0.
         port: u16,
     },
+    /// Destination address and port are translated; replies pass the node.
+    Nat,
+    /// Source address and port as well.
+    FullNat,
 }
 
 impl ForwardingMode {
@@ -171,7 +205,17 @@ impl ForwardingMode {
             Self::DsrL2 => "dsr-l2",
             Self::Ipip => "ipip",
             Self::Gue { .. } => "gue",
+            Self::Nat => "nat",
+            Self::FullNat => "full-nat",
         }
+    }
+}
+
+impl ForwardingMode {
+    /// Whether addresses and ports are translated.
+    #[must_use]
+    pub const fn is_nat(self) -> bool {
+        matches!(self, Self::Nat | Self::FullNat)
     }
 }
 
@@ -290,8 +334,8 @@ pub struct Backend {
     pub address: IpAddr,
     /// How packets get to it; `None`: as the service says.
     pub mode: Option<ForwardingMode>,
-    /// Where it listens; the service's (first) port, since no mode translates ports, 0 for a service on any port. Probes go here unless they
-    /// have a port of their own.
+    /// Where it listens. Modes that translate may give another port than the service's; the others have the service's (first) port. 0: packets
+    /// keep their port, of a service on any port or, with translation, on a range. Probes go here unless they have a port of their own.
     pub port: u16,
     /// Its share of new flows, 0 to 65 535; 0 takes none.
     pub weight: u16,

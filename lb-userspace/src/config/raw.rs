@@ -61,6 +61,9 @@ pub(super) struct Node {
     /// Where tunnels to backends begin.
     #[serde(default)]
     pub(super) tunnel: Field<Tunnel>,
+    /// Translation of addresses: modes `nat` and `full-nat`.
+    #[serde(default)]
+    pub(super) nat: Field<Nat>,
     /// Whether the node answers echo requests (ping) to VIPs itself; else they are left to the host. Default: true.
     #[serde(default)]
     pub(super) icmp_echo: Field<bool>,
@@ -89,6 +92,19 @@ pub(super) struct FlowTable {
     #[serde(default)]
     #[schemars(range(min = 1024, max = 268_435_456))]
     pub(super) entries: Field<Whole>,
+}
+
+/// Translation of addresses.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nat {
+    /// Most translated flows at a time, 72 bytes each: a power of two. Default: 262144.
+    #[serde(default)]
+    #[schemars(range(min = 1024, max = 67_108_864))]
+    pub(super) entries: Field<Whole>,
+    /// Source addresses of `full-nat`, which this host has for nothing else; 64 512 ports each.
+    #[serde(default)]
+    pub(super) pool: Field<Vec<Field<String>>>,
 }
 
 /// The API's Unix socket, mode 0660.
@@ -210,7 +226,7 @@ pub struct Mode {
     pub(super) port: Field<Whole>,
 }
 
-/// Which forwarding mode. In all of these the backend has the VIP and answers the client directly.
+/// Which forwarding mode. In the first three the backend has the VIP and answers the client directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModeType {
@@ -220,6 +236,10 @@ pub enum ModeType {
     Ipip,
     /// In a UDP packet to the backend's address: Generic UDP Encapsulation.
     Gue,
+    /// Destination address and port are translated; the backend's replies have to pass the node.
+    Nat,
+    /// Source address and port as well, from `node.nat.pool`, so replies come to the node by themselves.
+    FullNat,
 }
 
 /// Where tunnels to backends begin: outer source addresses. Of a prefix the flow chooses the address, so that

@@ -204,7 +204,7 @@ impl Reconciler {
             let inputs = self.inputs(service, runtime.services.get(&service.name), now);
             (ServiceKey::of(service), plan::desired::resolve(service, &inputs, self.clock))
         };
-        Desired { services: services.into_iter().map(resolved).collect() }
+        Desired { services: services.into_iter().map(resolved).collect(), pool: self.effective.pool.clone() }
     }
 
     /// What a plan of everything would write now, whatever is concerned; nothing if the tables are as they should be.

@@ -342,9 +342,9 @@ fn describe(answer: &Answer, known_ingress: bool) -> (&'static str, Option<&'sta
             let reason = DropReason::NoBackend;
             ("reject", Some(reason.name()), Some(reason.help()))
         }
-        Verdict::Transmit | Verdict::Redirect(_) if !known_ingress => ("forward", None, None),
+        Verdict::Transmit | Verdict::Redirect(_) | Verdict::Return(_) if !known_ingress => ("forward", None, None),
         Verdict::Transmit => ("transmit", None, None),
-        Verdict::Redirect(_) => ("redirect", None, None),
+        Verdict::Redirect(_) | Verdict::Return(_) => ("redirect", None, None),
         Verdict::Pass(reason) => ("pass", Some(reason.name()), Some(reason.help())),
         Verdict::Drop(reason) => ("drop", Some(reason.name()), Some(reason.help())),
     }
@@ -365,5 +365,6 @@ fn totals(counters: &NodeCounters) -> NodeTotals {
         flows_evicted: counters.flows_evicted.get(),
         flows_displaced: counters.flows_displaced.get(),
         flows_untracked: counters.flows_untracked.get(),
+        nat_replies: counters.nat_replies.get(),
     }
 }

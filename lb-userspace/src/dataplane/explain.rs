@@ -6,13 +6,15 @@ use super::scan;
 use anyhow::{Result, ensure};
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket, Tunnel,
+        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, ReplyBudget,
+        Service, ServiceBucket, Tunnel,
     },
     environment::Environment,
     features::Features,
     flow::{self, FlowBucket, FlowWord, table},
     hash::{FlowHash, HashKey},
     memory::{Constants, Packet, Slices, View},
+    nat::scratch::Scratch,
     packet,
     parse::{Parsed, parse},
     service,
@@ -75,6 +77,7 @@ pub fn explain(
     // Tokens enough for an answer.
     let budget = ReplyBudget::default();
     budget.set(1, u64::from(now));
+    let scratch = Scratch::default();
     let view = View {
         tables,
         constants,
@@ -83,6 +86,7 @@ pub fn explain(
         node_counters: &counters,
         destination_counters: &[],
         reply_budget: &budget,
+        scratch: &scratch,
     };
     let dry = Dry::over(view, FlowHash::of(&view, &parsed));
     let found = is_parsed.then(|| service::find(&view, &parsed)).flatten();
@@ -95,7 +99,7 @@ pub fn explain(
     });
     let verdict = packet::process(&dry, &mut frame).verdict;
     let refused = counters.replies.get() > 0;
-    let destination = (!refused && matches!(verdict, Verdict::Transmit | Verdict::Redirect(_)))
+    let destination = (!refused && matches!(verdict, Verdict::Transmit | Verdict::Redirect(_) | Verdict::Return(_)))
         .then(|| dry.destination_of_flow().or(slot.map(|(_, id)| id)))
         .flatten();
     Ok(Answer { verdict, refused, service: found.map(|(index, _)| index), flow, slot, destination })
@@ -107,6 +111,8 @@ struct Dry<'a> {
     hash: FlowHash,
     buckets: [(u32, FlowBucket); 2],
     counters: DestinationCounters,
+    /// One bucket of translated flows, free: what it is asked about is no reply.
+    nat: (NatBucket, NatSlots),
 }
 
 impl<'a> Dry<'a> {
@@ -115,7 +121,7 @@ impl<'a> Dry<'a> {
         let first = table::first_bucket(hash, mask);
         let second = table::other_bucket(first, hash.tag, mask);
         let buckets = [first, second].map(|index| (index, copy(&view.tables.flows[index as usize])));
-        Self { view, hash, buckets, counters: DestinationCounters::default() }
+        Self { view, hash, buckets, counters: DestinationCounters::default(), nat: Default::default() }
     }
 
     /// The destination in the flow's entry, which a packet that passed leaves behind.
@@ -144,6 +150,30 @@ impl Environment for Dry<'_> {
 
     fn may_be_vip(&self, place: u32) -> bool {
         self.view.may_be_vip(place)
+    }
+
+    fn may_be_backend(&self, place: u32) -> bool {
+        self.view.may_be_backend(place)
+    }
+
+    fn nat_bucket(&self, _: u32) -> Option<&NatBucket> {
+        Some(&self.nat.0)
+    }
+
+    fn nat_slots(&self, _: u32) -> Option<&NatSlots> {
+        Some(&self.nat.1)
+    }
+
+    fn nat_mask(&self) -> u32 {
+        0
+    }
+
+    fn scratch(&self) -> Option<&Scratch> {
+        self.view.scratch()
+    }
+
+    fn pool_address(&self, index: u32) -> Option<&PoolAddress> {
+        self.view.pool_address(index)
     }
 
     fn service_bucket(&self, index: u32) -> Option<&ServiceBucket> {

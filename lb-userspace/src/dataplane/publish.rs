@@ -6,14 +6,15 @@ use anyhow::{Context, Result};
 use lb_common::{
     abi::{DestinationState, TunnelEnds, tunnel_index},
     flow::FlowState,
-    service::builder,
+    nat::table::pool_index,
+    service::{builder, filter},
     steady,
 };
 
 use super::DataPlane;
 use crate::plan::{
     SlotTable, Write,
-    desired::backend_address_words,
+    desired::{address_words, backend_address_words},
     features,
     slot_table::{AHEAD, slots_of_all},
     write::TimeoutTicks,
@@ -28,6 +29,7 @@ use crate::plan::{
 pub fn publish(plane: &mut impl DataPlane, writes: &[Write]) -> Result<()> {
     // The program first: it must never meet a table that it cannot serve.
     plane.require(features::of_all(writes, plane.ingress()))?;
+    admit_backends(plane, writes)?;
     let mut tables = Tables::of(writes);
     let mut changed = HashSet::new();
     let result = writes.iter().try_for_each(|write| {
@@ -40,12 +42,35 @@ pub fn publish(plane: &mut impl DataPlane, writes: &[Write]) -> Result<()> {
         apply(plane, write, &mut tables).with_context(|| format!("while writing {}", name(write)))
     });
     publish_services(plane, &mut changed);
+    if writes.iter().any(|write| matches!(write, Write::FreeDestination { .. } | Write::Way { .. })) {
+        // For the next time that the filter is handed over: a byte too many costs a look-up.
+        filter::refresh_backends(plane.tables().vip_filter, plane.tables().destinations);
+    }
     if result.is_err() {
         // A staged table may not have come into force.
         builder::relist(&plane.tables());
         steady::publish_all(&plane.tables());
     }
     result
+}
+
+/// Lets replies of backends through that are going to be translated.
+fn admit_backends(plane: &mut impl DataPlane, writes: &[Write]) -> Result<()> {
+    let mut admits = false;
+    for write in writes {
+        let tables = plane.tables();
+        match write {
+            Write::Destination { address, state, .. } if state.mode.is_nat() => {
+                filter::admit_backend(tables.vip_filter, &backend_address_words(*address));
+            }
+            Write::Way { id, state, .. } if state.mode.is_nat() => {
+                filter::admit_backend(tables.vip_filter, &tables.destinations[*id as usize].address().0);
+            }
+            _ => continue,
+        }
+        admits = true;
+    }
+    if admits { plane.publish_filter() } else { Ok(()) }
 }
 
 /// Gathers the steady words of the destinations of services that have other time-outs: for many services at once, since it
@@ -69,7 +94,8 @@ fn leaves_services(write: &Write) -> bool {
         | Write::Service { .. }
         | Write::ServiceSlots { .. }
         | Write::ServiceOptions { .. }
-        | Write::Egress { .. } => true,
+        | Write::Egress { .. }
+        | Write::PoolAddress { .. } => true,
         Write::LongestTimeouts(_)
         | Write::ServiceTable { .. }
         | Write::Quiesce
@@ -85,6 +111,12 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
             plane.set_device(*index, record.ifindex)?;
             plane.tables().egress[*index as usize].set(record.source_mac, record.ifindex, record.mtu);
             steady::publish_where(&plane.tables(), |destination| destination.next_hop().egress == *index);
+        }
+        Write::PoolAddress { place, address, is_open } => {
+            let (family, words) = address_words(*address);
+            let tables = plane.tables();
+            tables.nat_pool[pool_index(family, *place) as usize].set(&words, *is_open);
+            tables.control.set_pool(family, tables.control.pool(family).max(place + 1));
         }
         Write::LongestTimeouts(timeouts) => {
             for (state, ticks) in FlowState::ALL.into_iter().zip(timeouts) {
@@ -196,6 +228,7 @@ fn set_timeouts(plane: &impl DataPlane, index: u32, timeouts: &TimeoutTicks) {
 fn name(write: &Write) -> String {
     match write {
         Write::Egress { index, .. } => format!("egress {index}"),
+        Write::PoolAddress { address, .. } => format!("pool address {address}"),
         Write::LongestTimeouts(_) => "the longest time-outs".to_owned(),
         Write::Destination { id, .. }
         | Write::NextHop { id, .. }

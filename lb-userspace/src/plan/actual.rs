@@ -11,13 +11,15 @@ use lb_common::{
     abi::{DestinationState, NextHop, ServiceIdentity, SlotRange, TunnelEnds, tunnel_index},
     flow::FlowState,
     memory::Slices,
+    parse::Family,
     service::builder::{Rule, Table},
     wire::ip::Protocol,
 };
 
 use super::{
     allocate::{Places, Ranges},
-    desired::{BackendKey, ServiceKey, backend_address_of},
+    desired::{BackendKey, ServiceKey, address_words, backend_address_of},
+    pool::{self, Pool},
     write::{EgressRecord, TimeoutTicks, Write},
 };
 
@@ -33,6 +35,8 @@ pub struct Actual {
     pub destinations: Destinations,
     /// Egress interfaces by index.
     pub egress: BTreeMap<u32, EgressRecord>,
+    /// Source addresses of `full-nat` by family and place.
+    pub pool: [Pool; 2],
     /// Longest time-outs.
     pub longest_timeouts: TimeoutTicks,
     /// Used slots, those of replaced ranges included until a grace period has passed.
@@ -138,6 +142,7 @@ impl Actual {
             services: OrdMap::new(),
             destinations: Destinations::new(tables.destinations.len()),
             egress: read_egress(tables),
+            pool: [Family::V4, Family::V6].map(|family| pool::read(tables.control, tables.nat_pool, family)),
             longest_timeouts: FlowState::ALL.map(|state| tables.control.longest_timeout(state as usize)),
             slots: Ranges::default(),
             service_places: Places::new(tables.services.len()),
@@ -230,6 +235,11 @@ impl Actual {
         match write {
             Write::Egress { index, record } => {
                 self.egress.insert(*index, *record);
+            }
+            Write::PoolAddress { place, address, is_open } => {
+                let pool = &mut self.pool[address_words(*address).0 as usize];
+                pool.resize((*place as usize + 1).max(pool.len()), (*address, false));
+                pool[*place as usize] = (*address, *is_open);
             }
             Write::LongestTimeouts(timeouts) => self.longest_timeouts = *timeouts,
             Write::Destination { id, address, port, next_hop, tunnel, state } => {

@@ -43,6 +43,8 @@ pub type BackendKey = (IpAddr, u16);
 pub struct Desired {
     /// The services.
     pub services: BTreeMap<ServiceKey, DesiredService>,
+    /// Source addresses of `full-nat`, in any order.
+    pub pool: Vec<IpAddr>,
 }
 
 /// A service as it should be.
@@ -78,6 +80,8 @@ pub enum DesiredWay {
     Link,
     /// With this outer header.
     Tunnel(TunnelEnds),
+    /// Translated, `full-nat` with `true`.
+    Nat(bool),
     /// As they did until now: nobody says any more how.
     Unchanged,
 }
@@ -88,7 +92,7 @@ impl DesiredWay {
     pub const fn tunnel(self) -> Option<TunnelEnds> {
         match self {
             Self::Tunnel(ends) => Some(ends),
-            Self::Link | Self::Unchanged => None,
+            Self::Link | Self::Nat(_) | Self::Unchanged => None,
         }
     }
 
@@ -97,14 +101,16 @@ impl DesiredWay {
     pub const fn mode(self) -> Mode {
         match self {
             Self::Tunnel(ends) => ends.mode,
+            Self::Nat(false) => Mode::Nat,
+            Self::Nat(true) => Mode::FullNat,
             Self::Link | Self::Unchanged => Mode::DsrL2,
         }
     }
 
     /// Whether a destination is reached as it should be.
     #[must_use]
-    pub fn is(self, tunnel: Option<TunnelEnds>) -> bool {
-        matches!(self, Self::Unchanged) || self.tunnel() == tunnel
+    pub fn is(self, mode: Mode, tunnel: Option<TunnelEnds>) -> bool {
+        matches!(self, Self::Unchanged) || self.mode() == mode && self.tunnel() == tunnel
     }
 }
 
@@ -113,6 +119,8 @@ impl DesiredWay {
 fn way(service: &Service, backend: &Backend) -> DesiredWay {
     let (mode, port) = match backend.mode.unwrap_or(service.mode) {
         ForwardingMode::DsrL2 => return DesiredWay::Link,
+        ForwardingMode::Nat => return DesiredWay::Nat(false),
+        ForwardingMode::FullNat => return DesiredWay::Nat(true),
         ForwardingMode::Ipip => (Mode::Ipip, 0),
         ForwardingMode::Gue { port } => (Mode::Gue, port),
     };

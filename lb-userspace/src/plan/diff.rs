@@ -103,6 +103,7 @@ impl<'a> Planner<'a> {
     /// Plans everything, if need be in the room of what goes.
     fn run(mut self, desired: &Desired, memo: &mut Memo, make_room: bool) -> Result<Vec<Write>, PlanError> {
         self.reclaim();
+        self.plan_pool(&desired.pool);
         let longest = longest_timeouts(desired);
         self.raise_timeouts(longest);
         if make_room {
@@ -252,7 +253,7 @@ impl<'a> Planner<'a> {
     /// A destination is reached otherwise: the new outer header goes to its other place, then its state names that.
     fn plan_way(&mut self, id: u32, backend: &DesiredBackend) {
         let Some(found) = self.actual.destinations.get(&id) else { return };
-        if backend.way.is(found.tunnel) {
+        if backend.way.is(found.state.mode, found.tunnel) {
             return;
         }
         let second_tunnel = !found.state.second_tunnel;

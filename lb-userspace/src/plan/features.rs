@@ -22,7 +22,8 @@ fn of(write: &Write, ingress: &[u32]) -> Features {
         Write::Service { identity, .. } | Write::ServiceOptions { identity, .. } => Features::of_service(identity),
         Write::Egress { record, .. } => Features::of_egress(record.ifindex, ingress),
         Write::Destination { state, .. } | Write::Way { state, .. } => Features::of_mode(state.mode),
-        Write::LongestTimeouts(_)
+        Write::PoolAddress { .. }
+        | Write::LongestTimeouts(_)
         | Write::NextHop { .. }
         | Write::State { .. }
         | Write::Slots { .. }

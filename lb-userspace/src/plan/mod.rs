@@ -20,6 +20,7 @@ pub mod error;
 pub mod features;
 pub mod memo;
 mod next_hop;
+pub mod pool;
 mod room;
 pub mod slot_table;
 mod slots;

@@ -34,6 +34,15 @@ pub enum Write {
         /// What is there.
         record: EgressRecord,
     },
+    /// A source address of `full-nat`.
+    PoolAddress {
+        /// Its place among those of its family.
+        place: u32,
+        /// The address.
+        address: IpAddr,
+        /// Whether new flows may have it.
+        is_open: bool,
+    },
     /// The longest time-outs of all services.
     LongestTimeouts(TimeoutTicks),
     /// A destination in a place that nothing refers to.
@@ -151,6 +160,7 @@ impl Write {
             | Self::FreeDestination { .. }
             | Self::FreeService { .. } => true,
             Self::Egress { .. }
+            | Self::PoolAddress { .. }
             | Self::LongestTimeouts(_)
             | Self::NextHop { .. }
             | Self::State { .. }

@@ -116,13 +116,16 @@ pub fn parse_key(text: &str) -> Option<BackendKey> {
 pub struct Effective {
     /// Services with their backends as they are.
     pub services: Vec<Arc<Service>>,
+    /// Source addresses of `full-nat`.
+    pub pool: Vec<IpAddr>,
 }
 
 impl Runtime {
     /// Lays the changes over a configuration.
     #[must_use]
     pub fn effective(&self, config: &Config) -> Effective {
-        Effective { services: config.services.iter().map(|service| self.effective_service(service)).collect() }
+        let services = config.services.iter().map(|service| self.effective_service(service)).collect();
+        Effective { services, pool: config.node.nat.pool.clone() }
     }
 
     /// Lays the changes over a service; one that has none is shared.

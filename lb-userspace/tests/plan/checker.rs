@@ -139,6 +139,7 @@ impl Checker {
     fn apply(&mut self, write: &Write) {
         match write {
             Write::Egress { index, record } => drop(self.egress.insert(*index, record.ifindex)),
+            Write::PoolAddress { .. } => {}
             Write::LongestTimeouts(longest) => self.longest = *longest,
             Write::Destination { id, next_hop, state, .. } => {
                 self.generations.insert(*id, state.generation);

@@ -13,8 +13,14 @@ use lb_common::{memory::Sizes, parse::Family, schedule::maglev::table_size_for, 
 
 const SERVICES: u32 = 200;
 const BACKENDS: u8 = 100;
-const SIZES: Sizes =
-    Sizes { service_buckets: 1024, services: 256, slots: 202 * 16_381, destinations: 20_100, flow_buckets: 64 };
+const SIZES: Sizes = Sizes {
+    service_buckets: 1024,
+    services: 256,
+    slots: 202 * 16_381,
+    destinations: 20_100,
+    flow_buckets: 64,
+    nat_buckets: 64,
+};
 
 fn key(index: u32) -> ServiceKey {
     ServiceKey {
@@ -56,6 +62,7 @@ fn step(fake: &mut Fake, actual: &mut Actual, memo: &mut Memo, desired: &Desired
 fn kind(write: &Write) -> &'static str {
     match write {
         Write::Egress { .. } => "egress",
+        Write::PoolAddress { .. } => "pool address",
         Write::LongestTimeouts(_) => "longest time-outs",
         Write::Destination { .. } => "destination",
         Write::NextHop { .. } => "next hop",
@@ -81,7 +88,8 @@ fn count(writes: &[Write]) -> BTreeMap<&'static str, usize> {
 
 #[test]
 fn one_backend_down_is_a_change_of_its_service_alone() {
-    let mut desired = Desired { services: (0..SERVICES).map(|index| (key(index), service(index))).collect() };
+    let mut desired =
+        Desired { services: (0..SERVICES).map(|index| (key(index), service(index))).collect(), pool: Vec::new() };
     let mut fake = Fake::new(SIZES);
     let mut actual = Actual::read(&fake.tables());
     let mut memo = Memo::default();

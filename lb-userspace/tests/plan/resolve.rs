@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use evenkeel::{
     config::model::{
-        AdminState, Backend, ForwardingMode, OnBackendDown, OnNoBackend, Ports, Protocol, Scheduler, Service, Timeouts,
-        TunnelSources,
+        AdminState, Backend, ForwardingMode, OnBackendDown, OnNoBackend, PoolFamilies, Ports, Protocol, Scheduler,
+        Service, Timeouts, TunnelSources,
     },
     dataplane::kernel::Clock,
     health::Status,
@@ -100,6 +100,7 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         protocol: case.protocol,
         mode: ForwardingMode::DsrL2,
         tunnel: TunnelSources::default(),
+        pool: PoolFamilies::default(),
         scheduler: Scheduler::Maglev { table_size: None },
         probe: None,
         on_no_backend: case.on_no_backend,

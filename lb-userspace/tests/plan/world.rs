@@ -146,7 +146,7 @@ impl World {
 
     pub(crate) fn desired(&self) -> Desired {
         let services = self.services.iter().map(|(s, service)| (key(*s), self.desired_service(*s, service)));
-        Desired { services: services.collect() }
+        Desired { services: services.collect(), pool: Vec::new() }
     }
 
     fn desired_service(&self, s: usize, service: &Service) -> DesiredService {

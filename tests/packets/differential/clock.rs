@@ -6,13 +6,15 @@ use std::cell::Cell;
 
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, NodeCounters, ReplyBudget, Service, ServiceBucket, Tunnel,
+        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, ReplyBudget,
+        Service, ServiceBucket, Tunnel,
     },
     environment::Environment,
     features::Features,
     flow::{FlowBucket, TICK_MASK},
     hash::HashKey,
     memory::View,
+    nat::scratch::Scratch,
 };
 
 /// When the clock moved: the first readings give one tick, the others a later one.
@@ -120,6 +122,30 @@ impl Environment for Moving<'_> {
 
     fn may_be_vip(&self, place: u32) -> bool {
         self.view.may_be_vip(place)
+    }
+
+    fn may_be_backend(&self, place: u32) -> bool {
+        self.view.may_be_backend(place)
+    }
+
+    fn nat_bucket(&self, index: u32) -> Option<&NatBucket> {
+        self.view.nat_bucket(index)
+    }
+
+    fn nat_slots(&self, index: u32) -> Option<&NatSlots> {
+        self.view.nat_slots(index)
+    }
+
+    fn nat_mask(&self) -> u32 {
+        self.view.nat_mask()
+    }
+
+    fn scratch(&self) -> Option<&Scratch> {
+        self.view.scratch()
+    }
+
+    fn pool_address(&self, index: u32) -> Option<&PoolAddress> {
+        self.view.pool_address(index)
     }
 
     fn ticks_per_second(&self) -> u32 {

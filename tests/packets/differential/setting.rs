@@ -20,7 +20,14 @@ pub(super) const SLOTS: usize = 256;
 
 /// Tables that are just large enough, with a flow table of so many buckets.
 pub(super) const fn sizes(flow_buckets: usize) -> Sizes {
-    Sizes { service_buckets: 128, services: SERVICES + 1, slots: SLOTS, destinations: DESTINATIONS + 1, flow_buckets }
+    Sizes {
+        service_buckets: 128,
+        services: SERVICES + 1,
+        slots: SLOTS,
+        destinations: DESTINATIONS + 1,
+        flow_buckets,
+        nat_buckets: 64,
+    }
 }
 
 /// The services: single addresses and ports, ranges within prefixes, one without a backend; some behind tunnels.

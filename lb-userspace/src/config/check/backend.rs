@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{
     super::{
         field::{Field, Whole},
-        model::{AdminState, Backend, ForwardingMode, Ports, Service, TunnelSources},
+        model::{AdminState, Backend, ForwardingMode, PoolFamilies, Ports, Service, TunnelSources},
         problem::{Findings, Position, Problem},
         raw,
     },
@@ -20,13 +20,19 @@ pub(super) struct Surroundings {
     pub(super) ports: Option<Ports>,
     pub(super) mode: ForwardingMode,
     tunnel: TunnelSources,
+    pool: PoolFamilies,
     names: HashSet<String>,
     addresses: HashSet<IpAddr>,
 }
 
 impl Surroundings {
-    pub(super) fn new(vip: Option<IpNet>, ports: Option<Ports>, mode: ForwardingMode, tunnel: TunnelSources) -> Self {
-        Self { vip, ports, mode, tunnel, names: HashSet::new(), addresses: HashSet::new() }
+    pub(super) fn new(
+        vip: Option<IpNet>,
+        ports: Option<Ports>,
+        mode: ForwardingMode,
+        (tunnel, pool): (TunnelSources, PoolFamilies),
+    ) -> Self {
+        Self { vip, ports, mode, tunnel, pool, names: HashSet::new(), addresses: HashSet::new() }
     }
 
     /// Notes a backend that the next ones must differ from.
@@ -44,7 +50,8 @@ impl Surroundings {
 ///
 /// All that is wrong with it; the problems have no place.
 pub fn check_backend(service: &Service, backend: &raw::Backend) -> Result<Backend, Vec<Problem>> {
-    let mut around = Surroundings::new(Some(service.vip), Some(service.ports), service.mode, service.tunnel);
+    let mut around =
+        Surroundings::new(Some(service.vip), Some(service.ports), service.mode, (service.tunnel, service.pool));
     service.backends.iter().for_each(|present| around.add(present));
     let mut findings = Findings::default();
     let checked = check(&mut findings, &around, backend, Position::default());
@@ -64,6 +71,7 @@ pub(super) fn check(
     let port = port(findings, around, mode.unwrap_or(around.mode), &raw.port);
     let address = own_address(findings, around, &raw.address, at)?;
     tunnel_source(findings, around, mode.unwrap_or(around.mode), address, raw.mode.at().or(at));
+    nat_source(findings, around, mode.unwrap_or(around.mode), address, raw.mode.at().or(at));
     let name = match raw.name.get() {
         Some(given) => values::name(findings, given, raw.name.at().or(at), "name")?,
         None => address.to_string(),
@@ -115,10 +123,33 @@ fn tunnel_source(findings: &mut Findings, around: &Surroundings, mode: Forwardin
     }
 }
 
-/// No mode changes a packet's port, so that of the backend is that of the service.
+/// Translation leaves the family as it is, and `full-nat` needs an address of it.
+fn nat_source(findings: &mut Findings, around: &Surroundings, mode: ForwardingMode, address: IpAddr, at: Position) {
+    if !mode.is_nat() {
+        return;
+    }
+    if around.vip.is_some_and(|vip| vip.addr().is_ipv4() != address.is_ipv4()) {
+        let reason = format!("mode `{}` cannot change the family, and backend {address} has another", mode.name());
+        findings.add(at, reason, "give an address of the VIP's family, or use `ipip` or `gue`");
+    }
+    let has_source = if address.is_ipv4() { around.pool.ipv4 } else { around.pool.ipv6 };
+    if mode == ForwardingMode::FullNat && !has_source {
+        let reason = format!("mode `full-nat` to backend {address} needs a source address of its family");
+        findings.add(at, reason, "add one of this node's to `node.nat.pool`");
+    }
+}
+
+/// Only translation changes a packet's port; else that of the backend is that of the service.
 fn port(findings: &mut Findings, around: &Surroundings, mode: ForwardingMode, field: &Field<Whole>) -> Option<u16> {
     let given: Option<u16> = values::whole(findings, field, "port", 1..=65_535);
     let ports = around.ports?;
+    if mode.is_nat() {
+        // Of several ports each stays what it is unless one is given.
+        return given.or(match ports {
+            Ports::Range(first, last) if first == last => Some(first),
+            _ => None,
+        });
+    }
     let allowed = match ports {
         Ports::Any => None,
         Ports::Range(first, last) => (first == last).then_some(first),

@@ -47,9 +47,9 @@ pub(super) fn document(
     let unused = options::Use { at: raw.defaults.at(), protocol: None, ports: None };
     options::check(findings, defaults, none.options(), unused);
 
-    let tunnel = node.as_ref().map(|node| node.tunnel).unwrap_or_default();
+    let sources = node.as_ref().map(|node| (node.tunnel, node.nat.families())).unwrap_or_default();
     let (services, places): (Vec<_>, Vec<_>) =
-        services?.iter().filter_map(|item| service::check(findings, item.get()?, defaults, tunnel, item.at())).unzip();
+        services?.iter().filter_map(|item| service::check(findings, item.get()?, defaults, sources, item.at())).unzip();
     let config = Config { node: node?, services };
     for conflict in across::check(&config.services, config.node.limits) {
         let at = service::Places::find(&places, conflict.place, raw.services.at());

@@ -2,15 +2,18 @@
 
 use std::{
     collections::HashSet,
+    net::IpAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
 use ipnet::IpNet;
+use lb_common::abi::MAX_POOL;
 
 use super::{
     super::{
-        field::{Field, Secret, ShortOrMap},
-        model::{AttachMode, Interface, Limits, Node, TunnelSources},
+        field::{Field, Secret, ShortOrMap, Whole},
+        model::{AttachMode, Interface, Limits, Nat, Node, TunnelSources},
         problem::{Findings, Position},
         raw,
     },
@@ -40,6 +43,7 @@ pub(super) fn check(
         state_directory: values::path(findings, &raw.state_directory, "state_directory")
             .unwrap_or_else(|| "/var/lib/evenkeel".into()),
         tunnel: tunnel(findings, raw.tunnel.get().unwrap_or(&raw::Tunnel::default())),
+        nat: nat(findings, raw.nat.get().unwrap_or(&raw::Nat::default())),
         icmp_echo: raw.icmp_echo.get().copied().unwrap_or(true),
         limits: limits(findings, raw.limits.get().unwrap_or(&raw::Limits::default())),
     }
@@ -86,8 +90,11 @@ fn interface(findings: &mut Findings, raw: &raw::Interface, parent: Position) ->
 }
 
 fn flow_entries(findings: &mut Findings, field: &Field<raw::FlowTable>) -> Option<u32> {
-    let entries = &field.get()?.entries;
-    let count: u32 = values::whole(findings, entries, "entries", 1024..=1 << 28)?;
+    power_of_two(findings, &field.get()?.entries, 1024..=1 << 28)
+}
+
+fn power_of_two(findings: &mut Findings, entries: &Field<Whole>, range: RangeInclusive<i64>) -> Option<u32> {
+    let count: u32 = values::whole(findings, entries, "entries", range)?;
     if !count.is_power_of_two() {
         let (below, above) = (count.next_power_of_two() / 2, count.next_power_of_two());
         let reason = format!("`entries` {count} is not a power of two");
@@ -118,7 +125,7 @@ fn group(findings: &mut Findings, field: &Field<String>) -> Option<String> {
     Some(name.clone())
 }
 
-const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 16..=1024;
+const SECRET_LENGTH: RangeInclusive<usize> = 16..=1024;
 
 fn secret(findings: &mut Findings, raw: &raw::Node, read: Option<ReadSecret<'_>>) -> Option<String> {
     let (given, file) = (&raw.hash_secret, &raw.hash_secret_file);
@@ -175,6 +182,28 @@ fn tunnel(findings: &mut Findings, raw: &raw::Tunnel) -> TunnelSources {
             IpNet::V4(_) => None,
         }),
     }
+}
+
+fn nat(findings: &mut Findings, raw: &raw::Nat) -> Nat {
+    let entries = power_of_two(findings, &raw.entries, 1024..=1 << 26).unwrap_or(1 << 18);
+    let mut pool: Vec<IpAddr> = Vec::new();
+    for item in raw.pool.get().into_iter().flatten() {
+        let Some(text) = item.get() else { continue };
+        let Some(address) = address::backend(findings, text, item.at()) else { continue };
+        if pool.contains(&address) {
+            findings.add(item.at(), format!("pool address {address} is given twice"), "remove one of the two");
+            continue;
+        }
+        pool.push(address);
+    }
+    for (family, is_v4) in [("IPv4", true), ("IPv6", false)] {
+        let count = pool.iter().filter(|address| address.is_ipv4() == is_v4).count();
+        if count > MAX_POOL as usize {
+            let reason = format!("{count} {family} addresses in `pool`, and {MAX_POOL} are the most");
+            findings.add(raw.pool.at(), reason, "remove some");
+        }
+    }
+    Nat { entries, pool }
 }
 
 fn limits(findings: &mut Findings, raw: &raw::Limits) -> Limits {

@@ -65,6 +65,8 @@ pub(super) fn given_mode(findings: &mut Findings, field: &Field<ShortOrMap<raw::
     Some(match kind {
         raw::ModeType::DsrL2 => ForwardingMode::DsrL2,
         raw::ModeType::Ipip => ForwardingMode::Ipip,
+        raw::ModeType::Nat => ForwardingMode::Nat,
+        raw::ModeType::FullNat => ForwardingMode::FullNat,
         raw::ModeType::Gue => ForwardingMode::Gue { port: port.unwrap_or(ForwardingMode::GUE_PORT) },
     })
 }

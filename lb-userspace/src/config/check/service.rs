@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     super::{
         field::{Field, ShortOrMap},
-        model::{Backend, Service, TunnelSources},
+        model::{Backend, PoolFamilies, Service, TunnelSources},
         problem::{Findings, Position},
         raw,
     },
@@ -52,7 +52,7 @@ pub(super) fn check(
     findings: &mut Findings,
     raw: &raw::Service,
     defaults: raw::Options<'_>,
-    tunnel: TunnelSources,
+    (tunnel, pool): (TunnelSources, PoolFamilies),
     at: Position,
 ) -> Option<(Arc<Service>, Places)> {
     let name = values::required(findings, &raw.name, at, "name")
@@ -62,7 +62,7 @@ pub(super) fn check(
         .and_then(|ports| address::ports(findings, &ports.0, raw.port.at()));
     let protocol = values::required(findings, &raw.protocol, at, "protocol").copied();
     let options = options::check(findings, raw.options(), defaults, Use { at, protocol, ports });
-    let backends = backends(findings, &raw.backends, Surroundings::new(vip, ports, options.mode, tunnel), at);
+    let backends = backends(findings, &raw.backends, Surroundings::new(vip, ports, options.mode, (tunnel, pool)), at);
     let service = Service {
         name: name?,
         vip: vip?,
@@ -70,6 +70,7 @@ pub(super) fn check(
         protocol: protocol?,
         mode: options.mode,
         tunnel,
+        pool,
         scheduler: options.scheduler,
         probe: options.probe,
         on_no_backend: options.on_no_backend,

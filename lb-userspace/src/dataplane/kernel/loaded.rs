@@ -13,8 +13,8 @@ use aya::{
 };
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Service,
-        ServiceBucket, Tunnel, Word8, Word32, map,
+        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
+        PoolAddress, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32, map,
     },
     features::Features,
     flow::FlowBucket,
@@ -64,11 +64,14 @@ pub struct Loaded {
     tunnels: Region<Tunnel>,
     egress: Region<Egress>,
     flows: Region<FlowBucket>,
+    nat_buckets: Region<NatBucket>,
+    nat_slots: Region<NatSlots>,
+    nat_pool: Region<PoolAddress>,
 }
 
 impl LoadOptions {
     /// Entries of each map whose size is not fixed.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 7] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 9] {
         let sizes = &self.sizes;
         [
             (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
@@ -78,6 +81,8 @@ impl LoadOptions {
             (map::TUNNELS, 2 * sizes.destinations as u32),
             (map::DESTINATION_COUNTERS, sizes.destinations as u32),
             (map::FLOWS, sizes.flow_buckets as u32),
+            (map::NAT_BUCKETS, sizes.nat_buckets as u32),
+            (map::NAT_SLOTS, sizes.nat_buckets as u32),
         ]
     }
 }
@@ -102,6 +107,9 @@ impl Loaded {
             tunnels: region(&ebpf, map::TUNNELS, 2 * sizes.destinations, true)?,
             egress: region(&ebpf, map::EGRESS, MAX_EGRESS as usize, true)?,
             flows: region(&ebpf, map::FLOWS, sizes.flow_buckets, options.flows_writable)?,
+            nat_buckets: region(&ebpf, map::NAT_BUCKETS, sizes.nat_buckets, options.flows_writable)?,
+            nat_slots: region(&ebpf, map::NAT_SLOTS, sizes.nat_buckets, options.flows_writable)?,
+            nat_pool: region(&ebpf, map::NAT_POOL, 2 * MAX_POOL as usize, true)?,
             constants: Constants {
                 hash_key: options.hash_key,
                 ticks_per_second: clock.ticks_per_second(),
@@ -115,6 +123,7 @@ impl Loaded {
         };
         // Services that were adopted are let through before the program is attached.
         filter::admit(&loaded.vip_filter, loaded.services.records());
+        filter::refresh_backends(&loaded.vip_filter, loaded.destinations.records());
         loaded.publish_filter().context("the filter of VIPs cannot be written")?;
         // Whoever wrote the tables may have been stopped before.
         builder::relist(&loaded.tables());
@@ -170,6 +179,9 @@ impl Loaded {
             tunnels: self.tunnels.records(),
             egress: self.egress.records(),
             flows: self.flows.records(),
+            nat_buckets: self.nat_buckets.records(),
+            nat_slots: self.nat_slots.records(),
+            nat_pool: self.nat_pool.records(),
         }
     }
 
@@ -357,7 +369,8 @@ impl attach::Attachable for Loaded {
 
 fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
     ensure!(options.sizes.flow_buckets.is_power_of_two(), "the flow table's buckets are not a power of two");
-    let mask = options.sizes.flow_buckets as u32 - 1;
+    ensure!(options.sizes.nat_buckets.is_power_of_two(), "the buckets of translated flows are not a power of two");
+    let (mask, nat_mask) = (options.sizes.flow_buckets as u32 - 1, options.sizes.nat_buckets as u32 - 1);
     let ticks_per_second = clock.ticks_per_second();
     let features = options.features.bits();
     let mut loader = EbpfLoader::new();
@@ -365,6 +378,7 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
         .override_global("HASH_KEY", &options.hash_key, true)
         .override_global("FEATURES", &features, true)
         .override_global("FLOW_MASK", &mask, true)
+        .override_global("NAT_MASK", &nat_mask, true)
         .override_global("TICK_SHIFT", &clock.shift, true)
         .override_global("TICKS_PER_SECOND", &ticks_per_second, true);
     for (name, entries) in options.entries() {
@@ -433,7 +447,14 @@ mod tests {
             println!("skipped: needs root");
             return;
         }
-        let sizes = Sizes { service_buckets: 64, services: 16, slots: 1024, destinations: 16, flow_buckets: 1024 };
+        let sizes = Sizes {
+            service_buckets: 64,
+            services: 16,
+            slots: 1024,
+            destinations: 16,
+            flow_buckets: 1024,
+            nat_buckets: 64,
+        };
         let options =
             LoadOptions { sizes, hash_key: [3; 20], pins: None, features: Features::ALL, flows_writable: true };
         let loaded = Loaded::load(&options).expect("the verifier takes the program");

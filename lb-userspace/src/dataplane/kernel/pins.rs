@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PIN_DIRECTORY/                  0700
-//!   layout-4/                     one for each layout of the tables
+//!   layout-5/                     one for each layout of the tables
 //!     maps/CONTROL, …
 //!     links/eth0:2:native, …      attached interfaces
 //! ```
@@ -18,8 +18,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::maps::{MapInfo, MapType};
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, MAX_EGRESS, NodeCounters, ReplyBudget,
-        Service, ServiceBucket, SlotPair, Tunnel, map,
+        Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots,
+        NodeCounters, PoolAddress, ReplyBudget, Service, ServiceBucket, SlotPair, Tunnel, map,
     },
     decap,
     flow::FlowBucket,
@@ -80,7 +80,7 @@ struct Shape {
 
 impl Pins {
     /// Names of all maps.
-    pub const MAPS: [&'static str; 12] = [
+    pub const MAPS: [&'static str; 15] = [
         map::CONTROL,
         map::SERVICE_BUCKETS,
         map::SERVICES,
@@ -90,6 +90,9 @@ impl Pins {
         map::EGRESS,
         map::EGRESS_DEVICES,
         map::FLOWS,
+        map::NAT_BUCKETS,
+        map::NAT_SLOTS,
+        map::NAT_POOL,
         map::NODE_COUNTERS,
         map::DESTINATION_COUNTERS,
         map::REPLY_BUDGET,
@@ -288,6 +291,9 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
         // The kernel adds BPF_F_RDONLY_PROG to device maps.
         Shape { name: map::EGRESS_DEVICES, kind: MapType::DevMap, value: 8, entries: MAX_EGRESS, flags: 1 << 7 },
         array(map::FLOWS, size_of::<FlowBucket>()),
+        array(map::NAT_BUCKETS, size_of::<NatBucket>()),
+        array(map::NAT_SLOTS, size_of::<NatSlots>()),
+        Shape { entries: 2 * MAX_POOL, ..array(map::NAT_POOL, size_of::<PoolAddress>()) },
         per_cpu(map::NODE_COUNTERS, size_of::<NodeCounters>()),
         per_cpu(map::DESTINATION_COUNTERS, size_of::<DestinationCounters>()),
         per_cpu(map::REPLY_BUDGET, size_of::<ReplyBudget>()),

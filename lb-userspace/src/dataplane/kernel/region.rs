@@ -33,6 +33,12 @@ unsafe impl Record for lb_common::abi::Tunnel {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::abi::Egress {}
 // SAFETY: likewise.
+unsafe impl Record for lb_common::abi::NatBucket {}
+// SAFETY: likewise.
+unsafe impl Record for lb_common::abi::NatSlots {}
+// SAFETY: likewise.
+unsafe impl Record for lb_common::abi::PoolAddress {}
+// SAFETY: likewise.
 unsafe impl Record for lb_common::flow::FlowBucket {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::decap::Control {}

@@ -1,0 +1,119 @@
+//! Replies of backends, to the client.
+
+use super::{
+    NatPlace, first_port, ports, read,
+    rewrite::{Ends, rewrite},
+    second_port,
+    table::{Side, after, find_reply, prepare_reply, refresh, slot_at},
+};
+use crate::{
+    account::Outcome,
+    environment::Environment,
+    flow::{FlowState, FlowWord},
+    frame::{Frame, Window},
+    parse::Parsed,
+    verdict::{DropReason, PassReason, Stop, Verdict},
+    wire::ethernet,
+};
+
+/// The slot of a reply, and the state that the flow's entry is due to say. As a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundSlot(u32);
+
+impl FoundSlot {
+    const STATE: u32 = 29;
+
+    /// As a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// From [`Self::bits`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    #[inline(always)]
+    const fn slot(self) -> u32 {
+        self.0 & ((1 << Self::STATE) - 1)
+    }
+
+    /// What [`follow`](super::forth::follow) is to be called with.
+    #[inline(always)]
+    #[must_use]
+    pub const fn due(self) -> Option<FlowState> {
+        FlowState::from_bits((self.0 >> Self::STATE) as u64)
+    }
+}
+
+/// The first step: notes the packet.
+///
+/// # Errors
+///
+/// [`DropReason::Tables`]: a defect.
+#[inline(always)]
+pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: NatPlace) -> Result<(), Stop> {
+    let mut packet = Parsed::new();
+    read(frame, place, &mut packet)?;
+    let reply = env.scratch().ok_or(DropReason::Tables)?;
+    reply.set_packet(&packet);
+    prepare_reply(env, reply);
+    Ok(())
+}
+
+/// The second step: finds the slot of the reply that was noted and keeps its flow alive. What is no reply is the host's.
+///
+/// # Errors
+///
+/// Why the packet cannot go on.
+#[inline(always)]
+pub fn find<E: Environment>(env: &E) -> Result<FoundSlot, Stop> {
+    let reply = env.scratch().ok_or(DropReason::Tables)?;
+    let slot = find_reply(env, reply).ok_or(PassReason::NotServed)?;
+    if reply.hop_limit() <= 1 {
+        return Err(DropReason::Ttl.into());
+    }
+    let (word, record) = slot_at(env, slot).ok_or(DropReason::Tables)?;
+    let present = FlowWord::from_bits(word.load());
+    let state = after(record, present, reply.tcp_flags(), Side::Backend, false);
+    // Once in a tick: what backends send keeps the flow as well.
+    let mut found = FoundSlot(slot);
+    if refresh(env, word, present, state) {
+        reply.set_client(record);
+        found = FoundSlot(slot | (state as u32) << FoundSlot::STATE);
+    }
+    Ok(found)
+}
+
+/// The last step: turns a reply back and sends it where the client's packets come from.
+///
+/// # Errors
+///
+/// [`DropReason::Tables`]: a defect.
+#[inline(always)]
+pub fn send<'a, E: Environment, F: Frame>(
+    env: &'a E,
+    frame: &mut F,
+    place: NatPlace,
+    slot: FoundSlot,
+) -> Result<Outcome<'a>, Stop> {
+    let mut packet = Parsed::new();
+    read(frame, place, &mut packet)?;
+    let (_, record) = slot_at(env, slot.slot()).ok_or(DropReason::Tables)?;
+    let client = [record.client(0), record.client(1), record.client(2), record.client(3)];
+    let vip = [record.vip(0), record.vip(1), record.vip(2), record.vip(3)];
+    let ports = ports(second_port(record.ports()), first_port(record.ports()));
+    rewrite(frame, &packet, &Ends { source: vip, destination: client, ports })?;
+    let hop = record.hop();
+    let header = frame.window::<{ ethernet::HEADER }>(0).ok_or(DropReason::Tables)?;
+    header.set_word64(0, hop.addresses);
+    header.set_word(8, hop.tail);
+    if let Some(counters) = env.node_counters() {
+        counters.nat_replies.add(1);
+    }
+    Ok(if hop.ifindex == env.ingress() { Verdict::Transmit } else { Verdict::Return(hop.ifindex) }.into())
+}

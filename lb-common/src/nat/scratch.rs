@@ -1,0 +1,231 @@
+//! What is known of a packet that is translated, in memory of its CPU: the stack has no room for it.
+
+use super::{first_port, ports, second_port};
+use crate::{
+    abi::{Hop, NatRecord, Word32, Word64},
+    hash::{FlowHash, FlowKey},
+    parse::{Family, Parsed},
+    wire::ip::Protocol,
+};
+
+/// The record. A program fills it for one packet; programs of one CPU do not interrupt each other.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C)]
+pub struct Scratch {
+    source: [Word32; 4],
+    destination: [Word32; 4],
+    backend: [Word32; 4],
+    ports: Word32,
+    backend_port: Word32,
+    /// Family in bit 0, protocol number above it.
+    kind: Word32,
+    tcp_flags: Word32,
+    /// Destination and generation, as [`FlowWord::identity_of`](crate::flow::FlowWord::identity_of) packs them.
+    pub(super) identity: Word64,
+    /// What finds the flow's slot.
+    pub(super) tag: Word64,
+    /// Likewise.
+    pub(super) index: Word64,
+    hop_addresses: Word64,
+    hop_tail: Word32,
+    ifindex: Word32,
+    /// The destination's id.
+    pub(super) id: Word32,
+    is_full: Word32,
+    hop_limit: Word32,
+    /// Of a reply: its slot, if it is to an address of the pool.
+    pub(super) port_slot: Word32,
+    /// Of an ICMP error: where the quoted transport header begins.
+    pub(super) quoted: Word32,
+    pad: Word32,
+}
+
+impl Scratch {
+    /// Notes a packet.
+    #[inline(always)]
+    pub(super) fn set_packet(&self, packet: &Parsed) {
+        for i in 0..4 {
+            self.source[i].store(packet.source[i]);
+            self.destination[i].store(packet.destination[i]);
+        }
+        self.ports.store(packet.ports);
+        self.kind.store(packet.family as u32 | (packet.protocol as u32) << 1);
+        self.tcp_flags.store(packet.tcp_flags as u32);
+        self.hop_limit.store(packet.hop_limit as u32);
+    }
+
+    /// Puts the client's own packet in the place of a reply.
+    #[inline(always)]
+    pub(super) fn set_client(&self, record: &NatRecord) {
+        for i in 0..4 {
+            self.source[i].store(record.client(i));
+            self.destination[i].store(record.vip(i));
+        }
+        self.ports.store(record.ports());
+        self.identity.store(record.destination().identity_bits());
+    }
+
+    /// Notes the backend.
+    #[inline(always)]
+    pub(super) fn set_backend(&self, (address, port): ([u32; 4], u16), is_full: bool) {
+        for (word, value) in self.backend.iter().zip(address) {
+            word.store(value);
+        }
+        self.backend_port.store(port as u32);
+        self.is_full.store(is_full as u32);
+    }
+
+    /// Notes where the packet comes from.
+    #[inline(always)]
+    pub(super) fn set_hop(&self, hop: Hop) {
+        self.hop_addresses.store(hop.addresses);
+        self.hop_tail.store(hop.tail);
+        self.ifindex.store(hop.ifindex);
+    }
+
+    #[inline(always)]
+    pub(super) fn hop(&self) -> Hop {
+        Hop { addresses: self.hop_addresses.load(), tail: self.hop_tail.load(), ifindex: self.ifindex.load() }
+    }
+
+    #[inline(always)]
+    pub(super) fn source(&self, index: usize) -> u32 {
+        self.source[index & 3].load()
+    }
+
+    #[inline(always)]
+    pub(super) fn destination(&self, index: usize) -> u32 {
+        self.destination[index & 3].load()
+    }
+
+    #[inline(always)]
+    pub(super) fn backend(&self, index: usize) -> u32 {
+        self.backend[index & 3].load()
+    }
+
+    #[inline(always)]
+    pub(super) fn backend_port(&self) -> u16 {
+        self.backend_port.load() as u16
+    }
+
+    #[inline(always)]
+    pub(super) fn ports(&self) -> u32 {
+        self.ports.load()
+    }
+
+    #[inline(always)]
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full.load() != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn family(&self) -> Family {
+        if self.kind.load() & 1 == 0 { Family::V4 } else { Family::V6 }
+    }
+
+    #[inline(always)]
+    pub(super) fn protocol(&self) -> Protocol {
+        if self.kind.load() >> 1 == Protocol::Udp as u32 { Protocol::Udp } else { Protocol::Tcp }
+    }
+
+    #[inline(always)]
+    pub(super) fn tcp_flags(&self) -> u8 {
+        self.tcp_flags.load() as u8
+    }
+
+    #[inline(always)]
+    pub(super) fn hop_limit(&self) -> u32 {
+        self.hop_limit.load()
+    }
+
+    /// The hash of a reply's ends without the port in the pool.
+    #[inline(always)]
+    pub(super) fn hash_of_port<E: crate::environment::Environment>(&self, env: &E) -> FlowHash {
+        match self.family() {
+            Family::V4 => FlowHash::of_key(env, PortV4(self)),
+            Family::V6 => FlowHash::of_key(env, PortV6(self)),
+        }
+    }
+
+    /// The packet's own hash.
+    #[inline(always)]
+    pub(super) fn hash<E: crate::environment::Environment>(&self, env: &E) -> FlowHash {
+        match self.family() {
+            Family::V4 => FlowHash::of_key(env, OwnV4(self)),
+            Family::V6 => FlowHash::of_key(env, OwnV6(self)),
+        }
+    }
+
+    /// The hash of the backend's replies to the client.
+    #[inline(always)]
+    pub(super) fn hash_of_reply<E: crate::environment::Environment>(&self, env: &E) -> FlowHash {
+        match self.family() {
+            Family::V4 => FlowHash::of_key(env, ReplyV4(self)),
+            Family::V6 => FlowHash::of_key(env, ReplyV6(self)),
+        }
+    }
+
+    /// The second port of the packet, host byte order.
+    #[inline(always)]
+    pub(super) fn second_port(&self) -> u16 {
+        second_port(self.ports())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct OwnV4<'a>(&'a Scratch);
+#[derive(Clone, Copy)]
+struct OwnV6<'a>(&'a Scratch);
+#[derive(Clone, Copy)]
+struct PortV4<'a>(&'a Scratch);
+#[derive(Clone, Copy)]
+struct PortV6<'a>(&'a Scratch);
+#[derive(Clone, Copy)]
+struct ReplyV4<'a>(&'a Scratch);
+#[derive(Clone, Copy)]
+struct ReplyV6<'a>(&'a Scratch);
+
+macro_rules! key {
+    ($name:ident, $family:ident, $source:ident, $destination:ident, $ports:expr) => {
+        impl FlowKey for $name<'_> {
+            const FAMILY: Family = Family::$family;
+
+            #[inline(always)]
+            fn source(self, index: usize) -> u32 {
+                self.0.$source(index)
+            }
+
+            #[inline(always)]
+            fn destination(self, index: usize) -> u32 {
+                self.0.$destination(index)
+            }
+
+            #[inline(always)]
+            fn ports(self) -> u32 {
+                $ports(self.0)
+            }
+
+            #[inline(always)]
+            fn protocol(self) -> u32 {
+                self.0.protocol() as u32
+            }
+        }
+    };
+}
+
+#[inline(always)]
+fn reply_ports(flow: &Scratch) -> u32 {
+    ports(flow.backend_port(), first_port(flow.ports()))
+}
+
+#[inline(always)]
+fn port_ports(flow: &Scratch) -> u32 {
+    ports(first_port(flow.ports()), 0)
+}
+
+key!(PortV4, V4, source, destination, port_ports);
+key!(PortV6, V6, source, destination, port_ports);
+key!(OwnV4, V4, source, destination, Scratch::ports);
+key!(OwnV6, V6, source, destination, Scratch::ports);
+key!(ReplyV4, V4, backend, source, reply_ports);
+key!(ReplyV6, V6, backend, source, reply_ports);

@@ -1,0 +1,529 @@
+//! Which slot a translated flow has.
+//!
+//! `nat`: one of the two buckets that the hash of the reply's 5-tuple gives.
+//!
+//! `full-nat`: the slot *is* the port. A backend's address and port, an address of the pool and the protocol give a bucket to begin at;
+//! from there on eight ports share a bucket, port 8 n + i in slot i of the n-th bucket. So a port is free if its slot is, a reply
+//! finds its slot without a search, and no port is given twice, since a slot is claimed by an atomic exchange. Which ports a flow
+//! tries follows from its hash: [`TRIES`] buckets, eight ports each, spread over the pool. With 60 000 of
+//! an address's 64 512 ports in use one flow in ten thousand finds nothing (0.93^128).
+
+use super::{first_port, ports, scratch::Scratch, second_port};
+use crate::{
+    abi::{Destination, NAT_BUCKET, NatRecord, PoolAddress, Translated, Word64},
+    environment::Environment,
+    flow::{self, FlowState, FlowWord, TICK_MASK},
+    hash::{FlowHash, FlowKey, finish},
+    parse::Family,
+    verdict::DropReason,
+    wire::{
+        ip::Protocol,
+        tcp::{ACK, FIN, RST, SYN},
+    },
+};
+
+/// Buckets that a flow tries for a port.
+pub const TRIES: u32 = 16;
+/// The first port of the pool's addresses that flows get; all up to 65 535 follow.
+pub const FIRST_PORT: u32 = 1024;
+const GROUPS: u32 = (1 << 16) / NAT_BUCKET as u32;
+const FIRST_GROUP: u32 = FIRST_PORT / NAT_BUCKET as u32;
+
+/// State bits of a word whose slot is being written.
+const CLAIMED: u64 = 7;
+/// A claim that old was left by a program that is no more.
+const CLAIM_SECONDS: u32 = 60;
+
+/// A 5-tuple as it is hashed.
+#[derive(Clone, Copy)]
+struct V4(u32, u32, u32, Protocol);
+
+#[derive(Clone, Copy)]
+struct V6<'a>(&'a [u32; 4], &'a [u32; 4], u32, Protocol);
+
+macro_rules! key {
+    ($name:ty, $family:ident, $self:ident, $index:ident, $source:expr, $destination:expr) => {
+        impl FlowKey for $name {
+            const FAMILY: Family = Family::$family;
+
+            #[inline(always)]
+            fn source($self, $index: usize) -> u32 {
+                $source
+            }
+
+            #[inline(always)]
+            fn destination($self, $index: usize) -> u32 {
+                $destination
+            }
+
+            #[inline(always)]
+            fn ports($self) -> u32 {
+                $self.2
+            }
+
+            #[inline(always)]
+            fn protocol($self) -> u32 {
+                $self.3 as u32
+            }
+        }
+    };
+}
+
+key!(V4, V4, self, _index, self.0, self.1);
+key!(V6<'_>, V6, self, index, self.0[index], self.1[index]);
+
+/// The hash of any 5-tuple.
+#[inline(always)]
+pub(super) fn hash<E: Environment>(
+    env: &E,
+    family: Family,
+    source: &[u32; 4],
+    destination: &[u32; 4],
+    ports: u32,
+    protocol: Protocol,
+) -> FlowHash {
+    match family {
+        Family::V4 => FlowHash::of_key(env, V4(source[0], destination[0], ports, protocol)),
+        Family::V6 => FlowHash::of_key(env, V6(source, destination, ports, protocol)),
+    }
+}
+
+/// The tag of a flow in a word.
+#[inline(always)]
+const fn tag_of(hash: FlowHash) -> u64 {
+    finish(hash.tag) >> 28
+}
+
+/// The bucket that a backend's ports at an address of the pool begin at.
+#[inline(always)]
+fn base<E: Environment>(
+    env: &E,
+    family: Family,
+    backend: &[u32; 4],
+    port: u16,
+    pool: &[u32; 4],
+    protocol: Protocol,
+) -> u32 {
+    finish(hash(env, family, backend, pool, ports(port, 0), protocol).index) as u32
+}
+
+/// The address of a destination as packets of a family have it, and its port; `otherwise` if it has none of its own.
+#[inline(always)]
+#[must_use]
+pub fn backend(family: Family, destination: &Destination, otherwise: u16) -> ([u32; 4], u16) {
+    let (address, port) = destination.address();
+    let address = match family {
+        Family::V4 => [address[3], 0, 0, 0],
+        Family::V6 => address,
+    };
+    (address, if port == 0 { otherwise } else { port })
+}
+
+/// What was found in a bucket: a bit for each slot.
+#[derive(Clone, Copy)]
+struct Survey(u32);
+
+impl Survey {
+    /// Slots that have the flow's tag and are not free.
+    #[inline(always)]
+    const fn own(self) -> u32 {
+        self.0 & 0xff
+    }
+
+    /// Slots that were never used, or were idle for longer than any service allows.
+    #[inline(always)]
+    const fn free(self) -> u32 {
+        self.0 >> 8 & 0xff
+    }
+}
+
+/// Looks at the words of a bucket: in the low byte of the result a bit for each slot that has this tag and is not free, in the next one
+/// a bit for each that is. Computed without a branch: the verifier would follow every combination.
+#[inline(always)]
+pub fn survey<E: Environment>(env: &E, bucket: u32, tag: u64) -> u32 {
+    let Some(bucket) = env.nat_bucket(bucket) else { return 0 };
+    let mut found = 0;
+    for (index, word) in bucket.words.iter().enumerate() {
+        let word = FlowWord::from_bits(word.load());
+        let free = freedom(env, word);
+        let other = word.identity_bits() ^ tag;
+        let is_own = ((other | other.wrapping_neg()) >> 63 ^ 1) as u32 & (free ^ 1);
+        found |= is_own << index | free << (8 + index);
+    }
+    found
+}
+
+/// The bucket at which the ports of a destination at a place of the pool begin. `kind` is [`kind_of`] the flow.
+#[inline(always)]
+pub fn base_of<E: Environment>(env: &E, id: u32, place: u32, kind: u32) -> u32 {
+    let (family, protocol) = (family_of(kind), protocol_of(kind));
+    let (Some(destination), Some(pool)) = (env.destination(id), env.pool_address(pool_index(family, place))) else {
+        return 0;
+    };
+    let (backend, port) = backend(family, destination, kind as u16);
+    base(env, family, &backend, port, &pool.words(), protocol)
+}
+
+/// Family, protocol and the service's port as a number.
+#[inline(always)]
+fn kind_of(flow: &Scratch) -> u32 {
+    flow.second_port() as u32 | (flow.family() as u32) << 16 | (flow.protocol() as u32) << 17
+}
+
+#[inline(always)]
+const fn family_of(kind: u32) -> Family {
+    if kind >> 16 & 1 == 0 { Family::V4 } else { Family::V6 }
+}
+
+#[inline(always)]
+const fn protocol_of(kind: u32) -> Protocol {
+    if kind >> 17 == Protocol::Udp as u32 { Protocol::Udp } else { Protocol::Tcp }
+}
+
+/// 1 if a word's slot is free, else 0.
+#[inline(always)]
+fn freedom<E: Environment>(env: &E, word: FlowWord) -> u32 {
+    let index = word.state_index();
+    let longest = match env.control() {
+        Some(control) => control.longest_timeout(index),
+        None => u32::MAX >> 2,
+    };
+    // 1 for the state of a claim alone.
+    let is_claim = (index as u32 + 1) >> 3;
+    let limit = longest + is_claim * CLAIM_SECONDS * env.ticks_per_second();
+    (word.age(env.now()) as u32).wrapping_sub(limit) >> 31 ^ 1
+}
+
+/// The place of the lowest bit that is set, of eight (a de Bruijn sequence of order three; Leiserson et al., 1998).
+#[inline(always)]
+const fn lowest(bits: u32) -> usize {
+    let alone = bits & bits.wrapping_neg();
+    let row = (alone.wrapping_mul(0x1d) & 0xff) >> 5;
+    (0x3457_2610_u32 >> (4 * row) & 7) as usize
+}
+
+/// Finds the flow's slot, or claims one for it, and keeps it alive. Returns the flow's state, which may have changed with this packet, and
+/// the source that packets to the backend have: a place in the pool and a port.
+///
+/// # Errors
+///
+/// [`DropReason::SnatPorts`] if none of the flow's ports is free; [`DropReason::NatTable`] if neither of its buckets has room;
+/// [`DropReason::NatCollision`] if the backend's replies would be those of another flow.
+#[inline(always)]
+pub(super) fn open<E: Environment>(env: &E, flow: &Scratch) -> Result<(FlowState, Option<(u32, u16)>), DropReason> {
+    let flags = flow.tcp_flags();
+    let is_new = matches!(flow.protocol(), Protocol::Tcp) && flags & (SYN | ACK | RST) == SYN;
+    // The first half looks for the flow's slot, the other takes the first free one. Of a new flow both are one.
+    for turn in 0..2 * TRIES {
+        if is_new && turn == TRIES {
+            break;
+        }
+        let claims = is_new || turn >= TRIES;
+        let Some(candidate) = Candidate::of(env, flow, turn & (TRIES - 1)) else { continue };
+        let (Some(bucket), Some(slots)) = (env.nat_bucket(candidate.bucket), env.nat_slots(candidate.bucket)) else {
+            return Err(DropReason::Tables);
+        };
+        let found = Survey(env.nat_survey(candidate.bucket, flow.tag.load()));
+        if found.own() != 0 {
+            let index = lowest(found.own()) & (NAT_BUCKET - 1);
+            let record = &slots.records[index];
+            if is_of(record, flow) {
+                let word = FlowWord::from_bits(bucket.words[index].load());
+                let state = after(record, word, flags, Side::Client, is_new);
+                refresh(env, &bucket.words[index], word, state);
+                if record.hop() != flow.hop() {
+                    record.set_hop(flow.hop());
+                }
+                return Ok((state, record.source()));
+            }
+            if !flow.is_full() && is_in_the_way(record, flow) {
+                return Err(DropReason::NatCollision);
+            }
+        }
+        if !claims || found.free() == 0 || flow.is_full() && !is_open(env, flow, candidate.place) {
+            continue;
+        }
+        let index = lowest(found.free()) & (NAT_BUCKET - 1);
+        let word = &bucket.words[index];
+        let before = FlowWord::from_bits(word.load());
+        let claim = flow.tag.load() << 28 | CLAIMED << 24 | u64::from(env.now() & TICK_MASK);
+        if freedom(env, before) == 0 || !word.exchange(before.to_bits(), claim) {
+            continue;
+        }
+        if !flow.is_full() && !is_alone(env, flow) {
+            word.store(0);
+            return Err(DropReason::NatCollision);
+        }
+        let port = (candidate.group * NAT_BUCKET as u32 + index as u32) as u16;
+        let source = if flow.is_full() { Some((candidate.place, port)) } else { None };
+        write(&slots.records[index], flow, source);
+        let state = match FlowState::of_first(flow.protocol(), flags) {
+            Some(state) => state,
+            None => FlowState::Closing,
+        };
+        word.publish(FlowWord::from_bits(claim).refreshed(state, env.now()).to_bits());
+        return Ok((state, source));
+    }
+    Err(if flow.is_full() { DropReason::SnatPorts } else { DropReason::NatTable })
+}
+
+/// Notes in a flow's scratch what finds its slot.
+#[inline(always)]
+pub(super) fn prepare<E: Environment>(env: &E, flow: &Scratch) {
+    let hash = if flow.is_full() { flow.hash(env) } else { flow.hash_of_reply(env) };
+    flow.tag.store(tag_of(hash));
+    flow.index.store(if flow.is_full() { hash.index } else { pair_of(env, hash) });
+}
+
+/// The source that packets of a known flow of `full-nat` have. Changes nothing.
+#[inline(always)]
+pub(super) fn find<E: Environment>(env: &E, flow: &Scratch) -> Option<(u32, u16)> {
+    for turn in 0..TRIES {
+        let Some(candidate) = Candidate::of(env, flow, turn) else { continue };
+        let own = Survey(env.nat_survey(candidate.bucket, flow.tag.load())).own();
+        if own != 0 {
+            let record = &env.nat_slots(candidate.bucket)?.records[lowest(own) & (NAT_BUCKET - 1)];
+            if is_of(record, flow) {
+                return record.source();
+            }
+        }
+    }
+    None
+}
+
+/// Where a flow may have its slot.
+struct Candidate {
+    bucket: u32,
+    /// The place in the pool, and the eight ports.
+    place: u32,
+    group: u32,
+}
+
+impl Candidate {
+    #[inline(always)]
+    fn of<E: Environment>(env: &E, flow: &Scratch, turn: u32) -> Option<Self> {
+        if flow.is_full() { Self::of_port(env, flow, turn) } else { Self::of_pair(flow.index.load(), turn) }
+    }
+
+    #[inline(always)]
+    fn of_port<E: Environment>(env: &E, flow: &Scratch, turn: u32) -> Option<Self> {
+        let count = env.control()?.pool(flow.family());
+        let random = finish(flow.index.load().wrapping_add((turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let place = ((random >> 32) * count as u64 >> 32) as u32;
+        let group = FIRST_GROUP + ((random as u32 as u64 * (GROUPS - FIRST_GROUP) as u64) >> 32) as u32;
+        let base = env.nat_base(flow.id.load(), place, kind_of(flow));
+        Some(Self { bucket: base.wrapping_add(group) & env.nat_mask(), place, group })
+    }
+
+    #[inline(always)]
+    fn of_pair(pair: u64, turn: u32) -> Option<Self> {
+        let bucket = match turn {
+            0 => pair as u32,
+            1 => (pair >> 32) as u32,
+            _ => return None,
+        };
+        Some(Self { bucket, place: 0, group: 0 })
+    }
+}
+
+/// The two buckets of a reply's hash, the first one in the low half.
+#[inline(always)]
+fn pair_of<E: Environment>(env: &E, reply: FlowHash) -> u64 {
+    let mask = env.nat_mask();
+    let first = flow::table::first_bucket(reply, mask);
+    first as u64 | (flow::table::other_bucket(first, reply.tag, mask) as u64) << 32
+}
+
+/// Whether new flows may have an address of the pool.
+#[inline(always)]
+fn is_open<E: Environment>(env: &E, flow: &Scratch, place: u32) -> bool {
+    env.pool_address(pool_index(flow.family(), place)).is_some_and(PoolAddress::is_open)
+}
+
+/// The index of a place in the pool of a family.
+#[inline(always)]
+#[must_use]
+pub const fn pool_index(family: Family, place: u32) -> u32 {
+    family as u32 * crate::abi::MAX_POOL + place
+}
+
+#[inline(always)]
+fn write(record: &NatRecord, flow: &Scratch, source: Option<(u32, u16)>) {
+    record.set(&Translated {
+        client: [flow.source(0), flow.source(1), flow.source(2), flow.source(3)],
+        vip: [flow.destination(0), flow.destination(1), flow.destination(2), flow.destination(3)],
+        ports: flow.ports(),
+        protocol: flow.protocol(),
+        source,
+        destination: flow.identity.load(),
+        hop: flow.hop(),
+    });
+}
+
+/// Whether a record is the flow's.
+#[inline(always)]
+fn is_of(record: &NatRecord, flow: &Scratch) -> bool {
+    let mut different = (record.ports() ^ flow.ports()) as u64;
+    for word in 0..4 {
+        different |= (record.client(word) ^ flow.source(word) | record.vip(word) ^ flow.destination(word)) as u64;
+    }
+    different |= record.destination().identity_bits() ^ flow.identity.load();
+    different == 0 && record.is(flow.protocol()) && record.source().is_some() == flow.is_full()
+}
+
+/// Whether it is of another flow of the same client with the same port. That the backend is the same one, too, its tag says: one of 36
+/// bits would be another's once in 10^10.
+#[inline(always)]
+fn is_in_the_way(record: &NatRecord, flow: &Scratch) -> bool {
+    let mut different = (first_port(record.ports()) ^ first_port(flow.ports())) as u32;
+    for word in 0..4 {
+        different |= record.client(word) ^ flow.source(word);
+    }
+    different == 0 && record.is(flow.protocol()) && record.source().is_none()
+}
+
+/// Whether the claim that was just made is the only word with this tag: two flows may have claimed a slot at once, each in another
+/// bucket. Then neither gets it.
+#[inline(always)]
+fn is_alone<E: Environment>(env: &E, flow: &Scratch) -> bool {
+    let pair = flow.index.load();
+    let (first, second) = (pair as u32, (pair >> 32) as u32);
+    let a = Survey(env.nat_survey(first, flow.tag.load())).own();
+    let b = if first == second { 0 } else { Survey(env.nat_survey(second, flow.tag.load())).own() };
+    let both = a | b << NAT_BUCKET;
+    both & both.wrapping_sub(1) == 0
+}
+
+/// From which side a packet comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Backend,
+}
+
+/// The state of a flow after a packet: closing when both sides have sent FIN, or one RST.
+#[inline(always)]
+pub(super) fn after(record: &NatRecord, word: FlowWord, flags: u8, side: Side, is_new: bool) -> FlowState {
+    let present = word.state().unwrap_or(FlowState::Closing);
+    if is_new && matches!(present, FlowState::Closing) {
+        record.set_finished(false, false);
+        return FlowState::Setup;
+    }
+    let mut flags = flags;
+    if flags & FIN != 0 {
+        let (client, backend) = record.finished();
+        let (client, backend) = (client || side == Side::Client, backend || side == Side::Backend);
+        record.set_finished(client, backend);
+        if !(client && backend) {
+            flags &= !FIN;
+        }
+    }
+    // The backend's packets do not say that the client is there.
+    if side == Side::Backend && matches!(present, FlowState::Setup) && flags & RST == 0 {
+        return FlowState::Setup;
+    }
+    present.after(flags)
+}
+
+/// Notes state and time; `true` if something changed.
+#[inline(always)]
+pub(super) fn refresh<E: Environment>(env: &E, place: &Word64, word: FlowWord, state: FlowState) -> bool {
+    let now = env.now();
+    let changes = word.progress() != FlowWord::progress_of(state, now);
+    if changes {
+        place.store(word.refreshed(state, now).to_bits());
+    }
+    changes
+}
+
+/// The slot of a reply, as [`slot_at`] takes it: the packet is from the backend.
+#[inline(always)]
+pub(super) fn find_reply<E: Environment>(env: &E, reply: &Scratch) -> Option<u32> {
+    for turn in 0..3 {
+        let slot = match turn {
+            0 => Some(reply.port_slot.load()),
+            1 => pair_slot(env, reply.index.load() as u32, reply.tag.load()),
+            _ => pair_slot(env, (reply.index.load() >> 32) as u32, reply.tag.load()),
+        };
+        let Some(slot) = slot else { continue };
+        if env.nat_is_reply(slot) {
+            return Some(slot);
+        }
+    }
+    None
+}
+
+/// Whether the reply that was noted belongs to the flow of this slot.
+#[inline(always)]
+pub fn is_reply<E: Environment>(env: &E, slot: u32) -> bool {
+    let (Some(reply), Some((word, record))) = (env.scratch(), slot_at(env, slot)) else { return false };
+    is_reply_of(env, reply, record) && is_live(env, record, word, reply)
+}
+
+/// Word and record of a slot: its bucket, and three bits for the place in it.
+#[inline(always)]
+pub(super) fn slot_at<E: Environment>(env: &E, slot: u32) -> Option<(&Word64, &NatRecord)> {
+    let index = slot as usize & (NAT_BUCKET - 1);
+    let bucket = slot / NAT_BUCKET as u32;
+    Some((&env.nat_bucket(bucket)?.words[index], &env.nat_slots(bucket)?.records[index]))
+}
+
+/// Notes where a reply may have its slot.
+#[inline(always)]
+pub(super) fn prepare_reply<E: Environment>(env: &E, reply: &Scratch) {
+    let hash = reply.hash(env);
+    reply.tag.store(tag_of(hash));
+    reply.index.store(pair_of(env, hash));
+    let port = reply.second_port() as u32;
+    let base = finish(reply.hash_of_port(env).index) as u32;
+    let bucket = base.wrapping_add(port / NAT_BUCKET as u32) & env.nat_mask();
+    reply.port_slot.store(bucket * NAT_BUCKET as u32 + port % NAT_BUCKET as u32);
+}
+
+/// Where a reply to a client may have its slot.
+#[inline(always)]
+fn pair_slot<E: Environment>(env: &E, bucket: u32, tag: u64) -> Option<u32> {
+    let own = Survey(env.nat_survey(bucket, tag)).own();
+    if own == 0 { None } else { Some(bucket * NAT_BUCKET as u32 + lowest(own) as u32) }
+}
+
+/// Whether a reply goes to whom the record's packets come from.
+#[inline(always)]
+fn is_reply_of<E: Environment>(env: &E, reply: &Scratch, record: &NatRecord) -> bool {
+    let mut different;
+    match record.source() {
+        Some((place, port)) => {
+            let Some(pool) = env.pool_address(pool_index(reply.family(), place)) else { return false };
+            different = (port ^ reply.second_port()) as u32;
+            for i in 0..4 {
+                different |= pool.address(i) ^ reply.destination(i);
+            }
+        }
+        None => {
+            different = (first_port(record.ports()) ^ reply.second_port()) as u32;
+            for i in 0..4 {
+                different |= record.client(i) ^ reply.destination(i);
+            }
+        }
+    }
+    different == 0
+}
+
+/// Whether a record is of a flow that is not over, to the backend that the packet is from.
+#[inline(always)]
+fn is_live<E: Environment>(env: &E, record: &NatRecord, word: &Word64, reply: &Scratch) -> bool {
+    let word = FlowWord::from_bits(word.load());
+    let at = record.destination();
+    let (Some(state), Some(destination)) = (word.state(), env.destination(at.destination())) else { return false };
+    let is = destination.state();
+    if is.generation != at.generation() || !is.keeps_flows || !record.is(reply.protocol()) {
+        return false;
+    }
+    let (address, port) = backend(reply.family(), destination, second_port(record.ports()));
+    let mut different = (port ^ first_port(reply.ports())) as u32;
+    for (i, word) in address.iter().enumerate() {
+        different |= word ^ reply.source(i);
+    }
+    let Some(service) = env.service(is.service) else { return false };
+    different == 0 && !flow::table::is_expired(word, env.now(), service.timeout(state))
+}

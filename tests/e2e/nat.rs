@@ -1,0 +1,165 @@
+//! Modes `nat` and `full-nat`: addresses and ports translated there and back, by nginx, downloads, DNS and backends that are clients of
+//! their own VIP.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use evenkeel_tests::{
+    bpffs::Bpffs,
+    clients::{Download, Load, Tally, connections, curl, dig},
+    content::Content,
+    daemon::{Daemon, Paths},
+    scenario::{QUICK_PROBE, configuration, nginx_everywhere, wait_for_takers},
+    servers::{self, DNS_PORT, TXT_NAME},
+    topology::{Topology, VIP4, VIP6},
+    wait::{PATIENCE, wait_until},
+};
+
+const LIMIT: Duration = Duration::from_secs(10);
+const SIZE: usize = 64_000_000;
+/// Where nginx listens: not the service's port.
+const PORT: u16 = 8080;
+
+/// Addresses of the balancer's that are for nothing else, on the link of the backends.
+struct Pool([IpAddr; 4]);
+
+impl Pool {
+    fn add(topology: &Topology) -> Result<Self> {
+        let device = topology.balancer_interfaces().last().context("an interface")?;
+        let front = topology.balancer_interfaces().len() == 1;
+        let (four, six) = if front { ("10.0.0", "2001:db8:1:") } else { ("10.0.1", "2001:db8:2:") };
+        let texts = [format!("{four}.250"), format!("{four}.251"), format!("{six}:250"), format!("{six}:251")];
+        let mut addresses = Vec::new();
+        for text in &texts {
+            let address: IpAddr = text.parse()?;
+            let line = match address {
+                IpAddr::V4(_) => format!("addr add {address}/24 dev {device}"),
+                IpAddr::V6(_) => format!("addr add {address}/64 dev {device} nodad"),
+            };
+            topology.balancer().ip(&[line])?;
+            addresses.push(address);
+        }
+        Ok(Self(addresses.try_into().ok().context("four")?))
+    }
+}
+
+/// Backends send what is for the client to the balancer, as `nat` needs it.
+fn route_through_balancer(topology: &Topology) -> Result<()> {
+    let device = topology.balancer_interfaces().last().context("an interface")?;
+    let (four, six) = if topology.balancer_interfaces().len() == 1 {
+        ("10.0.0.2", "2001:db8:1::2")
+    } else {
+        ("10.0.1.2", "2001:db8:2::2")
+    };
+    let client = topology.client_addresses();
+    for backend in topology.backends() {
+        backend.namespace().ip(&[
+            format!("route replace {}/32 via {four} dev {device}", client.v4),
+            format!("route replace {}/128 via {six} dev {device}", client.v6),
+        ])?;
+    }
+    Ok(())
+}
+
+fn nat_configuration(mode: &str, vip: IpAddr, pool: &Pool, topology: &Topology, paths: &Paths) -> String {
+    let mut text = configuration(paths, topology, &[]).replace("services:\n", "");
+    let addresses = pool.0.map(|address| format!("\"{address}\"")).join(", ");
+    text = text.replace("  limits:", &format!("  nat: {{entries: 65536, pool: [{addresses}]}}\n  limits:"));
+    text += "services:\n";
+    for (name, port, own_port, protocol, probe) in
+        [("web", 80, PORT, "tcp", QUICK_PROBE), ("dns", 5300, DNS_PORT, "udp", "probe: none")]
+    {
+        text += &format!(
+            "  - name: {name}\n    vip: {vip}\n    port: {port}\n    protocol: {protocol}\n    mode: {mode}\n    {probe}\n    backends:\n"
+        );
+        for backend in topology.backends() {
+            let address = backend.addresses().like(vip);
+            text += &format!("      - {{name: {}, address: \"{address}\", port: {own_port}}}\n", backend.name());
+        }
+    }
+    text
+}
+
+fn check(mode: &str, topology: &Topology) -> Result<()> {
+    let content = Content::generate(11, SIZE);
+    let _nginx = nginx_everywhere(topology, &[PORT], Some(&content))?;
+    let dns = topology.backends().iter().map(|backend| servers::dns(backend.namespace(), backend.name()));
+    let _dns = dns.collect::<Result<Vec<_>>>()?;
+    let pool = Pool::add(topology)?;
+    if mode == "nat" {
+        route_through_balancer(topology)?;
+    }
+    let bpffs = Bpffs::mount()?;
+    let mut running: Option<Daemon<'_>> = None;
+    for vip in [IpAddr::from(VIP4), IpAddr::from(VIP6)] {
+        let text = |paths: &Paths| nat_configuration(mode, vip, &pool, topology, paths);
+        let daemon = match &mut running {
+            None => running.insert(Daemon::start(topology.balancer(), &bpffs, text)?),
+            Some(daemon) => {
+                daemon.configure(text)?;
+                daemon.hangup()?;
+                daemon
+            }
+        };
+        wait_until(&format!("{mode} on {vip} is in force"), PATIENCE, || {
+            daemon
+                .cli(&["--json", "service", "show", "web"])
+                .is_ok_and(|status| status["vip"] == vip.to_string().as_str())
+        })?;
+        wait_for_takers(daemon, "web", &["b1", "b2"])?;
+        serves(vip, topology, &content).with_context(|| format!("{mode} on {vip}"))?;
+        let status = daemon.cli(&["--json", "status"])?;
+        let replies = status["node"]["counters"]["nat_replies"].as_u64().context("nat_replies")?;
+        assert!(replies > 10_000, "{replies} replies passed the node");
+        println!(
+            "{mode} on {vip}: 64 MB byte for byte, 400 of 400 connections, DNS from both backends, {replies} replies translated"
+        );
+    }
+    Ok(())
+}
+
+fn serves(vip: IpAddr, topology: &Topology, content: &Content) -> Result<()> {
+    let (client, web) = (topology.client(), SocketAddr::new(vip, 80));
+    let who = curl(client, &format!("http://{web}/who"), LIMIT)?;
+    anyhow::ensure!(who.starts_with('b'), "{who}");
+    let tally = connections(client, web, 400, 8)?;
+    assert_eq!((tally.failed(), tally.answered()), (0, 400), "{tally:?}");
+    assert!(tally.of("b1") > 100 && tally.of("b2") > 100, "{tally:?}");
+    let mut answered = BTreeSet::new();
+    wait_until("both backends answer DNS", PATIENCE, || {
+        answered.extend(dig(client, vip, 5300, TXT_NAME, "TXT", LIMIT).unwrap_or_default());
+        answered.len() == 2
+    })?;
+    let load = Load::start(client, web, 1);
+    for download in Download::start_many(1, client, web, content, None) {
+        let report = download.finish()?;
+        assert_eq!((report.received, &report.outcome), (SIZE as u64, &Ok(())), "{report:?}");
+    }
+    let tally: Tally = load.stop()?.iter().collect();
+    assert_eq!(tally.failed(), 0, "{tally:?}");
+    Ok(())
+}
+
+#[test]
+fn nat_serves_both_families_through_one_nic() -> Result<()> {
+    check("nat", &Topology::one_nic(2)?)
+}
+
+#[test]
+fn nat_serves_both_families_through_two_nics() -> Result<()> {
+    check("nat", &Topology::two_nics(2)?)
+}
+
+#[test]
+fn full_nat_serves_both_families_through_one_nic() -> Result<()> {
+    check("full-nat", &Topology::one_nic(2)?)
+}
+
+#[test]
+fn full_nat_serves_both_families_through_two_nics() -> Result<()> {
+    check("full-nat", &Topology::two_nics(2)?)
+}
