@@ -60,6 +60,15 @@ pub trait Environment {
         room::make(self, tag, first, second, word)
     }
 
+    /// See [`room::displace`].
+    #[inline(always)]
+    fn displace(&self, index: u32, tag: u64, word: FlowWord) -> bool
+    where
+        Self: Sized,
+    {
+        room::displace(self, index, tag, word)
+    }
+
     /// See [`service::by_key`].
     #[inline(always)]
     fn find_by_key(&self, key: [u64; 3]) -> u32

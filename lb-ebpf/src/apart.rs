@@ -27,6 +27,12 @@ pub(crate) extern "C" fn make_room(tag: u64, first: u32, second: u32, word: u64)
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+pub(crate) extern "C" fn displace(index: u32, tag: u64, word: u64) -> u32 {
+    room::displace(&MAPS, index, tag, FlowWord::from_bits(word)).into()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 pub(crate) extern "C" fn find_by_key(ab: u64, cd: u64, rest: u64) -> u32 {
     service::by_key(&MAPS, [ab, cd, rest])
 }

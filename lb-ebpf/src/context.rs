@@ -129,6 +129,11 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn displace(&self, index: u32, tag: u64, word: FlowWord) -> bool {
+        apart::displace(index, tag, word.to_bits()) != 0
+    }
+
+    #[inline(always)]
     fn find_by_key(&self, [ab, cd, rest]: [u64; 3]) -> u32 {
         apart::find_by_key(ab, cd, rest)
     }
