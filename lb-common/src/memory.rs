@@ -39,6 +39,8 @@ pub struct Slices<'a> {
     pub egress: &'a [Egress],
     /// The flow table: a power of two of buckets. Not to be written by user space where it is the kernel's.
     pub flows: &'a [FlowBucket],
+    /// The table of fragments: a power of two of buckets.
+    pub fragments: &'a [FlowBucket],
 }
 
 /// Sizes of tables in memory.
@@ -54,6 +56,8 @@ pub struct Sizes {
     pub destinations: usize,
     /// Flow buckets, a power of two.
     pub flow_buckets: usize,
+    /// Buckets of the table of fragments, a power of two.
+    pub fragment_buckets: usize,
 }
 
 /// Tables in vectors.
@@ -68,6 +72,7 @@ pub struct Tables {
     tunnels: Vec<Tunnel>,
     egress: Vec<Egress>,
     flows: Vec<FlowBucket>,
+    fragments: Vec<FlowBucket>,
     node_counters: NodeCounters,
     destination_counters: Vec<DestinationCounters>,
     reply_budget: ReplyBudget,
@@ -91,6 +96,7 @@ impl Tables {
             tunnels: zeroed(2 * sizes.destinations),
             egress: zeroed(MAX_EGRESS as usize),
             flows: zeroed(sizes.flow_buckets),
+            fragments: zeroed(sizes.fragment_buckets),
             node_counters: NodeCounters::default(),
             destination_counters: zeroed(sizes.destinations),
             reply_budget: ReplyBudget::default(),
@@ -110,6 +116,7 @@ impl Tables {
             tunnels: &self.tunnels,
             egress: &self.egress,
             flows: &self.flows,
+            fragments: &self.fragments,
         }
     }
 
@@ -149,6 +156,8 @@ pub struct Constants {
     pub hash_key: HashKey,
     /// Ticks in a second.
     pub ticks_per_second: u32,
+    /// Ticks after which the first part of a datagram is forgotten.
+    pub fragment_timeout: u32,
     /// What the program has in it.
     pub features: Features,
 }
@@ -215,6 +224,18 @@ impl Environment for View<'_> {
 
     fn flow_mask(&self) -> u32 {
         self.tables.flows.len() as u32 - 1
+    }
+
+    fn fragment_bucket(&self, index: u32) -> Option<&FlowBucket> {
+        self.tables.fragments.get(index as usize)
+    }
+
+    fn fragment_mask(&self) -> u32 {
+        self.tables.fragments.len() as u32 - 1
+    }
+
+    fn fragment_timeout(&self) -> u32 {
+        self.constants.fragment_timeout
     }
 
     fn hash_key(&self) -> &HashKey {

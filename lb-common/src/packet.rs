@@ -6,8 +6,13 @@ use crate::{
     abi::{Destination, ON_NO_BACKEND_REJECT, Service},
     account::Outcome,
     environment::Environment,
+    features::Features,
     flow::{self, FlowEntry, FlowState, FlowWord, Placement, table::is_expired},
-    forward::forward,
+    forward::{
+        self, Content,
+        target::{self, Target},
+    },
+    fragment,
     frame::Frame,
     hash::FlowHash,
     icmp,
@@ -31,7 +36,31 @@ pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Outco
     match process_long(env, frame) {
         Ok(outcome) => outcome,
         Err(Rare::Answer(wanted)) => answer(env, frame, wanted).into(),
-        Err(Rare::Icmp(place)) => icmp::process(env, frame, place),
+        Err(Rare::Icmp(place)) => {
+            let begun = icmp::begin(env, frame, place);
+            onward(env, frame, place, begun)
+        }
+        Err(Rare::Part(place)) => {
+            let begun = fragment::follow(env, frame);
+            onward(env, frame, place, begun)
+        }
+    }
+}
+
+/// What comes after the beginning of a rare packet's way.
+#[inline(always)]
+fn onward<'a, E: Environment, F: Frame>(
+    env: &'a E,
+    frame: &mut F,
+    place: Place,
+    begun: Result<Verdict, Target>,
+) -> Outcome<'a> {
+    match begun {
+        Ok(verdict) => verdict.into(),
+        Err(target) => match target::send(env, frame, place, target) {
+            Ok(outcome) => outcome,
+            Err(wanted) => answer(env, frame, wanted).into(),
+        },
     }
 }
 
@@ -40,8 +69,10 @@ pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Outco
 pub enum Rare {
     /// The packet is to be answered with one of the node's own: [`answer`].
     Answer(Answer),
-    /// It is ICMP: [`icmp::process`].
+    /// It is ICMP: [`icmp::begin`].
     Icmp(Place),
+    /// It is a later part of a datagram: [`fragment::follow`].
+    Part(Place),
 }
 
 /// The long way.
@@ -58,6 +89,7 @@ pub fn process_long<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> 
         Err(Stop::Reject) => Err(Rare::Answer(Answer::Refusal)),
         Err(Stop::TooBig(mtu)) => Err(Rare::Answer(Answer::TooBig(mtu))),
         Err(Stop::Icmp(place)) => Err(Rare::Icmp(place)),
+        Err(Stop::Part(place)) => Err(Rare::Part(place)),
     }
 }
 
@@ -74,17 +106,24 @@ pub fn answer<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) 
 fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Outcome<'a>, Stop> {
     let mut packet = Parsed::new();
     parse(env.features(), frame, &mut packet).map_err(|fault| judge(env, fault, &packet))?;
-    let (index, service) = service::find(env, &packet).ok_or(PassReason::NotServed)?;
+    let Some((index, service)) = service::find(env, &packet) else {
+        if fragment::may_be_part(frame, &packet) {
+            env.note_fragment(frame, fragment::HOST);
+        }
+        return Err(PassReason::NotServed.into());
+    };
     accept(&packet)?;
     let hash = FlowHash::of(env, &packet);
     let chosen = match known(env, index, service, &packet, hash) {
         Known::Flow(id, destination) => Some((id, destination)),
-        Known::Not(stale) => admit(env, service, &packet, hash, stale)?,
+        Known::Not(stale) => admit(env, frame, service, &packet, hash, stale)?,
     };
     let Some((id, destination)) = chosen else {
         return Err(no_backend(service));
     };
-    let verdict = forward(env, (id, destination), &packet, hash, frame)?;
+    let noted = if fragment::may_be_part(frame, &packet) { env.note_fragment(frame, id) } else { None };
+    let choice = noted.unwrap_or(forward::choice(hash));
+    let verdict = forward::send(env, (id, destination), &packet, choice, Content::Transport, frame)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
     Ok(Outcome { verdict, destination: Some(counters) })
 }
@@ -95,9 +134,9 @@ fn judge<E: Environment>(env: &E, fault: Fault, packet: &Parsed) -> Stop {
     match fault {
         Fault::Pass(reason) => reason.into(),
         Fault::Icmp => Stop::Icmp(Place::of(packet)),
+        Fault::Part => Stop::Part(Place::of(packet)),
         Fault::ForVip(reason) => {
-            let protocol = matches!(reason, DropReason::Fragment).then_some(packet.protocol);
-            if service::is_vip_apart(env, packet.family, &packet.destination, protocol) {
+            if service::is_vip_apart(env, packet.family, &packet.destination, None) {
                 reason.into()
             } else {
                 PassReason::NotParsed.into()
@@ -186,8 +225,9 @@ fn closed<E: Environment>(env: &E, id: u32) {
 
 /// Gives a new flow its destination and an entry; `None` if the service has no backend.
 #[inline(always)]
-fn admit<'a, E: Environment>(
+fn admit<'a, E: Environment, F: Frame>(
     env: &'a E,
+    frame: &F,
     service: &Service,
     packet: &Parsed,
     hash: FlowHash,
@@ -196,7 +236,9 @@ fn admit<'a, E: Environment>(
     if is_martian(env, packet) {
         return Err(DropReason::Martian.into());
     }
-    let Some(id) = slot::pick(env, service, hash)? else { return Ok(None) };
+    let by_addresses = env.features().has(Features::FRAGMENTS_BY_HASH) && service.hashes_fragments();
+    let index = if by_addresses { env.spread_by_addresses(frame) } else { hash.index };
+    let Some(id) = slot::pick(env, service, FlowHash { index, ..hash })? else { return Ok(None) };
     let destination = env.destination(id).ok_or(DropReason::Tables)?;
     if let Some(state) = FlowState::of_first(packet.protocol, packet.tcp_flags) {
         let word = FlowWord::new(id, destination.state().generation, state, env.now());

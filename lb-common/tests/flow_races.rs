@@ -42,7 +42,14 @@ fn is_of(word: FlowWord, id: u64) -> bool {
 
 fn tables() -> Tables {
     let destinations = FLOWS as usize + 1;
-    let tables = Tables::new(Sizes { service_buckets: 1, services: 2, slots: 1, destinations, flow_buckets: BUCKETS });
+    let tables = Tables::new(Sizes {
+        service_buckets: 1,
+        services: 2,
+        slots: 1,
+        destinations,
+        flow_buckets: BUCKETS,
+        fragment_buckets: 1,
+    });
     for state in FlowState::ALL {
         tables.slices().services[1].set_timeout(state, TIMEOUT);
         tables.slices().control.set_longest_timeout(state, TIMEOUT);
@@ -124,7 +131,7 @@ fn cpus() -> u64 {
 #[test]
 fn no_thread_accepts_the_word_of_another_flow() {
     let tables = tables();
-    let constants = Constants { hash_key: [0; 20], ticks_per_second: 1, features: Features::ALL };
+    let constants = Constants { hash_key: [0; 20], ticks_per_second: 1, fragment_timeout: 30, features: Features::ALL };
     let all = thread::scope(|scope| {
         let threads: Vec<_> = (0..cpus())
             .map(|cpu| {

@@ -4,11 +4,12 @@
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     flow::{FlowWord, room},
-    icmp::{self, Target},
-    packet,
+    forward::target::{self, Target},
+    fragment, icmp, packet,
     parse::Place,
     reply::Answer,
     service,
+    verdict::Verdict,
 };
 
 use crate::{
@@ -53,30 +54,68 @@ pub(crate) extern "C" fn answer(context: *mut xdp_md, answer: u32) -> u32 {
     finish(&MAPS, verdict.into(), bytes)
 }
 
-/// In what [`icmp`] returns: the packet is to be sent on.
+/// In what [`note_fragment`] returns: there was something to note.
+pub(crate) const NOTED: u64 = 1 << 32;
+
+/// Notes where the first part of a datagram goes; see [`fragment::note`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn note_fragment(context: *mut xdp_md, id: u32) -> u64 {
+    fragment::note(&MAPS, &Context::new(context), id).map_or(0, |choice| NOTED | u64::from(choice))
+}
+
+/// See [`fragment::spread`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn spread_by_addresses(context: *mut xdp_md) -> u64 {
+    fragment::spread(&MAPS, &Context::new(context))
+}
+
+/// In what a beginning returns: the packet goes on to a destination, whose id is in the bits below and the choice of its flow in
+/// those above.
 pub(crate) const SEND: u64 = 1 << 31;
 
-/// The first half of the way of an ICMP packet. Returns the XDP action, or [`SEND`] with the destination's id in the bits below and
-/// the flow's choice in those above.
+/// The beginning of an ICMP packet's way. Returns the XDP action, or [`SEND`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn icmp(context: *mut xdp_md, place: u32) -> u64 {
     let mut frame = Context::new(context);
     let bytes = frame.length();
-    match icmp::begin(&MAPS, &mut frame, Place::from_bits(place)) {
+    let begun = icmp::begin(&MAPS, &mut frame, Place::from_bits(place));
+    end_or_send(begun, bytes)
+}
+
+/// The beginning of a later fragment's way. Returns the XDP action, or [`SEND`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn follow_fragment(context: *mut xdp_md) -> u64 {
+    let frame = Context::new(context);
+    let bytes = frame.length();
+    let begun = fragment::follow(&MAPS, &frame);
+    end_or_send(begun, bytes)
+}
+
+#[inline(always)]
+fn end_or_send(begun: Result<Verdict, Target>, bytes: u64) -> u64 {
+    match begun {
         Ok(verdict) => u64::from(finish(&MAPS, verdict.into(), bytes)),
         Err(Target { id, choice }) => SEND | u64::from(id) | u64::from(choice) << 32,
     }
 }
 
-/// The second half: sends the packet on and returns the XDP action.
+/// In what [`send`] returns: the packet is to be answered, with the answer's bits below.
+pub(crate) const ANSWER: u32 = 1 << 31;
+
+/// Sends a packet on to where its beginning said. Returns the XDP action, or [`ANSWER`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp_send(context: *mut xdp_md, place: u32, target: u64) -> u32 {
+pub(crate) extern "C" fn send(context: *mut xdp_md, place: u32, target: u64) -> u32 {
     let mut frame = Context::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
     let target = Target { id: target as u32 & !(SEND as u32), choice: (target >> 32) as u32 };
-    let outcome = icmp::error::send(&env, &mut frame, Place::from_bits(place), target);
-    finish(&env, outcome, bytes)
+    match target::send(&env, &mut frame, Place::from_bits(place), target) {
+        Ok(outcome) => finish(&env, outcome, bytes),
+        Err(answer) => ANSWER | answer.bits(),
+    }
 }

@@ -36,6 +36,8 @@ mod programs {
     const ICMP: u64 = 1 << 32;
     /// The same: the packet is answered, with what the low half says.
     const ANSWER: u64 = 1 << 33;
+    /// The same: it is a later part of a datagram, its place is in the low half.
+    const PART: u64 = 1 << 34;
 
     // Inside of what the attribute makes: a call would cost each packet ten nanoseconds.
     #[xdp]
@@ -51,15 +53,19 @@ mod programs {
             return action;
         }
         let step = long(xdp.ctx);
-        if step & (ICMP | ANSWER) == 0 {
+        if step & (ICMP | ANSWER | PART) == 0 {
             return step as u32;
         }
         if step & ANSWER != 0 {
             return apart::answer(xdp.ctx, step as u32);
         }
         let place = step as u32;
-        let step = apart::icmp(xdp.ctx, place);
-        if step & apart::SEND == 0 { step as u32 } else { apart::icmp_send(xdp.ctx, place, step) }
+        let step = if step & ICMP != 0 { apart::icmp(xdp.ctx, place) } else { apart::follow_fragment(xdp.ctx) };
+        if step & apart::SEND == 0 {
+            return step as u32;
+        }
+        let sent = apart::send(xdp.ctx, place, step);
+        if sent & apart::ANSWER == 0 { sent } else { apart::answer(xdp.ctx, sent & !apart::ANSWER) }
     }
 
     /// The long way. What it leaves to functions apart it returns as a number: each of them is called in one place then, where
@@ -73,6 +79,7 @@ mod programs {
             Ok(outcome) => u64::from(finish(&env, outcome, bytes)),
             Err(Rare::Answer(answer)) => ANSWER | u64::from(answer.bits()),
             Err(Rare::Icmp(place)) => ICMP | u64::from(place.bits()),
+            Err(Rare::Part(place)) => PART | u64::from(place.bits()),
         }
     }
 

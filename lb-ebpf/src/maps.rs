@@ -35,6 +35,8 @@ pub(crate) static EGRESS_DEVICES: DevMap<{ MAX_EGRESS as usize }> = DevMap::new(
 #[btf_map]
 pub(crate) static FLOWS: Array<FlowBucket, 1, MAPPED> = Array::new();
 #[btf_map]
+pub(crate) static FRAGMENTS: Array<FlowBucket, 1, MAPPED> = Array::new();
+#[btf_map]
 pub(crate) static NODE_COUNTERS: PerCpuArray<NodeCounters, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static DESTINATION_COUNTERS: PerCpuArray<DestinationCounters, 1> = PerCpuArray::new();

@@ -42,8 +42,14 @@ const OPERATIONS: usize = 10_000_000;
 /// Slots of the service: so many that flows without a common one are soon found.
 const SLOTS: usize = 4096;
 /// Two buckets: every flow can lie in both.
-const SIZES: Sizes =
-    Sizes { service_buckets: 128, services: 2, slots: SLOTS, destinations: FLOWS + 2, flow_buckets: 2 };
+const SIZES: Sizes = Sizes {
+    service_buckets: 128,
+    services: 2,
+    slots: SLOTS,
+    destinations: FLOWS + 2,
+    flow_buckets: 2,
+    fragment_buckets: 1,
+};
 /// Where the slots lead that no flow has.
 const NOBODY: u32 = FLOWS as u32 + 1;
 

@@ -175,6 +175,7 @@ impl Controller {
             let limits = node.limits;
             (
                 node.flow_entries,
+                (node.fragment_entries, node.fragment_timeout),
                 limits,
                 node.api_socket.clone(),
                 node.api_group.clone(),
@@ -190,7 +191,7 @@ impl Controller {
         let same_modes = modes(&config).iter().all(|(name, mode)| before.get(name).is_none_or(|before| before == mode));
         if fixed(&config) != fixed(&self.config) || !same_modes {
             return Err(anyhow!(
-                "{}: flow_table, limits, directories, api, hash_secret and the mode of an interface under `node` \
+                "{}: flow_table, fragment_table, limits, directories, api, hash_secret and the mode of an interface under `node` \
                  cannot change while the daemon runs; \
                  restore them, or restart the daemon (other sizes or another secret also need `evenkeel detach`)",
                 self.config_file.display()

@@ -13,8 +13,14 @@ use lb_common::{memory::Sizes, parse::Family, schedule::maglev::table_size_for, 
 
 const SERVICES: u32 = 200;
 const BACKENDS: u8 = 100;
-const SIZES: Sizes =
-    Sizes { service_buckets: 1024, services: 256, slots: 202 * 16_381, destinations: 20_100, flow_buckets: 64 };
+const SIZES: Sizes = Sizes {
+    service_buckets: 1024,
+    services: 256,
+    slots: 202 * 16_381,
+    destinations: 20_100,
+    flow_buckets: 64,
+    fragment_buckets: 1,
+};
 
 fn key(index: u32) -> ServiceKey {
     ServiceKey {
@@ -37,6 +43,7 @@ fn service(index: u32) -> DesiredService {
     };
     DesiredService {
         on_no_backend: 0,
+        fragments: 0,
         timeouts: [960; 5],
         table_size: table_size_for(usize::from(BACKENDS)),
         backends: (0..BACKENDS).map(backend).collect(),

@@ -11,7 +11,8 @@ use super::{
     world::{Backend, Service, World},
 };
 
-const SIZES: Sizes = Sizes { service_buckets: 64, services: 10, slots: 2000, destinations: 40, flow_buckets: 512 };
+const SIZES: Sizes =
+    Sizes { service_buckets: 64, services: 10, slots: 2000, destinations: 40, flow_buckets: 512, fragment_buckets: 1 };
 
 fn image(fake: &Fake) -> String {
     format!("{:?}", fake.tables())

@@ -3,6 +3,7 @@
 use std::{
     ops::Range,
     os::fd::{AsFd as _, BorrowedFd},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -36,6 +37,8 @@ pub struct LoadOptions {
     pub sizes: Sizes,
     /// Key of the flow hash.
     pub hash_key: HashKey,
+    /// When the first fragment of a datagram is forgotten.
+    pub fragment_timeout: Duration,
     /// Where the maps are pinned; `None`: they end with this value.
     pub pins: Option<Pins>,
     /// What the program has in it; [`Loaded::specialise`] changes it.
@@ -64,11 +67,12 @@ pub struct Loaded {
     tunnels: Region<Tunnel>,
     egress: Region<Egress>,
     flows: Region<FlowBucket>,
+    fragments: Region<FlowBucket>,
 }
 
 impl LoadOptions {
     /// Entries of each map whose size is not fixed.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 7] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 8] {
         let sizes = &self.sizes;
         [
             (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
@@ -78,6 +82,7 @@ impl LoadOptions {
             (map::TUNNELS, 2 * sizes.destinations as u32),
             (map::DESTINATION_COUNTERS, sizes.destinations as u32),
             (map::FLOWS, sizes.flow_buckets as u32),
+            (map::FRAGMENTS, sizes.fragment_buckets as u32),
         ]
     }
 }
@@ -102,9 +107,11 @@ impl Loaded {
             tunnels: region(&ebpf, map::TUNNELS, 2 * sizes.destinations, true)?,
             egress: region(&ebpf, map::EGRESS, MAX_EGRESS as usize, true)?,
             flows: region(&ebpf, map::FLOWS, sizes.flow_buckets, options.flows_writable)?,
+            fragments: region(&ebpf, map::FRAGMENTS, sizes.fragment_buckets, options.flows_writable)?,
             constants: Constants {
                 hash_key: options.hash_key,
                 ticks_per_second: clock.ticks_per_second(),
+                fragment_timeout: clock.ticks(options.fragment_timeout),
                 features: options.features,
             },
             clock,
@@ -170,6 +177,7 @@ impl Loaded {
             tunnels: self.tunnels.records(),
             egress: self.egress.records(),
             flows: self.flows.records(),
+            fragments: self.fragments.records(),
         }
     }
 
@@ -358,6 +366,12 @@ impl attach::Attachable for Loaded {
 fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
     ensure!(options.sizes.flow_buckets.is_power_of_two(), "the flow table's buckets are not a power of two");
     let mask = options.sizes.flow_buckets as u32 - 1;
+    ensure!(
+        options.sizes.fragment_buckets.is_power_of_two(),
+        "the buckets of the table of fragments are not a power of two"
+    );
+    let fragment_mask = options.sizes.fragment_buckets as u32 - 1;
+    let fragment_timeout = clock.ticks(options.fragment_timeout);
     let ticks_per_second = clock.ticks_per_second();
     let features = options.features.bits();
     let mut loader = EbpfLoader::new();
@@ -365,6 +379,8 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
         .override_global("HASH_KEY", &options.hash_key, true)
         .override_global("FEATURES", &features, true)
         .override_global("FLOW_MASK", &mask, true)
+        .override_global("FRAGMENT_MASK", &fragment_mask, true)
+        .override_global("FRAGMENT_TIMEOUT", &fragment_timeout, true)
         .override_global("TICK_SHIFT", &clock.shift, true)
         .override_global("TICKS_PER_SECOND", &ticks_per_second, true);
     for (name, entries) in options.entries() {
@@ -433,9 +449,22 @@ mod tests {
             println!("skipped: needs root");
             return;
         }
-        let sizes = Sizes { service_buckets: 64, services: 16, slots: 1024, destinations: 16, flow_buckets: 1024 };
-        let options =
-            LoadOptions { sizes, hash_key: [3; 20], pins: None, features: Features::ALL, flows_writable: true };
+        let sizes = Sizes {
+            service_buckets: 64,
+            services: 16,
+            slots: 1024,
+            destinations: 16,
+            flow_buckets: 1024,
+            fragment_buckets: 64,
+        };
+        let options = LoadOptions {
+            sizes,
+            hash_key: [3; 20],
+            fragment_timeout: Duration::from_secs(30),
+            pins: None,
+            features: Features::ALL,
+            flows_writable: true,
+        };
         let loaded = Loaded::load(&options).expect("the verifier takes the program");
         let info = program(&loaded.ebpf, object::PROGRAM).and_then(|program| Ok(program.info()?)).expect("readable");
         let verified = info.verified_instruction_count().expect("kernels from 5.16 on count");

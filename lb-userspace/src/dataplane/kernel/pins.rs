@@ -80,7 +80,7 @@ struct Shape {
 
 impl Pins {
     /// Names of all maps.
-    pub const MAPS: [&'static str; 12] = [
+    pub const MAPS: [&'static str; 13] = [
         map::CONTROL,
         map::SERVICE_BUCKETS,
         map::SERVICES,
@@ -90,6 +90,7 @@ impl Pins {
         map::EGRESS,
         map::EGRESS_DEVICES,
         map::FLOWS,
+        map::FRAGMENTS,
         map::NODE_COUNTERS,
         map::DESTINATION_COUNTERS,
         map::REPLY_BUDGET,
@@ -288,6 +289,7 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
         // The kernel adds BPF_F_RDONLY_PROG to device maps.
         Shape { name: map::EGRESS_DEVICES, kind: MapType::DevMap, value: 8, entries: MAX_EGRESS, flags: 1 << 7 },
         array(map::FLOWS, size_of::<FlowBucket>()),
+        array(map::FRAGMENTS, size_of::<FlowBucket>()),
         per_cpu(map::NODE_COUNTERS, size_of::<NodeCounters>()),
         per_cpu(map::DESTINATION_COUNTERS, size_of::<DestinationCounters>()),
         per_cpu(map::REPLY_BUDGET, size_of::<ReplyBudget>()),
