@@ -6,9 +6,9 @@ use lb_common::features::Features;
 
 use crate::{in_kernel::InKernel, machine::ROOMY};
 
-/// Instructions that the verifier may process for the program with everything in it: a third of what the kernel allows is
+/// Instructions that the verifier may process for the program with everything in it: two thirds of what the kernel allows are
 /// kept for kernels that prune less.
-const MOST: u64 = 650_000;
+const MOST: u64 = 300_000;
 
 /// What the kernel says of the programs that this process holds; none before Linux 5.17.
 fn processed() -> Vec<u64> {
