@@ -10,7 +10,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -204,8 +204,14 @@ impl Node {
         lap("configuration");
         let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(2 * i as u32 + 1) ^ 0x5bd1_e995);
         let sizes = supervisor::sizes(&config.node);
-        let mut loaded =
-            Loaded::load(&LoadOptions { sizes, hash_key, pins: None, features: Features::ALL, flows_writable: true })?;
+        let mut loaded = Loaded::load(&LoadOptions {
+            sizes,
+            hash_key,
+            fragment_timeout: Duration::from_secs(30),
+            pins: None,
+            features: Features::ALL,
+            flows_writable: true,
+        })?;
         lap("load");
         let mut reconciler = Reconciler::new(&config, Runtime::default(), &loaded, loaded.clock());
         reconciler.set_next_hops(hops);

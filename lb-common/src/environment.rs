@@ -7,6 +7,8 @@ use crate::{
     },
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, room},
+    fragment,
+    frame::Frame,
     hash::HashKey,
     nat::{self, scratch::Scratch},
     service,
@@ -48,6 +50,12 @@ pub trait Environment {
     fn flow_bucket(&self, index: u32) -> Option<&FlowBucket>;
     /// Number of flow buckets less one; a power of two less one.
     fn flow_mask(&self) -> u32;
+    /// A bucket of the table of fragments ([`fragment`]).
+    fn fragment_bucket(&self, index: u32) -> Option<&FlowBucket>;
+    /// Number of its buckets less one; a power of two less one.
+    fn fragment_mask(&self) -> u32;
+    /// Ticks after which the first part of a datagram is forgotten.
+    fn fragment_timeout(&self) -> u32;
     /// The hash key.
     fn hash_key(&self) -> &HashKey;
     /// The clock in ticks, modulo 2^24 ([`crate::flow::TICK_MASK`]).
@@ -99,6 +107,33 @@ pub trait Environment {
         Self: Sized,
     {
         nat::table::base_of(self, id, place, kind)
+    }
+
+    /// See [`room::displace`].
+    #[inline(always)]
+    fn displace(&self, index: u32, tag: u64, word: FlowWord) -> bool
+    where
+        Self: Sized,
+    {
+        room::displace(self, index, tag, word)
+    }
+
+    /// See [`fragment::note`].
+    #[inline(always)]
+    fn note_fragment<F: Frame>(&self, frame: &F, id: u32) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        fragment::note(self, frame, id)
+    }
+
+    /// See [`fragment::spread`].
+    #[inline(always)]
+    fn spread_by_addresses<F: Frame>(&self, frame: &F) -> u64
+    where
+        Self: Sized,
+    {
+        fragment::spread(self, frame)
     }
 
     /// See [`service::by_key`].

@@ -31,13 +31,24 @@ impl Features {
     pub const ICMP_ECHO: Self = Self(1 << 6);
     /// Destinations whose packets are translated, and their replies.
     pub const NAT: Self = Self(1 << 7);
+    /// Services that choose by the addresses alone where fragments lack their first.
+    pub const FRAGMENTS_BY_HASH: Self = Self(1 << 8);
     /// Everything.
-    pub const ALL: Self = Self((1 << 8) - 1);
+    pub const ALL: Self = Self((1 << 9) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 8] =
-        ["ipv4", "ipv6", "prefixes-or-ranges", "several-interfaces", "tunnels", "gue", "icmp-echo", "nat"];
+    const NAMES: [&'static str; 9] = [
+        "ipv4",
+        "ipv6",
+        "prefixes-or-ranges",
+        "several-interfaces",
+        "tunnels",
+        "gue",
+        "icmp-echo",
+        "nat",
+        "fragments-by-hash",
+    ];
 
     /// From the program's constant.
     #[inline(always)]
@@ -99,7 +110,9 @@ impl Features {
     #[must_use]
     pub fn of_service(identity: &crate::abi::ServiceIdentity) -> Self {
         let shapes = if identity.is_single() { Self::NONE } else { Self::SHAPES };
-        Self::of_family(identity.family).with(shapes)
+        let fragments =
+            if identity.fragments == crate::abi::FRAGMENTS_HASH { Self::FRAGMENTS_BY_HASH } else { Self::NONE };
+        Self::of_family(identity.family).with(shapes).with(fragments)
     }
 
     /// What an interface that leads to backends needs, if packets come from these.

@@ -10,7 +10,8 @@
 //! - [`wire`]: one protocol header a file; [`parse`] walks them to a [`parse::Parsed`] packet.
 //! - [`service`]: whose packet is it. [`flow`]: the flow table. [`schedule`]: how a new flow gets its destination.
 //! - [`quic`]: which backend a QUIC packet names by its connection id.
-//! - [`forward`]: one forwarding mode a file. [`reply`]: packets that the node makes itself. [`icmp`]: what becomes of ICMP.
+//! - [`forward`]: one forwarding mode a file. [`reply`]: packets that the node makes itself. [`icmp`] and [`fragment`]: what
+//!   becomes of ICMP and of fragments.
 //! - [`nat`]: addresses and ports translated, and back.
 //! - [`features`]: what a configuration uses, and the program has in it.
 //! - [`abi`]: records shared between the XDP program and user space. [`verdict`]: every reason, by name.
@@ -27,6 +28,7 @@ pub mod environment;
 pub mod features;
 pub mod flow;
 pub mod forward;
+pub mod fragment;
 pub mod frame;
 pub mod hash;
 pub mod icmp;

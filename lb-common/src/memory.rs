@@ -46,6 +46,8 @@ pub struct Slices<'a> {
     pub nat_slots: &'a [NatSlots],
     /// Source addresses of `full-nat`: [`MAX_POOL`] for each family.
     pub nat_pool: &'a [PoolAddress],
+    /// The table of fragments: a power of two of buckets.
+    pub fragments: &'a [FlowBucket],
 }
 
 /// Sizes of tables in memory.
@@ -63,6 +65,8 @@ pub struct Sizes {
     pub flow_buckets: usize,
     /// Buckets of translated flows, a power of two.
     pub nat_buckets: usize,
+    /// Buckets of the table of fragments, a power of two.
+    pub fragment_buckets: usize,
 }
 
 /// Tables in vectors.
@@ -80,6 +84,7 @@ pub struct Tables {
     nat_buckets: Vec<NatBucket>,
     nat_slots: Vec<NatSlots>,
     nat_pool: Vec<PoolAddress>,
+    fragments: Vec<FlowBucket>,
     node_counters: NodeCounters,
     destination_counters: Vec<DestinationCounters>,
     reply_budget: ReplyBudget,
@@ -107,6 +112,7 @@ impl Tables {
             nat_buckets: zeroed(sizes.nat_buckets),
             nat_slots: zeroed(sizes.nat_buckets),
             nat_pool: zeroed(2 * MAX_POOL as usize),
+            fragments: zeroed(sizes.fragment_buckets),
             node_counters: NodeCounters::default(),
             destination_counters: zeroed(sizes.destinations),
             reply_budget: ReplyBudget::default(),
@@ -130,6 +136,7 @@ impl Tables {
             nat_buckets: &self.nat_buckets,
             nat_slots: &self.nat_slots,
             nat_pool: &self.nat_pool,
+            fragments: &self.fragments,
         }
     }
 
@@ -170,6 +177,8 @@ pub struct Constants {
     pub hash_key: HashKey,
     /// Ticks in a second.
     pub ticks_per_second: u32,
+    /// Ticks after which the first part of a datagram is forgotten.
+    pub fragment_timeout: u32,
     /// What the program has in it.
     pub features: Features,
 }
@@ -262,6 +271,18 @@ impl Environment for View<'_> {
 
     fn flow_mask(&self) -> u32 {
         self.tables.flows.len() as u32 - 1
+    }
+
+    fn fragment_bucket(&self, index: u32) -> Option<&FlowBucket> {
+        self.tables.fragments.get(index as usize)
+    }
+
+    fn fragment_mask(&self) -> u32 {
+        self.tables.fragments.len() as u32 - 1
+    }
+
+    fn fragment_timeout(&self) -> u32 {
+        self.constants.fragment_timeout
     }
 
     fn hash_key(&self) -> &HashKey {

@@ -8,7 +8,11 @@ use crate::{
     environment::Environment,
     features::Features,
     flow::{self, FlowEntry, FlowState, FlowWord, Placement, table::is_expired},
-    forward::forward,
+    forward::{
+        self, Content,
+        target::{self, Target},
+    },
+    fragment,
     frame::Frame,
     hash::FlowHash,
     icmp,
@@ -37,13 +41,38 @@ pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Outco
     let settled = match rare {
         Rare::Nat(place, id) => settle(translate(env, frame, place, id)),
         Rare::Back(place) => settle(translate_back(env, frame, place)),
-        Rare::Icmp(place) => Ok(icmp::process(env, frame, place)),
+        Rare::Icmp(place) => {
+            let begun = icmp::begin(env, frame, place);
+            onward(env, frame, place, begun)
+        }
+        Rare::Part(place) => {
+            let begun = fragment::follow(env, frame);
+            onward(env, frame, place, begun)
+        }
         Rare::Answer(_) => Err(rare),
     };
     match settled {
         Ok(outcome) => outcome,
         Err(Rare::Answer(wanted)) => answer(env, frame, wanted).into(),
         Err(_) => Verdict::Drop(DropReason::Tables).into(),
+    }
+}
+
+/// What comes after the beginning of a rare packet's way.
+#[inline(always)]
+fn onward<'a, E: Environment, F: Frame>(
+    env: &'a E,
+    frame: &mut F,
+    place: Place,
+    begun: Result<Verdict, Target>,
+) -> Result<Outcome<'a>, Rare> {
+    match begun {
+        Ok(verdict) => Ok(verdict.into()),
+        Err(target) if nat::is_translated(env, target.id) && place.is_part() => {
+            Ok(nat::part::send(env, frame, target.id))
+        }
+        Err(target) if nat::is_translated(env, target.id) => Ok(nat::error::process(env, frame, place, target.id)),
+        Err(target) => target::send(env, frame, place, target).map_err(Rare::Answer),
     }
 }
 
@@ -85,8 +114,10 @@ pub enum Rare {
     Nat(NatPlace, u32),
     /// It may be a reply to translate back: [`nat::back`].
     Back(NatPlace),
-    /// It is ICMP: [`icmp::process`].
+    /// It is ICMP: [`icmp::begin`].
     Icmp(Place),
+    /// It is a later part of a datagram: [`fragment::follow`].
+    Part(Place),
 }
 
 /// The long way.
@@ -116,6 +147,7 @@ pub fn settle(outcome: Result<Outcome<'_>, Stop>) -> Result<Outcome<'_>, Rare> {
         Err(Stop::Nat(place, id)) => Err(Rare::Nat(place, id)),
         Err(Stop::Back(place)) => Err(Rare::Back(place)),
         Err(Stop::Icmp(place)) => Err(Rare::Icmp(place)),
+        Err(Stop::Part(place)) => Err(Rare::Part(place)),
     }
 }
 
@@ -132,20 +164,30 @@ pub fn answer<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) 
 fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Outcome<'a>, Stop> {
     let mut packet = Parsed::new();
     parse(env.features(), frame, &mut packet).map_err(|fault| judge(env, fault, &packet))?;
-    let Some((index, service)) = service::find(env, &packet) else { return Err(not_served(env, &packet)) };
+    let Some((index, service)) = service::find(env, &packet) else {
+        if fragment::may_be_part(frame, &packet) {
+            env.note_fragment(frame, fragment::HOST);
+        }
+        return Err(not_served(env, &packet));
+    };
     accept(&packet)?;
     let hash = FlowHash::of(env, &packet);
     let chosen = match known(env, index, service, &packet, hash) {
         Known::Flow(id, destination) => Some((id, destination)),
-        Known::Not(stale) => admit(env, service, &packet, hash, stale)?,
+        Known::Not(stale) => admit(env, frame, service, &packet, hash, stale)?,
     };
     let Some((id, destination)) = chosen else {
         return Err(no_backend(service));
     };
     if env.features().has(Features::NAT) && destination.state().mode.is_nat() {
+        if fragment::may_be_part(frame, &packet) {
+            env.note_fragment(frame, id);
+        }
         return Err(Stop::Nat(NatPlace::of(&packet), id));
     }
-    let verdict = forward(env, (id, destination), &packet, hash, frame)?;
+    let noted = if fragment::may_be_part(frame, &packet) { env.note_fragment(frame, id) } else { None };
+    let choice = noted.unwrap_or(forward::choice(hash));
+    let verdict = forward::send(env, (id, destination), &packet, choice, Content::Transport, frame)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
     Ok(Outcome { verdict, destination: Some(counters) })
 }
@@ -164,9 +206,9 @@ fn judge<E: Environment>(env: &E, fault: Fault, packet: &Parsed) -> Stop {
     match fault {
         Fault::Pass(reason) => reason.into(),
         Fault::Icmp => Stop::Icmp(Place::of(packet)),
+        Fault::Part => Stop::Part(Place::of(packet)),
         Fault::ForVip(reason) => {
-            let protocol = matches!(reason, DropReason::Fragment).then_some(packet.protocol);
-            if service::is_vip_apart(env, packet.family, &packet.destination, protocol) {
+            if service::is_vip_apart(env, packet.family, &packet.destination, None) {
                 reason.into()
             } else {
                 PassReason::NotParsed.into()
@@ -257,8 +299,9 @@ fn closed<E: Environment>(env: &E, id: u32) {
 
 /// Gives a new flow its destination and an entry; `None` if the service has no backend.
 #[inline(always)]
-fn admit<'a, E: Environment>(
+fn admit<'a, E: Environment, F: Frame>(
     env: &'a E,
+    frame: &F,
     service: &Service,
     packet: &Parsed,
     hash: FlowHash,
@@ -267,7 +310,9 @@ fn admit<'a, E: Environment>(
     if is_martian(env, packet) {
         return Err(DropReason::Martian.into());
     }
-    let Some(id) = slot::pick(env, service, hash)? else { return Ok(None) };
+    let by_addresses = env.features().has(Features::FRAGMENTS_BY_HASH) && service.hashes_fragments();
+    let index = if by_addresses { env.spread_by_addresses(frame) } else { hash.index };
+    let Some(id) = slot::pick(env, service, FlowHash { index, ..hash })? else { return Ok(None) };
     let destination = env.destination(id).ok_or(DropReason::Tables)?;
     if let Some(state) = FlowState::of_first(packet.protocol, packet.tcp_flags) {
         let word = FlowWord::new(id, destination.state().generation, state, env.now());

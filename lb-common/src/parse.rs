@@ -83,6 +83,13 @@ impl Place {
         Self(bits)
     }
 
+    /// Whether it is a later part of a datagram.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_part(self) -> bool {
+        matches!(self.fragment(), Fragment::Later)
+    }
+
     #[inline(always)]
     const fn transport(self) -> usize {
         (self.0 & Self::OFFSET) as usize
@@ -103,9 +110,10 @@ impl Place {
 pub enum Fault {
     /// It is the host's, whatever its destination is.
     Pass(PassReason),
-    /// It is dropped if its destination is a VIP, else the host's. For [`DropReason::Fragment`] only a VIP with a service of its
-    /// protocol counts.
+    /// It is dropped if its destination is a VIP, else the host's.
     ForVip(DropReason),
+    /// It is a part of a TCP segment or UDP datagram, and not the first. Everything is known of it but what a transport header says.
+    Part,
     /// It is ICMP over IPv4 or ICMPv6 over IPv6. Everything is known of it up to where the message begins.
     Icmp,
 }
@@ -146,7 +154,7 @@ impl Default for Parsed {
 ///
 /// # Errors
 ///
-/// [`Fault`] for what is not a TCP or UDP packet with a whole transport header.
+/// [`Fault`] for what has no whole TCP or UDP header.
 #[inline(always)]
 pub fn parse<F: Frame>(features: Features, frame: &F, packet: &mut Parsed) -> Result<(), Fault> {
     let ethernet = ethernet::parse(frame).ok_or(Fault::Pass(PassReason::NotParsed))?;
@@ -240,9 +248,8 @@ fn parse_transport<F: Frame>(frame: &F, protocol: u8, packet: &mut Parsed) -> Re
         icmp::PROTOCOL_V6 if matches!(packet.family, Family::V6) => return Err(Fault::Icmp),
         _ => return Err(Fault::Pass(PassReason::OtherProtocol)),
     };
-    // Before the transport header: later parts have none, and a datagram's parts must all fare alike.
-    if !matches!(packet.fragment, Fragment::Whole) {
-        return Err(Fault::ForVip(DropReason::Fragment));
+    if matches!(packet.fragment, Fragment::Later) {
+        return Err(Fault::Part);
     }
     let malformed = Fault::ForVip(DropReason::Malformed);
     match packet.protocol {
@@ -253,7 +260,11 @@ fn parse_transport<F: Frame>(frame: &F, protocol: u8, packet: &mut Parsed) -> Re
             packet.tcp_flags = tcp.flags;
         }
         Protocol::Udp => {
-            let udp = udp::parse(frame, packet.transport, packet.end).ok_or(malformed)?;
+            let udp = match packet.fragment {
+                Fragment::First => udp::parse_first(frame, packet.transport, packet.end),
+                _ => udp::parse(frame, packet.transport, packet.end),
+            };
+            let udp = udp.ok_or(malformed)?;
             packet.ports = udp.ports;
             packet.destination_port = udp.destination_port;
         }

@@ -74,7 +74,7 @@ reasons! {
         ExtensionHeaders = "ext-headers": "more IPv6 extension headers than are followed",
         Ttl = "ttl": "TTL or hop limit 0, or 1 in a backend's reply (nat, full-nat)",
         Martian = "martian": "source is a VIP, multicast, broadcast or loopback, or the frame was sent to a group",
-        Fragment = "fragment": "a fragment for a VIP",
+        Fragment = "fragment": "a later part of a datagram for a VIP whose first part has not come, or not lately",
         NoBackend = "no-backend": "the service has no backend that takes flows",
         Neighbour = "neighbour": "the next hop of the backend is not resolved",
         Egress = "egress": "the outgoing interface of the backend is gone",
@@ -109,6 +109,8 @@ pub enum Stop {
     Back(NatPlace),
     /// It is ICMP, which goes its own way.
     Icmp(Place),
+    /// It is a later part of a datagram, likewise.
+    Part(Place),
 }
 
 impl From<PassReason> for Stop {

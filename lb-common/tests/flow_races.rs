@@ -49,6 +49,7 @@ fn tables() -> Tables {
         destinations,
         flow_buckets: BUCKETS,
         nat_buckets: 64,
+        fragment_buckets: 1,
     });
     for state in FlowState::ALL {
         tables.slices().services[1].set_timeout(state, TIMEOUT);
@@ -131,7 +132,7 @@ fn cpus() -> u64 {
 #[test]
 fn no_thread_accepts_the_word_of_another_flow() {
     let tables = tables();
-    let constants = Constants { hash_key: [0; 20], ticks_per_second: 1, features: Features::ALL };
+    let constants = Constants { hash_key: [0; 20], ticks_per_second: 1, fragment_timeout: 30, features: Features::ALL };
     let all = thread::scope(|scope| {
         let threads: Vec<_> = (0..cpus())
             .map(|cpu| {

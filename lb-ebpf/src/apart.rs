@@ -4,7 +4,8 @@
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     flow::{FlowState, FlowWord, room},
-    icmp::{self, Target},
+    forward::target::{self, Target},
+    fragment, icmp,
     nat::{self, NatPlace, back::FoundSlot, forth::Opened},
     packet::{self, Rare},
     parse::Place,
@@ -25,6 +26,12 @@ const MAPS: Maps = Maps::without_packet();
 #[inline(never)]
 pub(crate) extern "C" fn make_room(tag: u64, first: u32, second: u32, word: u64) -> u32 {
     room::make(&MAPS, tag, first, second, FlowWord::from_bits(word)) as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn displace(index: u32, tag: u64, word: u64) -> u32 {
+    room::displace(&MAPS, index, tag, FlowWord::from_bits(word)).into()
 }
 
 #[unsafe(no_mangle)]
@@ -50,12 +57,12 @@ pub(crate) extern "C" fn answer(context: *mut xdp_md, answer: u32) -> u32 {
 }
 
 /// In what [`nat_begin`] returns in place of an action: the packet is answered, with what the low half says.
-pub(crate) const ANSWER: u64 = 1 << 33;
+pub(crate) const NAT_ANSWER: u64 = 1 << 33;
 
 /// In what steps of translation return: the next step is due.
 pub(crate) const OPENED: u64 = 1 << 36;
 
-/// Notes a packet that is translated. Returns the XDP action, [`ANSWER`] or [`OPENED`].
+/// Notes a packet that is translated. Returns the XDP action, [`NAT_ANSWER`] or [`OPENED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nat_begin(context: *mut xdp_md, place: u32, id: u32) -> u64 {
@@ -85,13 +92,13 @@ pub(crate) extern "C" fn nat_open(context: *mut xdp_md) -> u64 {
 #[inline(always)]
 fn end(env: &Maps, stop: Stop, bytes: u64) -> u64 {
     match packet::settle(Err(stop)) {
-        Err(Rare::Answer(answer)) => ANSWER | u64::from(answer.bits()),
+        Err(Rare::Answer(answer)) => NAT_ANSWER | u64::from(answer.bits()),
         Ok(outcome) => u64::from(finish(env, outcome, bytes)),
         Err(_) => u64::from(finish(env, Verdict::Drop(DropReason::Tables).into(), bytes)),
     }
 }
 
-/// Translates the packet and sends it to its destination. Returns the XDP action, or [`ANSWER`].
+/// Translates the packet and sends it to its destination. Returns the XDP action, or [`NAT_ANSWER`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nat_forth(context: *mut xdp_md, place: u32, id: u32, opened: u32) -> u64 {
@@ -101,7 +108,7 @@ pub(crate) extern "C" fn nat_forth(context: *mut xdp_md, place: u32, id: u32, op
     let sent = nat::forth::send(&env, &mut frame, NatPlace::from_bits(place), id, Opened::from_bits(opened));
     match packet::settle(sent) {
         Ok(outcome) => u64::from(finish(&env, outcome, bytes)),
-        Err(Rare::Answer(answer)) => ANSWER | u64::from(answer.bits()),
+        Err(Rare::Answer(answer)) => NAT_ANSWER | u64::from(answer.bits()),
         Err(_) => u64::from(finish(&env, Verdict::Drop(DropReason::Tables).into(), bytes)),
     }
 }
@@ -171,51 +178,88 @@ pub(crate) extern "C" fn nat_back(context: *mut xdp_md, place: u32, slot: u32) -
     finish(&env, sent.unwrap_or(Verdict::Drop(DropReason::Tables).into()), bytes)
 }
 
-/// In what [`icmp`] returns: the packet is to be sent on.
+/// In what [`note_fragment`] returns: there was something to note.
+pub(crate) const NOTED: u64 = 1 << 32;
+
+/// Notes where the first part of a datagram goes; see [`fragment::note`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn note_fragment(context: *mut xdp_md, id: u32) -> u64 {
+    fragment::note(&MAPS, &Context::new(context), id).map_or(0, |choice| NOTED | u64::from(choice))
+}
+
+/// See [`fragment::spread`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn spread_by_addresses(context: *mut xdp_md) -> u64 {
+    fragment::spread(&MAPS, &Context::new(context))
+}
+
+/// In what a beginning returns: the packet goes on to a destination, whose id is in the bits below and the choice of its flow in
+/// those above.
 pub(crate) const SEND: u64 = 1 << 31;
 
-/// The first half of the way of an ICMP packet. Returns the XDP action, or [`SEND`] with the destination's id in the bits below and
-/// the flow's choice in those above.
+/// The beginning of an ICMP packet's way. Returns the XDP action, or [`SEND`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn icmp(context: *mut xdp_md, place: u32) -> u64 {
     let mut frame = Context::new(context);
-    match icmp::begin(&MAPS, &mut frame, Place::from_bits(place)) {
-        // No answer is longer or shorter than its request, so the length is that of the packet that arrived.
-        Ok(verdict) => u64::from(finish(&MAPS, verdict.into(), frame.length())),
+    let bytes = frame.length();
+    let begun = icmp::begin(&MAPS, &mut frame, Place::from_bits(place));
+    end_or_send(begun, bytes)
+}
+
+/// The beginning of a later fragment's way. Returns the XDP action, or [`SEND`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn follow_fragment(context: *mut xdp_md) -> u64 {
+    let frame = Context::new(context);
+    let bytes = frame.length();
+    let begun = fragment::follow(&MAPS, &frame);
+    end_or_send(begun, bytes)
+}
+
+#[inline(always)]
+fn end_or_send(begun: Result<Verdict, Target>, bytes: u64) -> u64 {
+    match begun {
+        Ok(verdict) => u64::from(finish(&MAPS, verdict.into(), bytes)),
         Err(Target { id, choice }) => SEND | u64::from(id) | u64::from(choice) << 32,
     }
 }
 
-/// The second half: sends the packet on and returns the XDP action.
+/// In what [`send`] returns: the packet is to be answered, with the answer's bits below.
+pub(crate) const ANSWER: u32 = 1 << 31;
+
+/// Sends a packet on to where its beginning said. Returns the XDP action, or [`ANSWER`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp_send(context: *mut xdp_md, place: u32, target: u64) -> u32 {
+pub(crate) extern "C" fn send(context: *mut xdp_md, place: u32, target: u64) -> u32 {
     let mut frame = Context::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    let target = target_of(target);
-    let outcome = icmp::error::send(&env, &mut frame, Place::from_bits(place), target);
-    finish(&env, outcome, bytes)
+    match target::send(&env, &mut frame, Place::from_bits(place), target_of(target)) {
+        Ok(outcome) => finish(&env, outcome, bytes),
+        Err(answer) => ANSWER | answer.bits(),
+    }
 }
 
-/// Whether it is due to be translated: 1, else 0.
+/// Whether packets to a target are translated: 1, else 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp_is_translated(target: u64) -> u32 {
-    u32::from(icmp::is_translated(&MAPS, target_of(target)))
+pub(crate) extern "C" fn is_translated(target: u64) -> u32 {
+    u32::from(nat::is_translated(&MAPS, target_of(target).id))
 }
 
-/// The same for a destination behind address translation: notes the packet. Returns the XDP action, or [`OPENED`].
+/// Notes the packet that an ICMP error for a translated flow is about. Returns the XDP action, or [`OPENED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn icmp_translate_begin(context: *mut xdp_md, place: u32, target: u64) -> u64 {
     let frame = Context::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    match icmp::error::begin_translation(&env, &frame, Place::from_bits(place), target_of(target).id) {
+    match nat::error::begin(&env, &frame, Place::from_bits(place), target_of(target).id) {
         Ok(()) => OPENED,
-        Err(outcome) => u64::from(finish(&env, outcome, bytes)),
+        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
     }
 }
 
@@ -226,10 +270,21 @@ pub(crate) extern "C" fn icmp_translate_find(context: *mut xdp_md) -> u64 {
     let frame = Context::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    match icmp::error::find_translation(&env) {
+    match nat::error::find(&env) {
         Ok(opened) => OPENED | u64::from(opened.bits()),
-        Err(outcome) => u64::from(finish(&env, outcome, bytes)),
+        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
     }
+}
+
+/// Sends a later fragment of a translated flow on. Returns the XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn nat_part(context: *mut xdp_md, target: u64) -> u32 {
+    let mut frame = Context::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    let outcome = nat::part::send(&env, &mut frame, target_of(target).id);
+    finish(&env, outcome, bytes)
 }
 
 /// Translates the packet and sends it on.
@@ -240,8 +295,8 @@ pub(crate) extern "C" fn icmp_translate(context: *mut xdp_md, place: u32, target
     let env = Maps::of(&frame);
     let bytes = frame.length();
     let opened = Opened::from_bits(opened);
-    let outcome = icmp::error::translate(&env, &mut frame, Place::from_bits(place), target_of(target).id, opened);
-    finish(&env, outcome, bytes)
+    let sent = nat::error::send(&env, &mut frame, Place::from_bits(place), target_of(target).id, opened);
+    finish(&env, nat::error::settle(sent), bytes)
 }
 
 #[inline(always)]

@@ -15,6 +15,12 @@ static FLOW_MASK: u32 = 0;
 /// Buckets of translated flows less one.
 #[unsafe(no_mangle)]
 static NAT_MASK: u32 = 0;
+/// Buckets of the table of fragments less one.
+#[unsafe(no_mangle)]
+static FRAGMENT_MASK: u32 = 0;
+/// Ticks after which the first part of a datagram is forgotten.
+#[unsafe(no_mangle)]
+static FRAGMENT_TIMEOUT: u32 = 0;
 /// Jiffies are shifted by this to ticks.
 #[unsafe(no_mangle)]
 static TICK_SHIFT: u32 = 0;
@@ -47,6 +53,18 @@ pub(crate) fn flow_mask() -> u32 {
 #[inline(always)]
 pub(crate) fn nat_mask() -> u32 {
     read(&NAT_MASK)
+}
+
+/// Buckets of the table of fragments less one.
+#[inline(always)]
+pub(crate) fn fragment_mask() -> u32 {
+    read(&FRAGMENT_MASK)
+}
+
+/// Ticks after which the first part of a datagram is forgotten.
+#[inline(always)]
+pub(crate) fn fragment_timeout() -> u32 {
+    read(&FRAGMENT_TIMEOUT)
 }
 
 /// The clock's shift.

@@ -11,6 +11,7 @@ use lb_common::{
     environment::Environment,
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, TICK_MASK},
+    frame::Frame,
     hash::HashKey,
     nat::scratch::Scratch,
     service::filter::{BACKEND, VIP},
@@ -121,6 +122,21 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn fragment_bucket(&self, index: u32) -> Option<&FlowBucket> {
+        maps::FRAGMENTS.get(index)
+    }
+
+    #[inline(always)]
+    fn fragment_mask(&self) -> u32 {
+        constants::fragment_mask()
+    }
+
+    #[inline(always)]
+    fn fragment_timeout(&self) -> u32 {
+        constants::fragment_timeout()
+    }
+
+    #[inline(always)]
     fn hash_key(&self) -> &HashKey {
         constants::hash_key()
     }
@@ -174,6 +190,22 @@ impl Environment for Maps {
     #[inline(always)]
     fn nat_base(&self, id: u32, place: u32, kind: u32) -> u32 {
         apart::nat_base(id, place, kind)
+    }
+
+    #[inline(always)]
+    fn displace(&self, index: u32, tag: u64, word: FlowWord) -> bool {
+        apart::displace(index, tag, word.to_bits()) != 0
+    }
+
+    #[inline(always)]
+    fn note_fragment<F: Frame>(&self, _: &F, id: u32) -> Option<u32> {
+        let noted = apart::note_fragment(self.0, id);
+        (noted & apart::NOTED != 0).then_some(noted as u32)
+    }
+
+    #[inline(always)]
+    fn spread_by_addresses<F: Frame>(&self, _: &F) -> u64 {
+        apart::spread_by_addresses(self.0)
     }
 
     #[inline(always)]

@@ -37,12 +37,14 @@ mod programs {
     /// In what [`long`] returns in place of an action: the packet goes the way of ICMP, its place is in the low half.
     const ICMP: u64 = 1 << 32;
     /// The same: the packet is answered, with what the low half says.
-    const ANSWER: u64 = apart::ANSWER;
+    const ANSWER: u64 = apart::NAT_ANSWER;
     /// The same: the packet is translated on its way to the destination in the bits from [`ID`] on; its place is in the low half.
     const NAT: u64 = 1 << 34;
     /// The same: the packet may be a reply to translate back.
     const BACK: u64 = 1 << 35;
     const ID: u32 = 40;
+    /// The same: it is a later part of a datagram, its place is in the low half.
+    const PART: u64 = 1 << 37;
 
     // Inside of what the attribute makes: a call would cost each packet ten nanoseconds.
     #[xdp]
@@ -85,29 +87,33 @@ mod programs {
             }
             return apart::nat_back(xdp.ctx, place, step as u32);
         }
-        if step & (ICMP | ANSWER) == 0 {
+        if step & (ICMP | ANSWER | PART) == 0 {
             return step as u32;
         }
         if step & ANSWER != 0 {
             return apart::answer(xdp.ctx, step as u32);
         }
         let place = step as u32;
-        let step = apart::icmp(xdp.ctx, place);
+        let is_part = step & PART != 0;
+        let step = if is_part { apart::follow_fragment(xdp.ctx) } else { apart::icmp(xdp.ctx, place) };
         if step & apart::SEND == 0 {
-            step as u32
-        } else if apart::icmp_is_translated(step) != 0 {
+            return step as u32;
+        }
+        if apart::is_translated(step) != 0 {
+            if is_part {
+                return apart::nat_part(xdp.ctx, step);
+            }
             let mut opened = apart::icmp_translate_begin(xdp.ctx, place, step);
             if opened & OPENED != 0 {
                 opened = apart::icmp_translate_find(xdp.ctx);
             }
             if opened & OPENED == 0 {
-                opened as u32
-            } else {
-                apart::icmp_translate(xdp.ctx, place, step, opened as u32)
+                return opened as u32;
             }
-        } else {
-            apart::icmp_send(xdp.ctx, place, step)
+            return apart::icmp_translate(xdp.ctx, place, step, opened as u32);
         }
+        let sent = apart::send(xdp.ctx, place, step);
+        if sent & apart::ANSWER == 0 { sent } else { apart::answer(xdp.ctx, sent & !apart::ANSWER) }
     }
 
     /// The long way. What it leaves to functions apart it returns as a number: each of them is called in one place then, where
@@ -123,6 +129,7 @@ mod programs {
             Err(Rare::Nat(place, id)) => NAT | u64::from(place.bits()) | u64::from(id) << ID,
             Err(Rare::Back(place)) => BACK | u64::from(place.bits()),
             Err(Rare::Icmp(place)) => ICMP | u64::from(place.bits()),
+            Err(Rare::Part(place)) => PART | u64::from(place.bits()),
         }
     }
 

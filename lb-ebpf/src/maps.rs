@@ -44,6 +44,8 @@ pub(crate) static NAT_POOL: Array<PoolAddress, { 2 * MAX_POOL as usize }, MAPPED
 #[btf_map]
 pub(crate) static NAT_SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
+pub(crate) static FRAGMENTS: Array<FlowBucket, 1, MAPPED> = Array::new();
+#[btf_map]
 pub(crate) static NODE_COUNTERS: PerCpuArray<NodeCounters, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static DESTINATION_COUNTERS: PerCpuArray<DestinationCounters, 1> = PerCpuArray::new();

@@ -198,6 +198,7 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
     let options = LoadOptions {
         sizes: sizes(node),
         hash_key: secret::hash_key(&secret),
+        fragment_timeout: node.fragment_timeout,
         pins: Some(pins.clone()),
         // What the tables need is known after the first plan.
         features: Features::ALL.without(Features::ICMP_ECHO).with(plan::features::of_node(node)),
@@ -240,6 +241,7 @@ pub fn sizes(node: &Node) -> Sizes {
         destinations: limits.backends as usize + 1,
         flow_buckets: node.flow_entries as usize / lb_common::flow::BUCKET_ENTRIES,
         nat_buckets: node.nat.entries as usize / lb_common::abi::NAT_BUCKET,
+        fragment_buckets: node.fragment_entries as usize / lb_common::flow::BUCKET_ENTRIES,
     }
 }
 

@@ -48,6 +48,7 @@ fn web() -> Service {
         }),
         on_no_backend: OnNoBackend::Drop,
         on_backend_down: OnBackendDown::Move,
+        fragments: Fragments::Drop,
         drain_timeout: Duration::from_secs(300),
         timeouts: Timeouts::default(),
         backends: vec![server("192.0.2.101", "192.0.2.101", 80), server("192.0.2.102", "192.0.2.102", 80)],
@@ -74,6 +75,8 @@ fn the_minimal_file_has_the_documented_defaults() {
         node: Node {
             interfaces: vec![Interface { name: "eth0".into(), mode: AttachMode::Auto }],
             flow_entries: 1_048_576,
+            fragment_entries: 16_384,
+            fragment_timeout: Duration::from_secs(30),
             hash_secret: None,
             api_socket: "/run/evenkeel/evenkeel.sock".into(),
             api_group: None,
@@ -133,12 +136,13 @@ fn defaults_apply_where_a_service_says_nothing() {
   probe: {type: tcp, interval: 10s, fall: 5}
   timeouts: {udp: 1m, tcp_setup: 5s}
   on_no_backend: reject
+  fragments: hash
 services:
   - {name: a, vip: 192.0.2.1, port: 80, protocol: tcp, probe: {type: tcp, fall: 7}, timeouts: {udp: 3m},
      backends: [10.0.0.1]}
-  - {name: b, vip: 192.0.2.1, port: 81, protocol: tcp, probe: none, on_no_backend: fail-open, backends: [10.0.0.1]}
+  - {name: b, vip: 192.0.2.1, port: 81, protocol: tcp, probe: none, on_no_backend: fail-open, fragments: drop, backends: [10.0.0.1]}
   - {name: c, vip: 192.0.2.1, port: 80, protocol: udp, backends: [10.0.0.1]}
-  - {name: d, vip: 192.0.2.1, port: 81, protocol: udp, probe: {type: tcp, port: 9}, backends: [10.0.0.1]}
+  - {name: d, vip: 192.0.2.2, port: 81, protocol: udp, probe: {type: tcp, port: 9}, backends: [10.0.0.1]}
 ",
     );
     let [a, b, c, d] = config.services.as_slice() else { panic!("four services") };
@@ -148,6 +152,7 @@ services:
     assert_eq!((seconds(&a.timeouts), seconds(&b.timeouts)), ((180, 5), (60, 5)));
     assert_eq!((&b.probe, &c.probe), (&None, &None));
     assert_eq!((a.on_no_backend, b.on_no_backend), (OnNoBackend::Reject, OnNoBackend::FailOpen));
+    assert_eq!((a.fragments, b.fragments), (Fragments::Hash, Fragments::Drop));
     let probe = d.probe.as_ref().unwrap();
     assert_eq!((probe.port, probe.interval), (Some(9), Duration::from_secs(10)));
 }

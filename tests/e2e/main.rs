@@ -7,6 +7,7 @@ mod decap;
 mod decapsulator;
 mod drain;
 mod failure;
+mod fragments;
 mod icmp;
 mod lifecycle;
 mod modes;

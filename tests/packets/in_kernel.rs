@@ -9,7 +9,7 @@ use lb_common::{
     steady,
 };
 
-use crate::machine::{Action, INGRESS, Machine, hash_key};
+use crate::machine::{Action, FRAGMENT_TIMEOUT, INGRESS, Machine, hash_key};
 
 /// The real program with maps of its own, which end with this value.
 pub(crate) struct InKernel {
@@ -28,7 +28,14 @@ impl InKernel {
             println!("skipped: loading the program needs root");
             return None;
         }
-        let options = LoadOptions { sizes, hash_key: hash_key(), pins: None, features, flows_writable: true };
+        let options = LoadOptions {
+            sizes,
+            hash_key: hash_key(),
+            fragment_timeout: FRAGMENT_TIMEOUT,
+            pins: None,
+            features,
+            flows_writable: true,
+        };
         Some(Self { loaded: Loaded::load(&options).expect("the kernel takes the program") })
     }
 
@@ -63,7 +70,7 @@ impl Machine for InKernel {
 
     fn reset(&mut self) {
         let tables = self.loaded.tables();
-        for entry in tables.flows.iter().flat_map(|bucket| &bucket.entries) {
+        for entry in tables.flows.iter().chain(tables.fragments).flat_map(|bucket| &bucket.entries) {
             entry.store(0, FlowWord::EMPTY);
         }
         for destination in tables.destinations {
@@ -111,7 +118,8 @@ impl Machine for InKernel {
     /// The kernel's clock cannot be set, so every flow grows older instead.
     fn advance(&mut self, ticks: u32) {
         let now = self.now();
-        for entry in self.loaded.tables().flows.iter().flat_map(|bucket| &bucket.entries) {
+        let tables = self.loaded.tables();
+        for entry in tables.flows.iter().chain(tables.fragments).flat_map(|bucket| &bucket.entries) {
             let word = entry.word();
             if let Some(state) = word.state() {
                 let seen = now.wrapping_sub(word.idle(now)).wrapping_sub(ticks);

@@ -14,7 +14,7 @@ use lb_common::{
     verdict::{DropReason, Verdict},
 };
 
-use crate::machine::{Action, INGRESS, Machine, hash_key};
+use crate::machine::{Action, FRAGMENT_TIMEOUT, INGRESS, Machine, hash_key};
 
 /// Shortly before the clock of 24 bits begins again, so that time-outs reach over its end.
 const START: u32 = TICK_MASK - 50;
@@ -37,7 +37,12 @@ impl InMemory {
     /// The same with no other features than these.
     pub(crate) fn specialised(sizes: Sizes, features: Features) -> Self {
         let clock = Clock::of_this_kernel().expect("the coarse clock's resolution is readable");
-        let constants = Constants { hash_key: hash_key(), ticks_per_second: clock.ticks_per_second(), features };
+        let constants = Constants {
+            hash_key: hash_key(),
+            ticks_per_second: clock.ticks_per_second(),
+            fragment_timeout: clock.ticks(FRAGMENT_TIMEOUT),
+            features,
+        };
         Self { tables: Tables::new(sizes), devices: BTreeSet::new(), sizes, now: START, constants }
     }
 

@@ -1,5 +1,7 @@
 //! What runs the packet function: a machine with tables, a clock and books.
 
+use std::time::Duration;
+
 use lb_common::{
     abi::{DestinationCounters, NodeCounters},
     memory::{Constants, Sizes, Slices},
@@ -11,11 +13,21 @@ use lb_common::{
 pub(crate) const INGRESS: u32 = 1;
 
 /// Sizes for most cases.
-pub(crate) const ROOMY: Sizes =
-    Sizes { service_buckets: 128, services: 12, slots: 1 << 12, destinations: 96, flow_buckets: 256, nat_buckets: 64 };
+pub(crate) const ROOMY: Sizes = Sizes {
+    service_buckets: 128,
+    services: 12,
+    slots: 1 << 12,
+    destinations: 96,
+    flow_buckets: 256,
+    nat_buckets: 64,
+    fragment_buckets: 64,
+};
 
 /// A flow table of two buckets, so that every flow may lie in both.
 pub(crate) const CRAMPED: Sizes = Sizes { flow_buckets: 2, ..ROOMY };
+
+/// When the first fragment of a datagram is forgotten.
+pub(crate) const FRAGMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Words of the flow hash's key, without a pattern that could hide a mistake.
 pub(crate) fn hash_key() -> [u32; 20] {

@@ -270,7 +270,8 @@ fn replay<M: Machine>(machine: &mut M, case: &Case, number: usize, frame: &[u8])
     let mut run = Run::begin_without_destinations(machine, case);
     for step in &case.steps[..number] {
         match step {
-            Step::Packet(frame, Expect::To(_) | Expect::Wrapped(..)) => {
+            // What is the host's may leave a note for the fragments that follow it.
+            Step::Packet(frame, Expect::To(_) | Expect::Wrapped(..) | Expect::Host | Expect::Pass(_)) => {
                 run.machine.run(frame);
             }
             // Leaves nothing behind but the counters, and replies are not had without limit.

@@ -11,7 +11,7 @@ use lb_common::{
 };
 
 use crate::{
-    machine::{INGRESS, ROOMY, hash_key},
+    machine::{FRAGMENT_TIMEOUT, INGRESS, ROOMY, hash_key},
     wire::raw,
 };
 
@@ -26,6 +26,7 @@ fn what_is_asked_for_is_there_before_a_table_needs_it() {
     let options = LoadOptions {
         sizes: ROOMY,
         hash_key: hash_key(),
+        fragment_timeout: FRAGMENT_TIMEOUT,
         pins: Some(pins),
         features: Features::NONE,
         flows_writable: true,

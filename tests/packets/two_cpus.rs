@@ -49,6 +49,7 @@ const SIZES: Sizes = Sizes {
     destinations: FLOWS + 2,
     flow_buckets: 2,
     nat_buckets: 64,
+    fragment_buckets: 1,
 };
 /// Where the slots lead that no flow has.
 const NOBODY: u32 = FLOWS as u32 + 1;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use lb_common::{
     abi::{
-        DestinationState, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, ServiceIdentity,
-        SlotRange, tunnel_index,
+        DestinationState, FRAGMENTS_DROP, FRAGMENTS_HASH, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP,
+        ON_NO_BACKEND_REJECT, ServiceIdentity, SlotRange, tunnel_index,
     },
     features::Features,
     flow::FlowState,
@@ -80,6 +80,8 @@ pub(crate) struct Service {
     pub(crate) ports: (u16, u16),
     pub(crate) slots: Vec<Backend>,
     pub(crate) reject: bool,
+    /// New flows, and fragments without their first, by the addresses alone.
+    pub(crate) fragments_by_hash: bool,
     /// How its backends are reached; `None`: with other MAC addresses alone.
     pub(crate) outer: Option<Outer>,
     /// Seconds, by [`FlowState::ALL`].
@@ -90,7 +92,16 @@ impl Service {
     fn new(protocol: Protocol, vip: &'static str, first: u16, last: u16, slots: &[Backend]) -> Self {
         // The defaults of line 14.
         let timeouts = [60, 900, 10, 30, 120];
-        Self { vip, protocol, ports: (first, last), slots: slots.to_vec(), reject: false, outer: None, timeouts }
+        Self {
+            vip,
+            protocol,
+            ports: (first, last),
+            slots: slots.to_vec(),
+            reject: false,
+            fragments_by_hash: false,
+            outer: None,
+            timeouts,
+        }
     }
 
     /// A TCP service.
@@ -118,6 +129,12 @@ impl Service {
     /// The same with policy `reject`.
     pub(crate) fn rejecting(mut self) -> Self {
         self.reject = true;
+        self
+    }
+
+    /// The same with `fragments: hash`.
+    pub(crate) fn by_addresses(mut self) -> Self {
+        self.fragments_by_hash = true;
         self
     }
 
@@ -157,6 +174,7 @@ impl Service {
             prefix_length,
             family,
             on_no_backend: if self.reject { ON_NO_BACKEND_REJECT } else { ON_NO_BACKEND_DROP },
+            fragments: if self.fragments_by_hash { FRAGMENTS_HASH } else { FRAGMENTS_DROP },
         }
     }
 }
@@ -285,5 +303,14 @@ pub(crate) fn switch_table(machine: &mut impl Machine, services: &[Service], has
 fn rule(index: usize, service: &Service) -> Rule {
     let (family, prefix, prefix_length) = service.prefix();
     let (first_port, last_port) = service.ports;
-    Rule { index: index as u32 + 1, family, prefix, prefix_length, protocol: service.protocol, first_port, last_port }
+    Rule {
+        index: index as u32 + 1,
+        family,
+        prefix,
+        prefix_length,
+        protocol: service.protocol,
+        first_port,
+        last_port,
+        hashes_fragments: service.fragments_by_hash,
+    }
 }

@@ -1,14 +1,14 @@
 //! Evenkeel's own program, its tables written for the bench.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::Result;
 use aya::programs::ProgramFd;
 use evenkeel::dataplane::kernel::{LoadOptions, Loaded};
 use lb_common::{
     abi::{
-        DestinationState, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP, ServiceIdentity, SlotRange, TunnelEnds,
-        tunnel_index,
+        DestinationState, FRAGMENTS_DROP, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP, ServiceIdentity,
+        SlotRange, TunnelEnds, tunnel_index,
     },
     features::Features,
     flow::{BUCKET_ENTRIES, FlowState, FlowWord},
@@ -79,9 +79,17 @@ impl Evenkeel {
             // At most three quarters of the places are taken.
             flow_buckets: (setting.capacity * 4 / 3).div_ceil(BUCKET_ENTRIES as u64).next_power_of_two() as usize,
             nat_buckets: 1 << 15,
+            fragment_buckets: 64,
         };
         let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(2 * i as u32 + 1) ^ 0x5bd1_e995);
-        let mut loaded = Loaded::load(&LoadOptions { sizes, hash_key, pins: None, features, flows_writable: true })?;
+        let mut loaded = Loaded::load(&LoadOptions {
+            sizes,
+            hash_key,
+            fragment_timeout: Duration::from_secs(30),
+            pins: None,
+            features,
+            flows_writable: true,
+        })?;
         loaded.set_device(1, egress)?;
         let mut evenkeel = Self { loaded, name: "evenkeel" };
         evenkeel.write_tables(setting, egress)?;
@@ -177,13 +185,23 @@ impl Evenkeel {
             prefix_length,
             family,
             on_no_backend: ON_NO_BACKEND_DROP,
+            fragments: FRAGMENTS_DROP,
         };
         service.set_identity(&prefix, identity);
         for state in FlowState::ALL {
             service.set_timeout(state, 900 * self.loaded.clock().ticks_per_second());
         }
         service.set_slots(slots);
-        Rule { index, family, prefix, prefix_length, protocol, first_port: PORT, last_port: PORT }
+        Rule {
+            index,
+            family,
+            prefix,
+            prefix_length,
+            protocol,
+            first_port: PORT,
+            last_port: PORT,
+            hashes_fragments: false,
+        }
     }
 }
 

@@ -18,8 +18,8 @@ pub use counters::{Counter, DestinationCounters, NodeCounters, PacketCounter, Re
 pub use destination::{Destination, DestinationState, Egress, GENERATION_BITS, NextHop, Steady};
 pub use nat::{Hop, MAX_POOL, NAT_BUCKET, NatBucket, NatRecord, NatSlots, PoolAddress, Translated};
 pub use service::{
-    Entry, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, SERVICE_BUCKET_ENTRIES, Service, ServiceBucket, ServiceIdentity,
-    SlotPair, SlotRange,
+    Entry, FRAGMENTS_DROP, FRAGMENTS_HASH, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, SERVICE_BUCKET_ENTRIES, Service,
+    ServiceBucket, ServiceIdentity, SlotPair, SlotRange,
 };
 pub use tunnel::{GUE_HEADER, Mode, Tunnel, TunnelEnds, inner_protocol, tunnel_index};
 pub use word::{Word8, Word32, Word64};
@@ -55,6 +55,8 @@ pub mod map {
     pub const NAT_SLOTS: &str = "NAT_SLOTS";
     /// [`super::PoolAddress`]: [`super::MAX_POOL`] for each family.
     pub const NAT_POOL: &str = "NAT_POOL";
+    /// [`crate::flow::FlowBucket`]s of fragments ([`crate::fragment`]).
+    pub const FRAGMENTS: &str = "FRAGMENTS";
     /// [`super::NodeCounters`] per CPU.
     pub const NODE_COUNTERS: &str = "NODE_COUNTERS";
     /// [`super::DestinationCounters`] per destination and CPU.

@@ -9,6 +9,12 @@ pub const ON_NO_BACKEND_DROP: u8 = 0;
 /// A service without a backend answers with a reset or port unreachable.
 pub const ON_NO_BACKEND_REJECT: u8 = 1;
 
+/// A fragment whose first one has not come is dropped.
+pub const FRAGMENTS_DROP: u8 = 0;
+/// It goes where the hash of source, destination and protocol says, as new flows of the service do.
+pub const FRAGMENTS_HASH: u8 = 1;
+const FRAGMENTS_SHIFT: u32 = 60;
+
 /// One service: a cache line.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C, align(64))]
@@ -35,6 +41,8 @@ pub struct ServiceIdentity {
     pub family: Family,
     /// [`ON_NO_BACKEND_DROP`] or [`ON_NO_BACKEND_REJECT`].
     pub on_no_backend: u8,
+    /// [`FRAGMENTS_DROP`] or [`FRAGMENTS_HASH`].
+    pub fragments: u8,
 }
 
 /// A range of the slot array.
@@ -63,7 +71,8 @@ impl ServiceIdentity {
             | (self.protocol as u64) << 32
             | (self.prefix_length as u64) << 40
             | (self.family as u64) << 48
-            | (self.on_no_backend as u64) << 56
+            | (self.on_no_backend as u64 & 0xf) << 56
+            | (self.fragments as u64) << FRAGMENTS_SHIFT
     }
 }
 
@@ -104,7 +113,8 @@ impl Service {
             protocol,
             prefix_length: (word >> 40) as u8,
             family: if (word >> 48) as u8 == 0 { Family::V4 } else { Family::V6 },
-            on_no_backend: (word >> 56) as u8,
+            on_no_backend: (word >> 56) as u8 & 0xf,
+            fragments: (word >> FRAGMENTS_SHIFT) as u8,
         };
         let mut prefix = [0; 4];
         for (value, word) in prefix.iter_mut().zip(&self.prefix) {
@@ -135,7 +145,14 @@ impl Service {
     #[inline(always)]
     #[must_use]
     pub fn on_no_backend(&self) -> u8 {
-        (self.identity.load() >> 56) as u8
+        (self.identity.load() >> 56) as u8 & 0xf
+    }
+
+    /// Whether its scheduler goes by the addresses alone, for the sake of fragments ([`FRAGMENTS_HASH`]).
+    #[inline(always)]
+    #[must_use]
+    pub fn hashes_fragments(&self) -> bool {
+        self.identity.load() >> FRAGMENTS_SHIFT == FRAGMENTS_HASH as u64
     }
 
     /// Bits of the address that count.

@@ -42,13 +42,13 @@ pub fn make<E: Environment>(env: &E, tag: u64, first: u32, second: u32, word: Fl
         victim.store(tag, word);
         return if worth == Worth::Dead { Placement::Free } else { Placement::Evicted };
     }
-    if displace(env, first, tag, word) || displace(env, second, tag, word) {
+    if env.displace(first, tag, word) || env.displace(second, tag, word) {
         return Placement::Displaced;
     }
     for (bucket, index) in [(a, first), (b, second)] {
         for entry in &bucket.entries[..SECOND_MOVES] {
             let (moved, moved_word) = entry.load();
-            if displace(env, other_bucket(index, moved, env.flow_mask()), moved, moved_word) {
+            if env.displace(other_bucket(index, moved, env.flow_mask()), moved, moved_word) {
                 entry.store(tag, word);
                 return Placement::Displaced;
             }
@@ -98,9 +98,9 @@ fn worth<E: Environment>(env: &E, word: FlowWord, now: u32) -> Worth {
 }
 
 /// Writes a flow into a bucket, in the place of a flow that moves to its other bucket. Until it is overwritten that flow
-/// is in both, which readers do not mind.
+/// is in both, which readers do not mind. Returns whether there was one.
 #[inline(always)]
-fn displace<E: Environment>(env: &E, index: u32, tag: u64, word: FlowWord) -> bool {
+pub fn displace<E: Environment>(env: &E, index: u32, tag: u64, word: FlowWord) -> bool {
     let Some(bucket) = env.flow_bucket(index) else { return false };
     // The other buckets are seldom in the cache. To touch all of them first lets the CPU fetch them at once.
     for entry in &bucket.entries {

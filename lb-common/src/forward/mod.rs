@@ -1,6 +1,7 @@
 //! How packets get to a destination: one forwarding mode a file, and what they have in common.
 
 pub mod dsr_l2;
+pub mod target;
 pub mod tunnel;
 
 use dsr_l2::Way;
@@ -23,29 +24,15 @@ pub const fn choice(hash: FlowHash) -> u32 {
     (hash.tag >> 32) as u32
 }
 
-/// Sends a whole TCP or UDP packet to a destination in the destination's mode.
-///
-/// # Errors
-///
-/// As [`send`].
-#[inline(always)]
-pub fn forward<E: Environment, F: Frame>(
-    env: &E,
-    destination: (u32, &Destination),
-    packet: &Parsed,
-    hash: FlowHash,
-    frame: &mut F,
-) -> Result<Verdict, Stop> {
-    send(env, destination, packet, choice(hash), Content::Transport, frame)
-}
-
 /// What follows the IP header and its extensions.
 #[derive(Clone, Copy)]
 pub enum Content {
-    /// A whole TCP segment or UDP datagram.
+    /// A TCP segment or UDP datagram, or the first part of one.
     Transport,
     /// A whole ICMP message.
     Icmp,
+    /// A later part of anything.
+    Part,
 }
 
 /// Sends any packet. `choice` is [`choice()`] of the flow.
@@ -104,6 +91,10 @@ pub(crate) fn fits<F: Frame>(packet: &Parsed, frame: &F, mtu: u32) -> Result<(),
 #[inline(always)]
 fn sum<F: Frame>(packet: &Parsed, content: Content, first: u32, frame: &F) -> Option<Sum> {
     let is_v4 = matches!(packet.family, Family::V4);
+    // Nor does the header of a part tell of the others; over IPv6 it has an extension header.
+    if is_v4 && ipv4::is_part(frame, packet.network) {
+        return None;
+    }
     if matches!(content, Content::Icmp) && is_v4 {
         // The message adds up to zero, as its IP header does.
         return Some(Sum::default());
@@ -115,6 +106,7 @@ fn sum<F: Frame>(packet: &Parsed, content: Content, first: u32, frame: &F) -> Op
         let next = match content {
             Content::Transport => packet.protocol as u8,
             Content::Icmp => icmp::PROTOCOL_V6,
+            Content::Part => return None,
         };
         return Some(tunnel::sum_v6(first, next, packet.hop_limit));
     }

@@ -8,19 +8,18 @@
 //! The quoted packet, turned round, is one of the flow: its entry names the backend, or else its hash. An error leaves no
 //! trace in the flow table: anybody can send one.
 
-use super::Target;
 use crate::{
-    account::Outcome,
+    abi::Service,
     environment::Environment,
+    features::Features,
     flow::{self, table::is_expired},
-    forward,
+    forward::{self, target::Target},
     frame::{Frame, Window},
     hash::FlowHash,
-    nat::{self, forth::Opened},
-    parse::{Family, Parsed, Place, parse_again},
+    parse::{Family, Parsed},
     schedule::slot,
     service,
-    verdict::{DropReason, PassReason, Stop, Verdict},
+    verdict::{DropReason, PassReason, Stop},
     wire::{
         icmp,
         ip::{Fragment, Protocol},
@@ -40,77 +39,19 @@ pub(super) fn target<E: Environment, F: Frame>(env: &E, frame: &F, packet: &mut 
     let hash = FlowHash::of(env, packet);
     let id = match holder(env, index, service, hash) {
         Some(id) => id,
-        None => slot::pick(env, service, hash)?.ok_or(DropReason::NoBackend)?,
+        None => slot::pick(env, service, spread(env, service, packet, hash))?.ok_or(DropReason::NoBackend)?,
     };
     Ok(Target { id, choice: forward::choice(hash) })
 }
 
-/// Sends an error to its target.
+/// What the service's scheduler goes by.
 #[inline(always)]
-pub fn send<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, place: Place, target: Target) -> Outcome<'a> {
-    settle(try_send(env, frame, place, target))
-}
-
-/// The first step of sending an error to a destination whose mode is `nat` or `full-nat`.
-///
-/// # Errors
-///
-/// What becomes of it instead.
-#[inline(always)]
-pub fn begin_translation<'a, E: Environment, F: Frame>(
-    env: &'a E,
-    frame: &F,
-    place: Place,
-    id: u32,
-) -> Result<(), Outcome<'a>> {
-    nat::error::begin(env, frame, place, id).map_err(|stop| settle(Err(stop)))
-}
-
-/// The next step: finds the flow.
-///
-/// # Errors
-///
-/// What becomes of the packet instead.
-#[inline(always)]
-pub fn find_translation<E: Environment>(env: &E) -> Result<Opened, Outcome<'_>> {
-    nat::error::find(env).map_err(|stop| settle(Err(stop)))
-}
-
-/// The last step.
-#[inline(always)]
-pub fn translate<'a, E: Environment, F: Frame>(
-    env: &'a E,
-    frame: &mut F,
-    place: Place,
-    id: u32,
-    opened: Opened,
-) -> Outcome<'a> {
-    settle(nat::error::send(env, frame, place, id, opened))
-}
-
-#[inline(always)]
-fn settle(sent: Result<Outcome<'_>, Stop>) -> Outcome<'_> {
-    match sent {
-        Ok(outcome) => outcome,
-        Err(Stop::Drop(reason)) => Verdict::Drop(reason).into(),
-        // No error is answered with an error (RFC 1122, section 3.2.2; RFC 4443, section 2.4 (e)).
-        Err(_) => Verdict::Drop(DropReason::Mtu).into(),
+fn spread<E: Environment>(env: &E, service: &Service, packet: &mut Parsed, hash: FlowHash) -> FlowHash {
+    if env.features().has(Features::FRAGMENTS_BY_HASH) && service.hashes_fragments() {
+        packet.ports = 0;
+        return FlowHash::of(env, packet);
     }
-}
-
-#[inline(always)]
-fn try_send<'a, E: Environment, F: Frame>(
-    env: &'a E,
-    frame: &mut F,
-    place: Place,
-    target: Target,
-) -> Result<Outcome<'a>, Stop> {
-    let mut packet = Parsed::new();
-    parse_again(frame, place, &mut packet).map_err(|_| DropReason::Tables)?;
-    let destination = env.destination(target.id).ok_or(DropReason::Tables)?;
-    let verdict = forward::send(env, (target.id, destination), &packet, target.choice, forward::Content::Icmp, frame)?;
-    let counters = env.destination_counters(target.id).ok_or(DropReason::Tables)?;
-    Ok(Outcome { verdict, destination: Some(counters) })
+    hash
 }
 
 /// Puts the quoted packet in the place of the message that quotes it, turned round: as the client would send one of its flow.
@@ -171,7 +112,7 @@ fn starts_with_version<F: Frame>(frame: &F, at: usize, version: u16, fits: bool)
 
 /// The destination that holds a flow.
 #[inline(always)]
-fn holder<E: Environment>(env: &E, index: u32, service: &crate::abi::Service, hash: FlowHash) -> Option<u32> {
+fn holder<E: Environment>(env: &E, index: u32, service: &Service, hash: FlowHash) -> Option<u32> {
     let (_, word) = flow::find(env, hash)?;
     let timeout = service.timeout(word.state()?);
     let at = env.destination(word.destination())?.state();

@@ -7,9 +7,9 @@
 pub mod error;
 
 use crate::{
-    account::Outcome,
     environment::Environment,
     features::Features,
+    forward::target::Target,
     frame::{Frame, Window},
     packet,
     parse::{Family, Parsed, Place, parse_again},
@@ -18,45 +18,13 @@ use crate::{
     wire::{icmp, ip::Fragment, ipv4, ipv6},
 };
 
-/// Where an ICMP error goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The destination's id.
-    pub id: u32,
-    /// What the flow that it is about chooses of an outer header.
-    pub choice: u32,
-}
-
-/// Decides over an ICMP packet and rewrites it. The caller books it ([`crate::account::book`]).
-#[inline(always)]
-pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, place: Place) -> Outcome<'a> {
-    match begin(env, frame, place) {
-        Ok(verdict) => verdict.into(),
-        Err(target) if is_translated(env, target) => {
-            let begun = error::begin_translation(env, frame, place, target.id);
-            match begun.and_then(|()| error::find_translation(env)) {
-                Ok(opened) => error::translate(env, frame, place, target.id, opened),
-                Err(outcome) => outcome,
-            }
-        }
-        Err(target) => error::send(env, frame, place, target),
-    }
-}
-
-/// Whether packets to the target are translated.
-#[inline(always)]
-pub fn is_translated<E: Environment>(env: &E, target: Target) -> bool {
-    env.features().has(Features::NAT)
-        && env.destination(target.id).is_some_and(|destination| destination.state().mode.is_nat())
-}
-
-/// The first half of it: what needs no destination.
+/// Decides over an ICMP packet, as far as it needs no destination, and rewrites it if it is answered.
 ///
 /// The packet is read again, so that little of it need be kept for this on the way of other packets.
 ///
 /// # Errors
 ///
-/// The packet goes on to a destination: [`error::send`].
+/// The packet goes on to a destination: [`crate::forward::target::send`].
 #[inline(always)]
 pub fn begin<E: Environment, F: Frame>(env: &E, frame: &mut F, place: Place) -> Result<Verdict, Target> {
     match decide(env, frame, place) {

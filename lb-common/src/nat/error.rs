@@ -21,9 +21,28 @@ use crate::{
     frame::{Frame, Window},
     icmp::error::turn_round,
     parse::{Family, Parsed, Place, parse_again},
-    verdict::{DropReason, Stop},
+    verdict::{DropReason, Stop, Verdict},
     wire::{checksum::Sum, icmp, ip::Protocol, tcp, udp},
 };
+
+/// All steps for a message whose destination is known.
+#[inline(always)]
+pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, place: Place, id: u32) -> Outcome<'a> {
+    let sent =
+        begin(env, frame, place, id).and_then(|()| find(env)).and_then(|opened| send(env, frame, place, id, opened));
+    settle(sent)
+}
+
+/// What becomes of a message that cannot go on: no error is answered with an error (RFC 1122, section 3.2.2; RFC 4443, section 2.4
+/// (e)).
+#[inline(always)]
+pub fn settle(sent: Result<Outcome<'_>, Stop>) -> Outcome<'_> {
+    match sent {
+        Ok(outcome) => outcome,
+        Err(Stop::Drop(reason)) => Verdict::Drop(reason).into(),
+        Err(_) => Verdict::Drop(DropReason::Mtu).into(),
+    }
+}
 
 /// No frame is longer: a bound that the verifier can see.
 const MAX_OFFSET: u32 = 0x3fff;

@@ -19,16 +19,26 @@
 pub mod back;
 pub mod error;
 pub mod forth;
+pub mod part;
 pub mod rewrite;
 pub mod scratch;
 pub mod table;
 
 use crate::{
+    environment::Environment,
+    features::Features,
     frame::{Frame, Window},
     parse::{Parsed, Place, parse_again},
     verdict::DropReason,
     wire::{ip::Protocol, tcp, udp},
 };
+
+/// Whether packets to a destination are translated.
+#[inline(always)]
+pub fn is_translated<E: Environment>(env: &E, id: u32) -> bool {
+    env.features().has(Features::NAT)
+        && env.destination(id).is_some_and(|destination| destination.state().mode.is_nat())
+}
 
 /// A packet that is to be translated: where its transport header is, and its protocol; for whoever reads it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

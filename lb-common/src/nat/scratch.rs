@@ -37,7 +37,8 @@ pub struct Scratch {
     pub(super) port_slot: Word32,
     /// Of an ICMP error: where the quoted transport header begins.
     pub(super) quoted: Word32,
-    pad: Word32,
+    /// The place of the pool that the client's flows try first.
+    pub(super) place: Word32,
 }
 
 impl Scratch {
@@ -138,6 +139,15 @@ impl Scratch {
         self.hop_limit.load()
     }
 
+    /// The hash of the client's address.
+    #[inline(always)]
+    pub(super) fn hash_of_client<E: crate::environment::Environment>(&self, env: &E) -> FlowHash {
+        match self.family() {
+            Family::V4 => FlowHash::of_key(env, ClientV4(self)),
+            Family::V6 => FlowHash::of_key(env, ClientV6(self)),
+        }
+    }
+
     /// The hash of a reply's ends without the port in the pool.
     #[inline(always)]
     pub(super) fn hash_of_port<E: crate::environment::Environment>(&self, env: &E) -> FlowHash {
@@ -176,6 +186,10 @@ impl Scratch {
 struct OwnV4<'a>(&'a Scratch);
 #[derive(Clone, Copy)]
 struct OwnV6<'a>(&'a Scratch);
+#[derive(Clone, Copy)]
+struct ClientV4<'a>(&'a Scratch);
+#[derive(Clone, Copy)]
+struct ClientV6<'a>(&'a Scratch);
 #[derive(Clone, Copy)]
 struct PortV4<'a>(&'a Scratch);
 #[derive(Clone, Copy)]
@@ -223,6 +237,12 @@ fn port_ports(flow: &Scratch) -> u32 {
     ports(first_port(flow.ports()), 0)
 }
 
+const fn no_ports(_: &Scratch) -> u32 {
+    0
+}
+
+key!(ClientV4, V4, source, source, no_ports);
+key!(ClientV6, V6, source, source, no_ports);
 key!(PortV4, V4, source, destination, port_ports);
 key!(PortV6, V6, source, destination, port_ports);
 key!(OwnV4, V4, source, destination, Scratch::ports);

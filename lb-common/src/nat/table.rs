@@ -5,7 +5,8 @@
 //! `full-nat`: the slot *is* the port. A backend's address and port, an address of the pool and the protocol give a bucket to begin at;
 //! from there on eight ports share a bucket, port 8 n + i in slot i of the n-th bucket. So a port is free if its slot is, a reply
 //! finds its slot without a search, and no port is given twice, since a slot is claimed by an atomic exchange. Which ports a flow
-//! tries follows from its hash: [`TRIES`] buckets, eight ports each, spread over the pool. With 60 000 of
+//! tries follows from its hash: [`TRIES`] buckets, eight ports each, half of them of one address that all flows of a client try
+//! first (a later fragment tells no more than the client), the others spread over the pool. With 60 000 of
 //! an address's 64 512 ports in use one flow in ten thousand finds nothing (0.93^128).
 
 use super::{first_port, ports, scratch::Scratch, second_port};
@@ -272,6 +273,9 @@ pub(super) fn open<E: Environment>(env: &E, flow: &Scratch) -> Result<(FlowState
 pub(super) fn prepare<E: Environment>(env: &E, flow: &Scratch) {
     let hash = if flow.is_full() { flow.hash(env) } else { flow.hash_of_reply(env) };
     flow.tag.store(tag_of(hash));
+    if flow.is_full() {
+        flow.place.store(client_place(env, flow));
+    }
     flow.index.store(if flow.is_full() { hash.index } else { pair_of(env, hash) });
 }
 
@@ -289,6 +293,13 @@ pub(super) fn find<E: Environment>(env: &E, flow: &Scratch) -> Option<(u32, u16)
         }
     }
     None
+}
+
+/// The place of the pool that a client's flows try first: one for all of them, so that a fragment without ports has it, too.
+#[inline(always)]
+pub(super) fn client_place<E: Environment>(env: &E, flow: &Scratch) -> u32 {
+    let count = env.control().map_or(0, |control| control.pool(flow.family()));
+    ((finish(flow.hash_of_client(env).index) >> 32) * count as u64 >> 32) as u32
 }
 
 /// Where a flow may have its slot.
@@ -309,7 +320,8 @@ impl Candidate {
     fn of_port<E: Environment>(env: &E, flow: &Scratch, turn: u32) -> Option<Self> {
         let count = env.control()?.pool(flow.family());
         let random = finish(flow.index.load().wrapping_add((turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let place = ((random >> 32) * count as u64 >> 32) as u32;
+        let any = ((random >> 32) * count as u64 >> 32) as u32;
+        let place = if turn < TRIES / 2 { flow.place.load() } else { any };
         let group = FIRST_GROUP + ((random as u32 as u64 * (GROUPS - FIRST_GROUP) as u64) >> 32) as u32;
         let base = env.nat_base(flow.id.load(), place, kind_of(flow));
         Some(Self { bucket: base.wrapping_add(group) & env.nat_mask(), place, group })

@@ -10,7 +10,7 @@ mod reset;
 use crate::{
     environment::Environment,
     frame::Frame,
-    parse::{Parsed, parse},
+    parse::{Fault, Parsed, parse},
     verdict::DropReason,
     wire::{ip::Protocol, tcp::RST},
 };
@@ -67,7 +67,11 @@ impl Answer {
 #[inline(always)]
 pub fn make<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) -> Result<(), DropReason> {
     let mut packet = Parsed::new();
-    parse(env.features(), frame, &mut packet).map_err(|_| DropReason::Malformed)?;
+    match parse(env.features(), frame, &mut packet) {
+        Ok(()) => {}
+        Err(Fault::Part) if matches!(answer, Answer::TooBig(_)) => {}
+        Err(_) => return Err(DropReason::Malformed),
+    }
     if matches!(answer, Answer::Refusal) && packet.tcp_flags & RST != 0 {
         return Err(DropReason::NoBackend);
     }

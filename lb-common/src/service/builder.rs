@@ -38,6 +38,8 @@ pub struct Rule {
     pub first_port: u16,
     /// Last port; 0 to 65 535 stands for any.
     pub last_port: u16,
+    /// Whether it gets the fragments of its VIP and protocol that lack their first.
+    pub hashes_fragments: bool,
 }
 
 /// A table that is ready to be written.
@@ -114,15 +116,20 @@ fn entries(rules: &[Rule]) -> BTreeMap<Sortable, u32> {
     let mut order: Vec<&Rule> = rules.iter().collect();
     order.sort_by_key(|rule| (rule.last_port - rule.first_port, rule.index));
     let mut entries = BTreeMap::new();
+    // Addresses alone stand for the service that fragments without their ports go to, if there is one.
+    let mut by_address = order.clone();
+    by_address.sort_by_key(|rule| !rule.hashes_fragments);
+    for rule in by_address {
+        for protocol in [0, rule.protocol as u8] {
+            let shape = Shape { address_bits: rule.prefix_length, port_bits: 0, kind: AddressKind::Address };
+            let key = Key { family: rule.family, address: rule.prefix, protocol, port: 0, shape };
+            entries.entry(Sortable(key)).or_insert(rule.index);
+        }
+    }
     for rule in order {
         for (port, port_bits) in blocks(rule.first_port, rule.last_port) {
             let shape = Shape { address_bits: rule.prefix_length, port_bits, kind: AddressKind::Service };
             let key = Key { family: rule.family, address: rule.prefix, protocol: rule.protocol as u8, port, shape };
-            entries.entry(Sortable(key)).or_insert(rule.index);
-        }
-        for protocol in [0, rule.protocol as u8] {
-            let shape = Shape { address_bits: rule.prefix_length, port_bits: 0, kind: AddressKind::Address };
-            let key = Key { family: rule.family, address: rule.prefix, protocol, port: 0, shape };
             entries.entry(Sortable(key)).or_insert(rule.index);
         }
     }
@@ -314,6 +321,7 @@ mod tests {
                 protocol: Protocol::Tcp,
                 first_port: 1000 + (i % 40) as u16,
                 last_port: 1000 + (i % 40) as u16,
+                hashes_fragments: false,
             })
             .collect();
         let key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(i as u32 + 1));
@@ -335,6 +343,7 @@ mod tests {
                 protocol: Protocol::Udp,
                 first_port: 53,
                 last_port: 53,
+                hashes_fragments: false,
             })
             .collect();
         assert!(matches!(build(&rules, &[7; 20], 1 << 20), Err(BuildError::TooManyShapes { shapes: 80 })));

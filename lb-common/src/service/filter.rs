@@ -120,7 +120,16 @@ mod tests {
     use crate::wire::ip::Protocol;
 
     fn rule(family: Family, prefix: [u32; 4], prefix_length: u8) -> Rule {
-        Rule { index: 1, family, prefix, prefix_length, protocol: Protocol::Tcp, first_port: 80, last_port: 80 }
+        Rule {
+            index: 1,
+            family,
+            prefix,
+            prefix_length,
+            protocol: Protocol::Tcp,
+            first_port: 80,
+            last_port: 80,
+            hashes_fragments: false,
+        }
     }
 
     fn v4(octets: [u8; 4]) -> [u32; 4] {

@@ -68,9 +68,15 @@ pub fn is_vip<E: Environment>(env: &E, family: Family, address: &[u32; 4], proto
 /// The same where it is rarely asked: by functions of their own.
 #[inline(always)]
 pub fn is_vip_apart<E: Environment>(env: &E, family: Family, address: &[u32; 4], protocol: Option<Protocol>) -> bool {
-    let key = address_key(family, address, protocol);
-    env.find_by_key(key.pack()) != Entry::NONE
-        || env.features().has(Features::SHAPES) && env.find_by_shape(key.pack()) != Entry::NONE
+    owner_apart(env, family, address, protocol) != Entry::NONE
+}
+
+/// The service that [`AddressKind::Address`] stands for where it is rarely asked; [`Entry::NONE`] if the address is no VIP.
+#[inline(always)]
+pub fn owner_apart<E: Environment>(env: &E, family: Family, address: &[u32; 4], protocol: Option<Protocol>) -> u32 {
+    let key = address_key(family, address, protocol).pack();
+    let index = env.find_by_key(key);
+    if index == Entry::NONE && env.features().has(Features::SHAPES) { env.find_by_shape(key) } else { index }
 }
 
 #[inline(always)]

@@ -69,6 +69,20 @@ pub fn may_be_cut<F: Frame>(frame: &F, at: usize) -> bool {
     frame.window::<HEADER>(at).is_some_and(|header| header.be16(6) & DONT_FRAGMENT == 0)
 }
 
+/// Whether the packet at `at` is a fragment.
+#[inline(always)]
+#[must_use]
+pub fn is_part<F: Frame>(frame: &F, at: usize) -> bool {
+    frame.window::<HEADER>(at).is_some_and(|header| header.be16(6) & (MORE_FRAGMENTS | OFFSET) != 0)
+}
+
+/// Identification and offset (in units of eight bytes) of the packet at `at`.
+#[inline(always)]
+pub fn part<F: Frame>(frame: &F, at: usize) -> Option<(u32, u16)> {
+    let header = frame.window::<HEADER>(at)?;
+    Some((header.be16(4) as u32, header.be16(6) & OFFSET))
+}
+
 /// The sum over those words of a header without options that do not depend on class, length and what varies of the source.
 #[must_use]
 pub fn constant_sum(protocol: u8, source: u32, destination: u32) -> Sum {

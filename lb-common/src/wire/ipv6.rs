@@ -46,6 +46,10 @@ pub struct Chain {
     pub payload: usize,
     /// Whether a fragment header was among them.
     pub fragment: Fragment,
+    /// What the fragment header says, 0 without one.
+    pub identification: u32,
+    /// Offset of the fragment, in units of eight bytes.
+    pub offset: u16,
 }
 
 /// Why the chain could not be followed.
@@ -80,9 +84,10 @@ pub fn parse<F: Frame>(frame: &F, at: usize) -> Option<Ipv6> {
 #[inline(always)]
 pub fn follow<F: Frame>(frame: &F, mut next: u8, mut at: usize, end: usize) -> Result<Chain, ChainError> {
     let mut fragment = Fragment::Whole;
+    let (mut identification, mut place) = (0, 0);
     for _ in 0..MAX_EXTENSIONS {
         if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION) {
-            return Ok(Chain { protocol: next, payload: at, fragment });
+            return Ok(Chain { protocol: next, payload: at, fragment, identification, offset: place });
         }
         let header = frame.window::<8>(at).ok_or(ChainError::Malformed)?;
         let length = if next == FRAGMENT { 8 } else { (header.u8(1) as usize + 1) * 8 };
@@ -91,6 +96,7 @@ pub fn follow<F: Frame>(frame: &F, mut next: u8, mut at: usize, end: usize) -> R
         }
         if next == FRAGMENT {
             let offset = header.be16(2);
+            (identification, place) = (header.be32(4), offset >> 3);
             // The low bit says that more follow; the two above it are reserved.
             fragment = match (offset & !7, offset & 1) {
                 (0, 0) => fragment,
@@ -101,12 +107,12 @@ pub fn follow<F: Frame>(frame: &F, mut next: u8, mut at: usize, end: usize) -> R
         next = header.u8(0);
         at += length;
         if matches!(fragment, Fragment::Later) {
-            return Ok(Chain { protocol: next, payload: at, fragment });
+            return Ok(Chain { protocol: next, payload: at, fragment, identification, offset: place });
         }
     }
     match next {
         HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION => Err(ChainError::TooMany),
-        protocol => Ok(Chain { protocol, payload: at, fragment }),
+        protocol => Ok(Chain { protocol, payload: at, fragment, identification, offset: place }),
     }
 }
 

@@ -33,3 +33,13 @@ pub fn parse<F: Frame>(frame: &F, at: usize, end: usize) -> Option<Udp> {
     }
     Some(Udp { ports: header.word(0), destination_port: header.be16(2), end: at + length })
 }
+
+/// The same of the first part of a datagram, which ends at `end`: the length that it states goes beyond.
+#[inline(always)]
+pub fn parse_first<F: Frame>(frame: &F, at: usize, end: usize) -> Option<Udp> {
+    let header = frame.window::<HEADER>(at)?;
+    if (header.be16(4) as usize) < HEADER || at + HEADER > end {
+        return None;
+    }
+    Some(Udp { ports: header.word(0), destination_port: header.be16(2), end })
+}

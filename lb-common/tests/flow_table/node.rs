@@ -67,6 +67,7 @@ impl Node {
             destinations,
             flow_buckets,
             nat_buckets: 1,
+            fragment_buckets: 1,
         };
         let node = Self { tables: Tables::new(sizes), now: 1000 };
         node.write_services();
@@ -88,9 +89,26 @@ impl Node {
         let mut rules = Vec::new();
         for (index, protocol, port, factor) in SERVICES {
             let (first_port, last_port, prefix_length, family) = (port, port, 32, Family::V4);
-            rules.push(Rule { index, family, prefix, prefix_length, protocol, first_port, last_port });
+            rules.push(Rule {
+                index,
+                family,
+                prefix,
+                prefix_length,
+                protocol,
+                first_port,
+                last_port,
+                hashes_fragments: false,
+            });
             let service = &tables.services[index as usize];
-            let identity = ServiceIdentity { first_port, last_port, protocol, prefix_length, family, on_no_backend: 0 };
+            let identity = ServiceIdentity {
+                first_port,
+                last_port,
+                protocol,
+                prefix_length,
+                family,
+                on_no_backend: 0,
+                fragments: 0,
+            };
             service.set_identity(&prefix, identity);
             for (state, seconds) in FlowState::ALL.into_iter().zip(TIMEOUTS) {
                 service.set_timeout(state, seconds * HZ * factor);
@@ -224,6 +242,7 @@ fn constants() -> Constants {
     Constants {
         hash_key: std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(i as u32 + 1)),
         ticks_per_second: HZ,
+        fragment_timeout: 30 * HZ,
         features: Features::ALL,
     }
 }

@@ -26,6 +26,10 @@ pub struct Node {
     pub interfaces: Vec<Interface>,
     /// Entries of the flow table, 16 bytes each: a power of two from 1 024 to 268 435 456.
     pub flow_entries: u32,
+    /// Entries of the table of fragments, 16 bytes each: a power of two from 1 024 to 16 777 216.
+    pub fragment_entries: u32,
+    /// When the first fragment of a datagram is forgotten, 1 s to 2 min.
+    pub fragment_timeout: Duration,
     /// Secret of the flow hash, shared by all nodes of a cluster. `None`: the node makes one and keeps it in the state directory.
     pub hash_secret: Option<String>,
     /// Path of the API's Unix socket.
@@ -139,6 +143,8 @@ pub struct Service {
     pub on_no_backend: OnNoBackend,
     /// What happens to the present flows of a backend that went down.
     pub on_backend_down: OnBackendDown,
+    /// What happens to fragments whose first one has not come.
+    pub fragments: Fragments,
     /// How long a drain lasts at most.
     pub drain_timeout: Duration,
     /// When idle flows are forgotten.
@@ -296,6 +302,17 @@ pub enum OnBackendDown {
     Move,
     /// They stay, in case it comes back.
     Keep,
+}
+
+/// What happens to fragments whose first one has not come. (If it has, they follow it.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fragments {
+    /// Dropped and counted as `fragment`.
+    Drop,
+    /// They go where the hash of source, destination and protocol says, and so do new flows of the service: all of a client go to
+    /// one backend.
+    Hash,
 }
 
 /// When idle flows are forgotten; each 1 s to 24 h.

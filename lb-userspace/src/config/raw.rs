@@ -12,7 +12,7 @@ use serde::{
 pub use super::field::{Field, Short, ShortOrMap, Whole};
 use super::{
     field::{PortSpec, Secret, Time},
-    model::{AdminState, AttachMode, Initial, OnBackendDown, OnNoBackend, Protocol},
+    model::{AdminState, AttachMode, Fragments, Initial, OnBackendDown, OnNoBackend, Protocol},
 };
 
 /// The configuration of an Evenkeel node.
@@ -42,6 +42,9 @@ pub(super) struct Node {
     /// The table of present flows.
     #[serde(default)]
     pub(super) flow_table: Field<FlowTable>,
+    /// Where the fragments of a datagram go, by its first one.
+    #[serde(default)]
+    pub(super) fragment_table: Field<FragmentTable>,
     /// Secret of the flow hash, the same on all nodes of a cluster. Without it the node makes its own and keeps it.
     #[serde(default)]
     #[schemars(length(min = 16, max = 1024))]
@@ -107,6 +110,19 @@ pub(super) struct Nat {
     pub(super) pool: Field<Vec<Field<String>>>,
 }
 
+/// Where the fragments of a datagram go, by its first one.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FragmentTable {
+    /// Entries, 16 bytes each, one for each datagram: a power of two. Default: 16384.
+    #[serde(default)]
+    #[schemars(range(min = 1024, max = 16_777_216))]
+    pub(super) entries: Field<Whole>,
+    /// When the first fragment is forgotten, 1 s to 2 min. Default: `30s`.
+    #[serde(default)]
+    pub(super) timeout: Field<Time>,
+}
+
 /// The API's Unix socket, mode 0660.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -161,6 +177,9 @@ macro_rules! with_options {
             /// What happens to the present flows of a backend that went down. Default: `move`.
             #[serde(default)]
             pub(super) on_backend_down: Field<OnBackendDown>,
+            /// What happens to fragments whose first one has not come. Default: `drop`.
+            #[serde(default)]
+            pub(super) fragments: Field<Fragments>,
             /// How long a drain lasts at most, 1 s to 24 h. Default: `5m`.
             #[serde(default)]
             pub(super) drain_timeout: Field<Time>,
@@ -171,8 +190,9 @@ macro_rules! with_options {
 
         impl $name {
             pub(super) fn options(&self) -> Options<'_> {
-                let Self { mode, scheduler, probe, on_no_backend, on_backend_down, drain_timeout, timeouts, .. } = self;
-                Options { mode, scheduler, probe, on_no_backend, on_backend_down, drain_timeout, timeouts }
+                let Self { mode, scheduler, probe, on_no_backend, on_backend_down, fragments, drain_timeout, timeouts, .. } =
+                    self;
+                Options { mode, scheduler, probe, on_no_backend, on_backend_down, fragments, drain_timeout, timeouts }
             }
         }
     };
@@ -186,6 +206,7 @@ pub(super) struct Options<'a> {
     pub(super) probe: &'a Field<ShortOrMap<Probe>>,
     pub(super) on_no_backend: &'a Field<OnNoBackend>,
     pub(super) on_backend_down: &'a Field<OnBackendDown>,
+    pub(super) fragments: &'a Field<Fragments>,
     pub(super) drain_timeout: &'a Field<Time>,
     pub(super) timeouts: &'a Field<Timeouts>,
 }

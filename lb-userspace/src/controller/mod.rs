@@ -176,6 +176,7 @@ impl Controller {
             (
                 node.flow_entries,
                 node.nat.entries,
+                (node.fragment_entries, node.fragment_timeout),
                 limits,
                 node.api_socket.clone(),
                 node.api_group.clone(),
@@ -191,7 +192,7 @@ impl Controller {
         let same_modes = modes(&config).iter().all(|(name, mode)| before.get(name).is_none_or(|before| before == mode));
         if fixed(&config) != fixed(&self.config) || !same_modes {
             return Err(anyhow!(
-                "{}: flow_table, nat.entries, limits, directories, api, hash_secret and the mode of an interface under `node` \
+                "{}: flow_table, fragment_table, nat.entries, limits, directories, api, hash_secret and the mode of an interface under `node` \
                  cannot change while the daemon runs; \
                  restore them, or restart the daemon (other sizes or another secret also need `evenkeel detach`)",
                 self.config_file.display()

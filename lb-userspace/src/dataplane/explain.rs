@@ -205,6 +205,18 @@ impl Environment for Dry<'_> {
         self.buckets.iter().find(|(copied, _)| *copied == index).map(|(_, bucket)| bucket)
     }
 
+    fn fragment_bucket(&self, _: u32) -> Option<&FlowBucket> {
+        None
+    }
+
+    fn fragment_mask(&self) -> u32 {
+        self.view.fragment_mask()
+    }
+
+    fn fragment_timeout(&self) -> u32 {
+        self.view.fragment_timeout()
+    }
+
     fn flow_mask(&self) -> u32 {
         self.view.flow_mask()
     }

@@ -36,7 +36,8 @@ impl Fake {
     pub fn new(sizes: Sizes) -> Self {
         let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(i as u32 + 1));
         // Nothing but what is asked for, so that a packet tells if it was not enough.
-        let constants = Constants { hash_key, ticks_per_second: 16, features: Features::NONE };
+        let constants =
+            Constants { hash_key, ticks_per_second: 16, fragment_timeout: 16 * 30, features: Features::NONE };
         Self {
             tables: Tables::new(sizes),
             constants,

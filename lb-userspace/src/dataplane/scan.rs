@@ -187,8 +187,15 @@ mod tests {
 
     use super::*;
 
-    const SIZES: Sizes =
-        Sizes { service_buckets: 2, services: 4, slots: 2, destinations: 6, flow_buckets: 16, nat_buckets: 64 };
+    const SIZES: Sizes = Sizes {
+        service_buckets: 2,
+        services: 4,
+        slots: 2,
+        destinations: 6,
+        flow_buckets: 16,
+        nat_buckets: 64,
+        fragment_buckets: 1,
+    };
     const NOW: u32 = 5000;
 
     /// A destination, its state and its service; some are of no service, or of one beyond the table.

@@ -8,7 +8,7 @@ use std::{
 
 use imbl::{OrdMap, Vector};
 use lb_common::{
-    abi::{DestinationState, NextHop, ServiceIdentity, SlotRange, TunnelEnds, tunnel_index},
+    abi::{DestinationState, FRAGMENTS_HASH, NextHop, ServiceIdentity, SlotRange, TunnelEnds, tunnel_index},
     flow::FlowState,
     memory::Slices,
     parse::Family,
@@ -355,9 +355,9 @@ fn read_egress(tables: &Slices<'_>) -> BTreeMap<u32, EgressRecord> {
 }
 
 /// The rules of a set of services.
-pub(super) fn rules<'a>(services: impl Iterator<Item = (&'a ServiceKey, u32)>) -> Vec<Rule> {
-    let rule = |(key, index): (&ServiceKey, u32)| Rule {
-        index,
+pub(super) fn rules<'a>(services: impl Iterator<Item = (&'a ServiceKey, &'a ActualService)>) -> Vec<Rule> {
+    let rule = |(key, service): (&ServiceKey, &ActualService)| Rule {
+        index: service.index,
         family: key.family,
         prefix: key.prefix,
         prefix_length: key.prefix_length,
@@ -367,6 +367,7 @@ pub(super) fn rules<'a>(services: impl Iterator<Item = (&'a ServiceKey, u32)>) -
         },
         first_port: key.first_port,
         last_port: key.last_port,
+        hashes_fragments: service.identity.fragments == FRAGMENTS_HASH,
     };
     services.map(rule).collect()
 }

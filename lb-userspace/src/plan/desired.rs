@@ -6,14 +6,16 @@ use std::{
 };
 
 use lb_common::{
-    abi::{Mode, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, TunnelEnds},
+    abi::{FRAGMENTS_DROP, FRAGMENTS_HASH, Mode, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, TunnelEnds},
     parse::Family,
     wire::ip,
 };
 
 use super::write::{EgressRecord, TimeoutTicks};
 use crate::{
-    config::model::{AdminState, Backend, ForwardingMode, OnBackendDown, OnNoBackend, Ports, Protocol, Service},
+    config::model::{
+        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, Ports, Protocol, Service,
+    },
     dataplane::kernel::Clock,
     health::Status,
 };
@@ -52,6 +54,8 @@ pub struct Desired {
 pub struct DesiredService {
     /// [`ON_NO_BACKEND_DROP`] or [`ON_NO_BACKEND_REJECT`].
     pub on_no_backend: u8,
+    /// [`FRAGMENTS_DROP`] or [`FRAGMENTS_HASH`].
+    pub fragments: u8,
     /// Its time-outs.
     pub timeouts: TimeoutTicks,
     /// Slots of its table.
@@ -260,6 +264,10 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
         on_no_backend: match service.on_no_backend {
             OnNoBackend::Reject => ON_NO_BACKEND_REJECT,
             OnNoBackend::Drop | OnNoBackend::FailOpen => ON_NO_BACKEND_DROP,
+        },
+        fragments: match service.fragments {
+            Fragments::Drop => FRAGMENTS_DROP,
+            Fragments::Hash => FRAGMENTS_HASH,
         },
         timeouts: [
             timeouts.tcp_setup,

@@ -320,7 +320,7 @@ impl<'a> Planner<'a> {
         leftovers: &mut Leftovers,
     ) -> Result<(), PlanError> {
         let listed = self.actual.services.iter().filter(|(key, service)| is_listed(key, service));
-        let wanted: Vec<Rule> = rules(listed.map(|(key, service)| (key, service.index)));
+        let wanted: Vec<Rule> = rules(listed.map(|(key, service)| (key, service.as_ref())));
         // Half of the buckets each for the table in force and for the next one.
         let half = self.tables.service_buckets.len() / 2;
         let table = memo.service_table(wanted, self.key, half).map_err(PlanError::Services)?;
@@ -382,5 +382,6 @@ fn identity(key: &ServiceKey, desired: &DesiredService) -> ServiceIdentity {
         prefix_length: key.prefix_length,
         family: key.family,
         on_no_backend: desired.on_no_backend,
+        fragments: desired.fragments,
     }
 }

@@ -20,6 +20,7 @@ const SIZES: Sizes = Sizes {
     destinations: 20_100,
     flow_buckets: 64,
     nat_buckets: 64,
+    fragment_buckets: 1,
 };
 
 fn key(index: u32) -> ServiceKey {
@@ -43,6 +44,7 @@ fn service(index: u32) -> DesiredService {
     };
     DesiredService {
         on_no_backend: 0,
+        fragments: 0,
         timeouts: [960; 5],
         table_size: table_size_for(usize::from(BACKENDS)),
         backends: (0..BACKENDS).map(backend).collect(),

@@ -11,8 +11,15 @@ use super::{
     world::{Backend, Service, World},
 };
 
-const SIZES: Sizes =
-    Sizes { service_buckets: 64, services: 10, slots: 2000, destinations: 40, flow_buckets: 512, nat_buckets: 64 };
+const SIZES: Sizes = Sizes {
+    service_buckets: 64,
+    services: 10,
+    slots: 2000,
+    destinations: 40,
+    flow_buckets: 512,
+    nat_buckets: 64,
+    fragment_buckets: 1,
+};
 
 fn image(fake: &Fake) -> String {
     format!("{:?}", fake.tables())

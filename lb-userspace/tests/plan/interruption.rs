@@ -18,8 +18,15 @@ use super::{
 };
 
 /// For three services with two backends more than two services of three backends have.
-const TIGHT: Sizes =
-    Sizes { service_buckets: 32, services: 4, slots: 4 * 251, destinations: 9, flow_buckets: 512, nat_buckets: 64 };
+const TIGHT: Sizes = Sizes {
+    service_buckets: 32,
+    services: 4,
+    slots: 4 * 251,
+    destinations: 9,
+    flow_buckets: 512,
+    nat_buckets: 64,
+    fragment_buckets: 1,
+};
 
 fn worlds() -> impl Strategy<Value = (World, World)> {
     let changes = || prop::collection::vec(change(), 1..12);

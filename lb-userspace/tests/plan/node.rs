@@ -18,8 +18,15 @@ use super::{
 const FLOWS: u32 = 2;
 
 /// Room for every service of a world with all backends, and as much again.
-pub(crate) const ROOMY: Sizes =
-    Sizes { service_buckets: 256, services: 20, slots: 20_000, destinations: 128, flow_buckets: 2048, nat_buckets: 64 };
+pub(crate) const ROOMY: Sizes = Sizes {
+    service_buckets: 256,
+    services: 20,
+    slots: 20_000,
+    destinations: 128,
+    flow_buckets: 2048,
+    nat_buckets: 64,
+    fragment_buckets: 1,
+};
 
 pub(crate) struct Node {
     pub(crate) fake: Fake,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use evenkeel::{
     config::model::{
-        AdminState, Backend, ForwardingMode, OnBackendDown, OnNoBackend, PoolFamilies, Ports, Protocol, Scheduler,
-        Service, Timeouts, TunnelSources,
+        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, PoolFamilies, Ports, Protocol,
+        Scheduler, Service, Timeouts, TunnelSources,
     },
     dataplane::kernel::Clock,
     health::Status,
@@ -105,6 +105,7 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         probe: None,
         on_no_backend: case.on_no_backend,
         on_backend_down: case.on_down,
+        fragments: Fragments::Drop,
         drain_timeout: Duration::from_secs(300),
         timeouts: Timeouts::default(),
         backends: std::iter::once(subject).chain(others.iter().cloned()).collect(),

@@ -9,7 +9,7 @@ use evenkeel::plan::{
 };
 use ipnet::IpNet;
 use lb_common::{
-    abi::{Mode, ON_NO_BACKEND_REJECT, TunnelEnds},
+    abi::{FRAGMENTS_HASH, Mode, ON_NO_BACKEND_REJECT, TunnelEnds},
     wire::ip::Protocol,
 };
 use proptest::prelude::*;
@@ -162,6 +162,7 @@ impl World {
         };
         DesiredService {
             on_no_backend: if service.reject { ON_NO_BACKEND_REJECT } else { 0 },
+            fragments: if service.reject { FRAGMENTS_HASH } else { 0 },
             timeouts: [0, 1, 2, 3, 4].map(|state| service.timeout + state),
             table_size: if service.large { 509 } else { 251 },
             backends: service.backends.iter().map(backend).collect(),

@@ -112,6 +112,18 @@ impl Environment for Moving<'_> {
         self.view.flow_bucket(index)
     }
 
+    fn fragment_bucket(&self, index: u32) -> Option<&FlowBucket> {
+        self.view.fragment_bucket(index)
+    }
+
+    fn fragment_mask(&self) -> u32 {
+        self.view.fragment_mask()
+    }
+
+    fn fragment_timeout(&self) -> u32 {
+        self.view.fragment_timeout()
+    }
+
     fn flow_mask(&self) -> u32 {
         self.view.flow_mask()
     }

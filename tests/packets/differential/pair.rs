@@ -46,6 +46,8 @@ struct Seen {
     outcome: Outcome,
     destinations: Vec<[u64; 4]>,
     flows: Flows,
+    /// The table of fragments.
+    fragments: Flows,
     /// Tokens, and when they were filled up.
     budget: [u64; 2],
 }
@@ -119,6 +121,7 @@ impl Pair {
     }
 
     fn packet(&mut self, frame: &[u8]) -> Result<(), String> {
+        let fragments_before = fragments(&self.memory);
         let before = self.kernel.now();
         let (action, bytes) = self.kernel.run(frame);
         let after = self.kernel.now();
@@ -127,6 +130,7 @@ impl Pair {
             outcome: Outcome { action, bytes, books: counted.books.since(&self.kernel_counted.books) },
             destinations: counted.destinations_since(&self.kernel_counted),
             flows: flows(&self.kernel),
+            fragments: fragments(&self.kernel),
             budget: words(&self.kernel.reply_budget(self.cpu)),
         };
         self.kernel_counted = counted;
@@ -135,7 +139,7 @@ impl Pair {
         let budget = words(self.memory.view(0).reply_budget);
         let mut difference = None;
         for clock in Move::all(before, after) {
-            restore(&self.memory, &flows_before, budget);
+            restore(&self.memory, &flows_before, &fragments_before, budget);
             match compare(&self.packet_in_memory(frame, clock), &kernel) {
                 Ok(()) => return Ok(()),
                 Err(message) => difference.get_or_insert(format!("at tick {clock:?}: {message}")),
@@ -156,6 +160,7 @@ impl Pair {
             outcome: Outcome { action, bytes, books: counted.books.since(&self.memory_counted.books) },
             destinations: counted.destinations_since(&self.memory_counted),
             flows: flows(&self.memory),
+            fragments: fragments(&self.memory),
             budget: words(self.memory.view(0).reply_budget),
         };
         self.memory_counted = counted;
@@ -171,10 +176,17 @@ fn flows(machine: &impl Machine) -> Flows {
     machine.tables().flows.iter().flat_map(|bucket| &bucket.entries).map(FlowEntry::load).collect()
 }
 
+fn fragments(machine: &impl Machine) -> Flows {
+    machine.tables().fragments.iter().flat_map(|bucket| &bucket.entries).map(FlowEntry::load).collect()
+}
+
 /// Takes back what a packet did in memory, but for the counters, of which only differences matter.
-fn restore(memory: &InMemory, flows: &Flows, budget: [u64; 2]) {
-    let entries = memory.tables().flows.iter().flat_map(|bucket| &bucket.entries);
+fn restore(memory: &InMemory, flows: &Flows, fragments: &Flows, budget: [u64; 2]) {
+    let tables = memory.tables();
+    let entries = tables.flows.iter().flat_map(|bucket| &bucket.entries);
     entries.zip(flows).for_each(|(entry, (tag, word))| entry.store(*tag, *word));
+    let entries = tables.fragments.iter().flat_map(|bucket| &bucket.entries);
+    entries.zip(fragments).for_each(|(entry, (tag, word))| entry.store(*tag, *word));
     memory.view(0).reply_budget.set(budget[0], budget[1]);
 }
 
@@ -189,6 +201,7 @@ fn compare(memory: &Seen, kernel: &Seen) -> Result<(), String> {
         return Err(format!("{what}:\n  memory {memory:?}\n  kernel {kernel:?}"));
     }
     same_flows(&memory.flows, &kernel.flows)?;
+    same_flows(&memory.fragments, &kernel.fragments)?;
     Err(format!("budget [tokens, filled]:\n  memory {:?}\n  kernel {:?}", memory.budget, kernel.budget))
 }
 

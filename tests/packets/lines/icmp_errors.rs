@@ -38,7 +38,7 @@ fn error_of(wire: &Wire, kind: [u8; 2], most: usize) -> Wire {
 }
 
 /// The usual one: fragmentation needed, packet too big.
-fn too_big(wire: &Wire) -> Wire {
+pub(super) fn too_big(wire: &Wire) -> Wire {
     if wire.source.is_ipv4() { error_of(wire, [3, 4], 28) } else { error_of(wire, [2, 0], 1232) }
 }
 
@@ -297,6 +297,18 @@ fn quotes() -> Vec<Case> {
     ]
 }
 
+/// Puts [`A`] of a service (an IPv4 one or an IPv6 one) behind a tunnel.
+pub(super) fn tunnel(machine: &impl Machine, service: usize, mode: Mode, family: Family) {
+    let inner = if services(&[])[service].vip.contains(':') { Family::V6 } else { Family::V4 };
+    let (source, destination) = ([1_u32.to_be(), 0, 0, 7], [2_u32.to_be(), 0, 0, 9]);
+    let ends = TunnelEnds { mode, family, source, varying: 0, destination, port: 6080, inner };
+    let tables = machine.tables();
+    let id = A.id(service) as usize;
+    let state = DestinationState { mode, ..tables.destinations[id].state() };
+    tables.tunnels[tunnel_index(id as u32, state)].set(&ends);
+    tables.destinations[id].set_state(state);
+}
+
 /// In a tunnel the whole message is wrapped, as any packet of the flow.
 fn tunnelled(mut machine: impl Machine) {
     let case = row("tunnels", []);
@@ -305,21 +317,8 @@ fn tunnelled(mut machine: impl Machine) {
     {
         for (service, error) in [(0, too_big(&sent(CLIENT, WEB))), (1, too_big(&sent(CLIENT6, WEB6)))] {
             let run = Run::begin(&mut machine, &case);
-            let inner = if service == 0 { Family::V4 } else { Family::V6 };
-            let ends = TunnelEnds {
-                mode,
-                family,
-                source: [1_u32.to_be(), 0, 0, 7],
-                varying: 0,
-                destination: [2_u32.to_be(), 0, 0, 9],
-                port: 6080,
-                inner,
-            };
-            let id = A.id(service);
-            let tables = run.machine.tables();
-            let state = DestinationState { mode, ..tables.destinations[id as usize].state() };
-            tables.tunnels[tunnel_index(id, state)].set(&ends);
-            tables.destinations[id as usize].set_state(state);
+            tunnel(run.machine, service, mode, family);
+            let ends = (mode, family, service);
             let frame = error.frame();
             let (action, bytes) = run.machine.run(&frame);
             assert_eq!(action, Action::Transmit, "{ends:?}");

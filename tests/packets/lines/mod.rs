@@ -201,6 +201,6 @@ catalogue! {
     next_hops 27 ROOMY "an unresolved next hop or a lost interface is a counted drop";
     echo 28 ROOMY "echo requests to a VIP are answered by the node";
     icmp_errors 29 ROOMY "ICMP errors go to the backend whose packet they quote";
-    fragments 30 ROOMY "fragments for a VIP are dropped, atomic ones are whole packets";
+    fragments 30 ROOMY "later fragments follow their first, atomic ones are whole packets";
     tunnels 32 ROOMY "what is tunnelled is never unpacked by the balancer";
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::IpAddr,
     process::{Command, Stdio},
 };
 
@@ -29,10 +30,22 @@ pub struct Iperf3 {
 /// # Errors
 /// When iperf3 is missing or does not start; the message has its log.
 pub fn iperf3(namespace: &Namespace) -> Result<Iperf3> {
+    started(namespace, &[])
+}
+
+/// The same bound to one address: over UDP it would answer from another one than it was asked at.
+///
+/// # Errors
+/// As [`iperf3`].
+pub fn iperf3_at(namespace: &Namespace, address: IpAddr) -> Result<Iperf3> {
+    started(namespace, &["--bind", &address.to_string()])
+}
+
+fn started(namespace: &Namespace, options: &[&str]) -> Result<Iperf3> {
     let directory = names::scratch("iperf3")?;
     let log = directory.path().join("log");
     let mut command = Command::new("iperf3");
-    command.args(["--server", "--port", &IPERF3_PORT.to_string()]);
+    command.args(["--server", "--port", &IPERF3_PORT.to_string()]).args(options);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log_file(&log)?);
     let mut process = namespace.spawn(command)?;
     let ready = process.wait_ready("iperf3 listens", PATIENCE, || {

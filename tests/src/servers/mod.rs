@@ -10,7 +10,7 @@ use std::{fs, net::IpAddr, path::Path, process::Stdio};
 
 use anyhow::{Context, Result};
 pub use dns::{DNS_PORT, Dns, TXT_NAME, dns};
-pub use iperf3::{IPERF3_PORT, Iperf3, iperf3};
+pub use iperf3::{IPERF3_PORT, Iperf3, iperf3, iperf3_at};
 pub use nginx::{FILE_PATH, Nginx, nginx};
 
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);

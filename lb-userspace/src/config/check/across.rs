@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    super::model::{Backend, Config, Limits, Ports, Probe, ProbeKind, Service},
+    super::model::{Backend, Config, Fragments, Limits, Ports, Probe, ProbeKind, Service},
     backend::show,
 };
 
@@ -77,6 +77,7 @@ pub(super) fn check(services: &[Arc<Service>], limits: Limits) -> Vec<Conflict> 
     let mut conflicts = Vec::new();
     names(services, &mut conflicts);
     overlaps(services, &mut conflicts);
+    fragments(services, &mut conflicts);
     probes(services, &mut conflicts);
     table_sizes(services, &mut conflicts);
     totals(services.iter(), limits, &mut conflicts);
@@ -148,6 +149,26 @@ fn overlap(services: &[Arc<Service>], one: usize, other: usize) -> Conflict {
             a.ports
         ),
         remedy: "give each its own ports, or make one a single port".to_owned(),
+    }
+}
+
+/// A fragment without its first one has no port, so one service at most can ask for those of an address.
+fn fragments(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
+    let mut askers: HashMap<_, &Service> = HashMap::new();
+    for (index, service) in services.iter().enumerate().filter(|(_, service)| service.fragments == Fragments::Hash) {
+        if let Some(other) = askers.insert((service.vip, service.protocol), service) {
+            conflicts.push(Conflict {
+                place: Place::Name(index),
+                reason: format!(
+                    "services `{}` and `{}` both have `fragments: hash` for {} {}",
+                    other.name,
+                    service.name,
+                    service.protocol,
+                    show(service.vip)
+                ),
+                remedy: "a fragment without its first one has no port: leave it to one of the two".to_owned(),
+            });
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -31,10 +32,19 @@ pub(super) fn check(
     read_secret: Option<ReadSecret<'_>>,
 ) -> Node {
     let api = raw.api.get();
+    let fragments = raw.fragment_table.get();
     let socket = api.and_then(|api| socket(findings, &api.socket));
     Node {
         interfaces: interfaces(findings, &raw.interfaces, at),
-        flow_entries: flow_entries(findings, &raw.flow_table).unwrap_or(1 << 20),
+        flow_entries: raw
+            .flow_table
+            .get()
+            .and_then(|table| entries(findings, &table.entries, 1 << 28))
+            .unwrap_or(1 << 20),
+        fragment_entries: fragments.and_then(|table| entries(findings, &table.entries, 1 << 24)).unwrap_or(1 << 14),
+        fragment_timeout: fragments
+            .and_then(|table| values::time(findings, &table.timeout, "timeout", FRAGMENT_TIMEOUT))
+            .unwrap_or(Duration::from_secs(30)),
         hash_secret: secret(findings, raw, read_secret),
         api_socket: socket.unwrap_or_else(|| "/run/evenkeel/evenkeel.sock".into()),
         api_group: api.and_then(|api| group(findings, &api.group)),
@@ -89,12 +99,12 @@ fn interface(findings: &mut Findings, raw: &raw::Interface, parent: Position) ->
     None
 }
 
-fn flow_entries(findings: &mut Findings, field: &Field<raw::FlowTable>) -> Option<u32> {
-    power_of_two(findings, &field.get()?.entries, 1024..=1 << 28)
-}
+/// As long as hosts put datagrams together (RFC 791, section 3.2: 15 s; RFC 1122, section 3.3.2: 60 to 120 s; RFC 8200, section
+/// 4.5: 60 s). Linux takes 30 s.
+const FRAGMENT_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(120);
 
-fn power_of_two(findings: &mut Findings, entries: &Field<Whole>, range: RangeInclusive<i64>) -> Option<u32> {
-    let count: u32 = values::whole(findings, entries, "entries", range)?;
+fn entries(findings: &mut Findings, entries: &Field<Whole>, most: u32) -> Option<u32> {
+    let count: u32 = values::whole(findings, entries, "entries", 1024..=most.into())?;
     if !count.is_power_of_two() {
         let (below, above) = (count.next_power_of_two() / 2, count.next_power_of_two());
         let reason = format!("`entries` {count} is not a power of two");
@@ -185,7 +195,7 @@ fn tunnel(findings: &mut Findings, raw: &raw::Tunnel) -> TunnelSources {
 }
 
 fn nat(findings: &mut Findings, raw: &raw::Nat) -> Nat {
-    let entries = power_of_two(findings, &raw.entries, 1024..=1 << 26).unwrap_or(1 << 18);
+    let entries = entries(findings, &raw.entries, 1 << 26).unwrap_or(1 << 18);
     let mut pool: Vec<IpAddr> = Vec::new();
     for item in raw.pool.get().into_iter().flatten() {
         let Some(text) = item.get() else { continue };

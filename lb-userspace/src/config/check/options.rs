@@ -7,7 +7,7 @@ use lb_common::schedule::maglev::TABLE_SIZES;
 use super::{
     super::{
         field::{Field, ShortOrMap, Time, Whole},
-        model::{ForwardingMode, OnBackendDown, OnNoBackend, Ports, Probe, Protocol, Scheduler, Timeouts},
+        model::{ForwardingMode, Fragments, OnBackendDown, OnNoBackend, Ports, Probe, Protocol, Scheduler, Timeouts},
         problem::{Findings, Position},
         raw,
     },
@@ -21,6 +21,7 @@ pub(super) struct Options {
     pub(super) probe: Option<Probe>,
     pub(super) on_no_backend: OnNoBackend,
     pub(super) on_backend_down: OnBackendDown,
+    pub(super) fragments: Fragments,
     pub(super) drain_timeout: Duration,
     pub(super) timeouts: Timeouts,
 }
@@ -45,6 +46,7 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
         probe: probe::check(findings, own.probe, defaults.probe, used),
         on_no_backend: plain(own.on_no_backend, defaults.on_no_backend, OnNoBackend::Drop),
         on_backend_down: plain(own.on_backend_down, defaults.on_backend_down, OnBackendDown::Move),
+        fragments: plain(own.fragments, defaults.fragments, Fragments::Drop),
         drain_timeout: values::time(findings, drain, "drain_timeout", DRAIN).unwrap_or(Duration::from_secs(300)),
         timeouts: timeouts(findings, own.timeouts, defaults.timeouts),
     }

@@ -75,6 +75,7 @@ pub(super) fn check(
         probe: options.probe,
         on_no_backend: options.on_no_backend,
         on_backend_down: options.on_backend_down,
+        fragments: options.fragments,
         drain_timeout: options.drain_timeout,
         timeouts: options.timeouts,
         backends,

@@ -3,6 +3,7 @@
 use std::{
     ops::Range,
     os::fd::{AsFd as _, BorrowedFd},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -36,6 +37,8 @@ pub struct LoadOptions {
     pub sizes: Sizes,
     /// Key of the flow hash.
     pub hash_key: HashKey,
+    /// When the first fragment of a datagram is forgotten.
+    pub fragment_timeout: Duration,
     /// Where the maps are pinned; `None`: they end with this value.
     pub pins: Option<Pins>,
     /// What the program has in it; [`Loaded::specialise`] changes it.
@@ -67,11 +70,12 @@ pub struct Loaded {
     nat_buckets: Region<NatBucket>,
     nat_slots: Region<NatSlots>,
     nat_pool: Region<PoolAddress>,
+    fragments: Region<FlowBucket>,
 }
 
 impl LoadOptions {
     /// Entries of each map whose size is not fixed.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 9] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 10] {
         let sizes = &self.sizes;
         [
             (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
@@ -83,6 +87,7 @@ impl LoadOptions {
             (map::FLOWS, sizes.flow_buckets as u32),
             (map::NAT_BUCKETS, sizes.nat_buckets as u32),
             (map::NAT_SLOTS, sizes.nat_buckets as u32),
+            (map::FRAGMENTS, sizes.fragment_buckets as u32),
         ]
     }
 }
@@ -110,9 +115,11 @@ impl Loaded {
             nat_buckets: region(&ebpf, map::NAT_BUCKETS, sizes.nat_buckets, options.flows_writable)?,
             nat_slots: region(&ebpf, map::NAT_SLOTS, sizes.nat_buckets, options.flows_writable)?,
             nat_pool: region(&ebpf, map::NAT_POOL, 2 * MAX_POOL as usize, true)?,
+            fragments: region(&ebpf, map::FRAGMENTS, sizes.fragment_buckets, options.flows_writable)?,
             constants: Constants {
                 hash_key: options.hash_key,
                 ticks_per_second: clock.ticks_per_second(),
+                fragment_timeout: clock.ticks(options.fragment_timeout),
                 features: options.features,
             },
             clock,
@@ -182,6 +189,7 @@ impl Loaded {
             nat_buckets: self.nat_buckets.records(),
             nat_slots: self.nat_slots.records(),
             nat_pool: self.nat_pool.records(),
+            fragments: self.fragments.records(),
         }
     }
 
@@ -371,6 +379,12 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
     ensure!(options.sizes.flow_buckets.is_power_of_two(), "the flow table's buckets are not a power of two");
     ensure!(options.sizes.nat_buckets.is_power_of_two(), "the buckets of translated flows are not a power of two");
     let (mask, nat_mask) = (options.sizes.flow_buckets as u32 - 1, options.sizes.nat_buckets as u32 - 1);
+    ensure!(
+        options.sizes.fragment_buckets.is_power_of_two(),
+        "the buckets of the table of fragments are not a power of two"
+    );
+    let fragment_mask = options.sizes.fragment_buckets as u32 - 1;
+    let fragment_timeout = clock.ticks(options.fragment_timeout);
     let ticks_per_second = clock.ticks_per_second();
     let features = options.features.bits();
     let mut loader = EbpfLoader::new();
@@ -379,6 +393,8 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
         .override_global("FEATURES", &features, true)
         .override_global("FLOW_MASK", &mask, true)
         .override_global("NAT_MASK", &nat_mask, true)
+        .override_global("FRAGMENT_MASK", &fragment_mask, true)
+        .override_global("FRAGMENT_TIMEOUT", &fragment_timeout, true)
         .override_global("TICK_SHIFT", &clock.shift, true)
         .override_global("TICKS_PER_SECOND", &ticks_per_second, true);
     for (name, entries) in options.entries() {
@@ -454,15 +470,22 @@ mod tests {
             destinations: 16,
             flow_buckets: 1024,
             nat_buckets: 64,
+            fragment_buckets: 64,
         };
-        let options =
-            LoadOptions { sizes, hash_key: [3; 20], pins: None, features: Features::ALL, flows_writable: true };
+        let options = LoadOptions {
+            sizes,
+            hash_key: [3; 20],
+            fragment_timeout: Duration::from_secs(30),
+            pins: None,
+            features: Features::ALL,
+            flows_writable: true,
+        };
         let loaded = Loaded::load(&options).expect("the verifier takes the program");
         let info = program(&loaded.ebpf, object::PROGRAM).and_then(|program| Ok(program.info()?)).expect("readable");
         let verified = info.verified_instruction_count().expect("kernels from 5.16 on count");
         println!("with everything on: {verified} instructions verified");
-        // The kernel gives up at a million.
-        assert!(verified < 500_000, "{verified} instructions");
+        // The kernel gives up at a million, and other kernels prune less.
+        assert!(verified < 300_000, "{verified} instructions");
         assert_ne!(loaded.now().expect("runs"), 0);
         let arp = [&[0xff; 12][..], &[0x08, 0x06], &[0; 46]].concat();
         let (action, out) = loaded.run(&arp, None).expect("runs");

@@ -80,7 +80,7 @@ struct Shape {
 
 impl Pins {
     /// Names of all maps.
-    pub const MAPS: [&'static str; 15] = [
+    pub const MAPS: [&'static str; 16] = [
         map::CONTROL,
         map::SERVICE_BUCKETS,
         map::SERVICES,
@@ -93,6 +93,7 @@ impl Pins {
         map::NAT_BUCKETS,
         map::NAT_SLOTS,
         map::NAT_POOL,
+        map::FRAGMENTS,
         map::NODE_COUNTERS,
         map::DESTINATION_COUNTERS,
         map::REPLY_BUDGET,
@@ -294,6 +295,7 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
         array(map::NAT_BUCKETS, size_of::<NatBucket>()),
         array(map::NAT_SLOTS, size_of::<NatSlots>()),
         Shape { entries: 2 * MAX_POOL, ..array(map::NAT_POOL, size_of::<PoolAddress>()) },
+        array(map::FRAGMENTS, size_of::<FlowBucket>()),
         per_cpu(map::NODE_COUNTERS, size_of::<NodeCounters>()),
         per_cpu(map::DESTINATION_COUNTERS, size_of::<DestinationCounters>()),
         per_cpu(map::REPLY_BUDGET, size_of::<ReplyBudget>()),
