@@ -1,16 +1,19 @@
 //! Netlink messages into what the table knows.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
-    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
+    neighbour::{
+        NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
+    },
+    neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
 };
 use nix::errno::Errno;
 
-use super::table::{Hop, Link, LinkKind, Report, Route};
+use super::table::{Family, Hop, Link, LinkKind, Report, Route};
 
 /// Something changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +81,10 @@ pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(Hop, Report)> {
         return None;
     }
     let (mut address, mut mac) = (None, None);
+    let mut kept = message.header.flags.contains(NeighbourFlags::ExtLearned);
     for attribute in &message.attributes {
         match attribute {
+            NeighbourAttribute::ExtFlags(flags) => kept |= flags.contains(NeighbourExtFlags::Managed),
             NeighbourAttribute::Destination(NeighbourAddress::Inet(value)) => address = Some(IpAddr::V4(*value)),
             NeighbourAttribute::Destination(NeighbourAddress::Inet6(value)) => address = Some(IpAddr::V6(*value)),
             NeighbourAttribute::LinkLayerAddress(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
@@ -87,20 +92,43 @@ pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(Hop, Report)> {
         }
     }
     let hop = Hop { ifindex: message.header.ifindex, address: address? };
-    Some((hop, report(message.header.state, mac)))
+    Some((hop, report(message.header.state, kept, mac)))
 }
 
-fn report(state: NeighbourState, mac: Option<[u8; 6]>) -> Report {
+/// `kept`: the kernel (`managed`) or another program (`extern_learn`) looks after the entry, and a request of ours would end that.
+fn report(state: NeighbourState, kept: bool, mac: Option<[u8; 6]>) -> Report {
     use NeighbourState as State;
     // Entries of interfaces without ARP have a MAC address of zeros.
     match (state, mac.filter(|mac| *mac != [0; 6])) {
-        (State::Reachable | State::Delay | State::Probe | State::Permanent | State::Noarp, Some(mac)) => {
-            Report::Usable(mac)
-        }
+        (State::Reachable | State::Stale, Some(mac)) if kept => Report::Usable(mac),
+        (State::Delay | State::Probe | State::Permanent | State::Noarp, Some(mac)) => Report::Usable(mac),
+        (State::Reachable, Some(mac)) => Report::Reachable(mac),
         (State::Stale, Some(mac)) => Report::Stale(mac),
         (State::Failed, _) => Report::Failed,
         _ => Report::Pending,
     }
+}
+
+/// For how long an interface's neighbours are taken for reachable, at the mean; `None` for the figures of a whole table.
+pub(super) fn reachable_time(message: &NeighbourTableMessage) -> Option<((Family, u32), Duration)> {
+    let family = match message.header.family {
+        AddressFamily::Inet => Family::V4,
+        AddressFamily::Inet6 => Family::V6,
+        _ => return None,
+    };
+    let (mut ifindex, mut time) = (None, None);
+    let parameters = message.attributes.iter().filter_map(|attribute| match attribute {
+        NeighbourTableAttribute::Parms(parameters) => Some(parameters),
+        _ => None,
+    });
+    for parameter in parameters.flatten() {
+        match parameter {
+            NeighbourTableParameter::Ifindex(value) => ifindex = Some(*value),
+            NeighbourTableParameter::BaseReachableTime(value) => time = Some(Duration::from_millis(*value)),
+            _ => {}
+        }
+    }
+    Some(((family, ifindex?), time?))
 }
 
 /// The answer to a route look-up.

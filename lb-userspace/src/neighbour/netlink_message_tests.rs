@@ -18,7 +18,8 @@ fn entry(state: NeighbourState, mac: &[u8]) -> NeighbourMessage {
 fn states_are_sorted_by_what_can_be_done_with_them() {
     use NeighbourState as State;
     let mac = [2, 0, 0, 0, 0, 2];
-    for state in [State::Reachable, State::Delay, State::Probe, State::Permanent, State::Noarp] {
+    assert_eq!(neighbour(&entry(State::Reachable, &mac)).unwrap().1, Report::Reachable(mac));
+    for state in [State::Delay, State::Probe, State::Permanent, State::Noarp] {
         assert_eq!(neighbour(&entry(state, &mac)).unwrap().1, Report::Usable(mac), "{state}");
     }
     assert_eq!(neighbour(&entry(State::Stale, &mac)).unwrap().1, Report::Stale(mac));
@@ -30,6 +31,32 @@ fn states_are_sorted_by_what_can_be_done_with_them() {
     for mac in [&[][..], &[0; 6], &[1; 20]] {
         assert_eq!(neighbour(&entry(State::Noarp, mac)).unwrap().1, Report::Pending, "{mac:?}");
     }
+}
+
+#[test]
+fn entries_that_others_look_after_are_left_to_them() {
+    let mac = [2, 0, 0, 0, 0, 2];
+    for state in [NeighbourState::Reachable, NeighbourState::Stale] {
+        let mut learned = entry(state, &mac);
+        learned.header.flags = NeighbourFlags::ExtLearned;
+        let mut managed = entry(state, &mac);
+        managed.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
+        for entry in [learned, managed] {
+            assert_eq!(neighbour(&entry).unwrap().1, Report::Usable(mac), "{entry:?}");
+        }
+    }
+}
+
+#[test]
+fn the_time_of_an_interface_counts_and_not_that_of_the_table() {
+    use NeighbourTableParameter as Parameter;
+    let mut message = NeighbourTableMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    let time = Parameter::BaseReachableTime(4000);
+    message.attributes.push(NeighbourTableAttribute::Parms(vec![time.clone()]));
+    assert_eq!(reachable_time(&message), None);
+    message.attributes[0] = NeighbourTableAttribute::Parms(vec![Parameter::Ifindex(3), time]);
+    assert_eq!(reachable_time(&message), Some(((Family::V6, 3), Duration::from_secs(4))));
 }
 
 #[test]

@@ -103,6 +103,41 @@ fn the_kernel_is_asked_for_what_it_does_not_look_after_itself() {
 }
 
 #[test]
+fn an_entry_that_was_deleted_has_not_failed() {
+    let mut table = table();
+    for before in [Report::Reachable(MAC), Report::Stale(MAC)] {
+        table.report(hop("192.0.2.7"), before);
+        // What the kernel says when somebody deletes an entry.
+        assert!(!table.report(hop("192.0.2.7"), Report::Failed));
+        assert!(!table.report(hop("192.0.2.7"), Report::Absent));
+        assert_eq!(mac(&table), Some(MAC));
+        assert_eq!(table.needs(), [(hop("192.0.2.7"), Need::Resolve)].into());
+    }
+    table.report(hop("192.0.2.7"), Report::Pending);
+    assert!(table.report(hop("192.0.2.7"), Report::Failed));
+    assert_eq!(mac(&table), None);
+}
+
+#[test]
+fn a_reachable_neighbour_is_asked_well_before_it_can_be_stale() {
+    let mut table = table();
+    assert!(table.report(hop("192.0.2.7"), Report::Reachable(MAC)));
+    assert!(!table.report(hop("192.0.2.7"), Report::Usable(MAC)), "it is asked, and its address stays");
+    assert!(!table.report(hop("192.0.2.7"), Report::Reachable(MAC)));
+    // The kernel waits half of the mean time at least; other families and interfaces have their own.
+    for (times, earliest, latest) in [
+        (vec![], 9_000, 12_000),
+        (vec![((Family::V6, 3), Duration::from_secs(1)), ((Family::V4, 4), Duration::from_secs(1))], 9_000, 12_000),
+        (vec![((Family::V4, 3), Duration::from_secs(10))], 3_000, 4_000),
+        (vec![((Family::V4, 3), Duration::ZERO)], 100, 100),
+    ] {
+        table.set_reachable_times(times.into_iter().collect());
+        let Need::Keep(wait) = table.needs()[&hop("192.0.2.7")] else { panic!("{:?}", table.needs()) };
+        assert!((earliest..=latest).contains(&wait.as_millis()), "{wait:?}");
+    }
+}
+
+#[test]
 fn links_that_carry_no_frames_say_why() {
     for (link, expected) in [
         (Link { up: false, carrier: false, ..link() }, "interface eth1 is down"),
