@@ -208,7 +208,7 @@ impl Node {
             Loaded::load(&LoadOptions { sizes, hash_key, pins: None, features: Features::ALL, flows_writable: true })?;
         lap("load");
         let mut reconciler = Reconciler::new(&config, Runtime::default(), &loaded, loaded.clock());
-        reconciler.set_next_hops(hops);
+        reconciler.set_next_hops(hops, SystemTime::now());
         lap("state");
         drop(reconciler.reconcile(&mut loaded, SystemTime::now())?);
         lap("tables");

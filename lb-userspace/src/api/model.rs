@@ -190,6 +190,10 @@ pub struct NextHopStatus {
     pub gateway: Option<IpAddr>,
     /// Why it is not resolved, or was and is no longer.
     pub reason: Option<String>,
+    /// Since when that is so.
+    pub since: Option<SystemTime>,
+    /// The counter of dropped packets that counts what is meant for the backend while no next hop was ever known: `neighbour`.
+    pub drops: Option<String>,
 }
 
 /// A drain.

@@ -195,6 +195,8 @@ impl Controller {
                 mac: Some(text(hop.mac)),
                 gateway: hop.gateway,
                 reason: None,
+                since: None,
+                drops: None,
             },
             (other, last) => NextHopStatus {
                 resolved: last.is_some(),
@@ -205,6 +207,8 @@ impl Controller {
                     Some(Resolution::Unresolved(reason)) => Some(reason.clone()),
                     _ => Some("not asked yet".to_owned()),
                 },
+                since: self.reconciler.missing.get(&address).map(|missing| missing.since),
+                drops: last.is_none().then(|| DropReason::Neighbour.name().to_owned()),
             },
         }
     }

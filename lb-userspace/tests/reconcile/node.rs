@@ -76,7 +76,7 @@ impl Node {
             }),
         };
         self.hops.insert(address, Arc::new(resolution));
-        self.reconciler.set_next_hops(self.hops.clone());
+        self.reconciler.set_next_hops(self.hops.clone(), self.now);
     }
 
     /// Makes changes at run time to a service; returns whether they were taken.
