@@ -11,6 +11,7 @@ mod icmp;
 mod lifecycle;
 mod modes;
 mod neighbour;
+mod next_hops;
 mod no_backend;
 mod programs;
 mod restart;
