@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use lb_common::{
     abi::{
-        DestinationState, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, ServiceIdentity,
-        SlotRange, tunnel_index,
+        DestinationState, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Protocols,
+        ServiceIdentity, SlotRange, tunnel_index,
     },
     features::Features,
     flow::FlowState,
@@ -76,7 +76,7 @@ impl Backend {
 pub(crate) struct Service {
     /// Address, or address and prefix length.
     pub(crate) vip: &'static str,
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: Protocols,
     pub(crate) ports: (u16, u16),
     pub(crate) slots: Vec<Backend>,
     pub(crate) reject: bool,
@@ -87,7 +87,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    fn new(protocol: Protocol, vip: &'static str, first: u16, last: u16, slots: &[Backend]) -> Self {
+    fn new(protocol: Protocols, vip: &'static str, first: u16, last: u16, slots: &[Backend]) -> Self {
         // The defaults of line 14.
         let timeouts = [60, 900, 10, 30, 120];
         Self { vip, protocol, ports: (first, last), slots: slots.to_vec(), reject: false, outer: None, timeouts }
@@ -95,12 +95,17 @@ impl Service {
 
     /// A TCP service.
     pub(crate) fn tcp(vip: &'static str, port: u16, slots: &[Backend]) -> Self {
-        Self::new(Protocol::Tcp, vip, port, port, slots)
+        Self::new(Protocols::Tcp, vip, port, port, slots)
     }
 
     /// A UDP service.
     pub(crate) fn udp(vip: &'static str, port: u16, slots: &[Backend]) -> Self {
-        Self::new(Protocol::Udp, vip, port, port, slots)
+        Self::new(Protocols::Udp, vip, port, port, slots)
+    }
+
+    /// A service of both protocols.
+    pub(crate) fn both(vip: &'static str, port: u16, slots: &[Backend]) -> Self {
+        Self::new(Protocols::Both, vip, port, port, slots)
     }
 
     /// The same for a range of ports.
@@ -269,7 +274,7 @@ pub(crate) fn set_identity(machine: &impl Machine, service: usize, description: 
 /// Puts a table of some services (from 0) in force; it lies where the present one does not.
 pub(crate) fn switch_table(machine: &mut impl Machine, services: &[Service], has: impl Fn(usize) -> bool) {
     let chosen = services.iter().enumerate().filter(|(index, _)| has(*index));
-    let rules: Vec<Rule> = chosen.map(|(index, service)| rule(index, service)).collect();
+    let rules: Vec<Rule> = chosen.flat_map(|(index, service)| rules(index, service)).collect();
     let tables = machine.tables();
     let half = tables.service_buckets.len() / 2;
     let table = builder::build(&rules, &machine.constants().hash_key, half).expect("the services fit");
@@ -282,8 +287,18 @@ pub(crate) fn switch_table(machine: &mut impl Machine, services: &[Service], has
     machine.publish_filter();
 }
 
-fn rule(index: usize, service: &Service) -> Rule {
+/// A rule for each protocol.
+fn rules(index: usize, service: &Service) -> impl Iterator<Item = Rule> {
     let (family, prefix, prefix_length) = service.prefix();
-    let (first_port, last_port) = service.ports;
-    Rule { index: index as u32 + 1, family, prefix, prefix_length, protocol: service.protocol, first_port, last_port }
+    let ((first_port, last_port), index) = (service.ports, index as u32 + 1);
+    let rule = move |protocol: &Protocol| Rule {
+        index,
+        family,
+        prefix,
+        prefix_length,
+        protocol: *protocol,
+        first_port,
+        last_port,
+    };
+    service.protocol.each().iter().map(rule)
 }

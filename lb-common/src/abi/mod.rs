@@ -16,14 +16,14 @@ pub use control::{AddressKind, Control, MAX_SHAPES, Shape, TableHeader};
 pub use counters::{Counter, DestinationCounters, NodeCounters, PacketCounter, ReplyBudget};
 pub use destination::{Destination, DestinationState, Egress, GENERATION_BITS, NextHop, Steady};
 pub use service::{
-    Entry, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, SERVICE_BUCKET_ENTRIES, Service, ServiceBucket, ServiceIdentity,
-    SlotPair, SlotRange,
+    Entry, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Protocols, SERVICE_BUCKET_ENTRIES, Service, ServiceBucket,
+    ServiceIdentity, SlotPair, SlotRange,
 };
 pub use tunnel::{GUE_HEADER, Mode, Tunnel, TunnelEnds, inner_protocol, tunnel_index};
 pub use word::{Word8, Word32, Word64};
 
 /// Changes with every incompatible change of a record or of a table's meaning. User space refuses pins of another version.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Names of the maps, the same in the object, in the pin directory and in messages.
 pub mod map {

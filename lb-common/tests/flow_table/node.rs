@@ -83,6 +83,7 @@ impl Node {
             let (first_port, last_port, prefix_length, family) = (port, port, 32, Family::V4);
             rules.push(Rule { index, family, prefix, prefix_length, protocol, first_port, last_port });
             let service = &tables.services[index as usize];
+            let protocol = protocol.into();
             let identity = ServiceIdentity { first_port, last_port, protocol, prefix_length, family, on_no_backend: 0 };
             service.set_identity(&prefix, identity);
             for (state, seconds) in FlowState::ALL.into_iter().zip(TIMEOUTS) {

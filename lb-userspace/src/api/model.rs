@@ -87,7 +87,7 @@ pub struct ServiceStatus {
     pub vip: String,
     /// Port, range, or `any`.
     pub port: String,
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp` or `any` (both).
     pub protocol: String,
     /// Forwarding mode.
     pub mode: String,
@@ -283,6 +283,9 @@ pub struct Explanation {
     pub help: Option<String>,
     /// The service that takes the packet.
     pub service: Option<String>,
+    /// Other services that would take it if there were not that one.
+    #[serde(default)]
+    pub beats: Vec<Beaten>,
     /// The slot that the flow's hash chooses.
     pub slot: Option<u32>,
     /// The backend in it.
@@ -293,6 +296,15 @@ pub struct Explanation {
     pub backend: Option<String>,
     /// Its next hop.
     pub next_hop: Option<NextHopStatus>,
+}
+
+/// A service that gives way to a more specific one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beaten {
+    /// Its name.
+    pub service: String,
+    /// Why it gives way.
+    pub reason: String,
 }
 
 /// An error.

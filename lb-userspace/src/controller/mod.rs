@@ -5,13 +5,15 @@
 //!
 //! - [`reconciler`]: the part that needs no file: events in, writes out. `users`: which services an event concerns. `inputs`:
 //!   what the plan needs to know of them. `drains`: when drains begin and end.
-//!   `next_hops`: what is said when one is lost or back.
+//!   `next_hops`: what is said when one is lost or back. `precedence`: which services
+//!   a packet is not for, and why.
 //! - [`change`]: changes through the API. [`report`]: answers.
 
 pub mod change;
 mod drains;
 mod inputs;
 mod next_hops;
+mod precedence;
 pub mod reconciler;
 pub mod report;
 mod users;

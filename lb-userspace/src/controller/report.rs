@@ -10,7 +10,7 @@ use lb_common::{
     wire::{ip, tcp},
 };
 
-use super::{Controller, inputs};
+use super::{Controller, inputs, precedence};
 use crate::{
     api::model::{
         ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, InterfaceStatus,
@@ -276,6 +276,9 @@ impl Controller {
             protocol: match request.protocol {
                 Protocol::Tcp => ip::Protocol::Tcp,
                 Protocol::Udp => ip::Protocol::Udp,
+                Protocol::Any => {
+                    return Err(ApiError::bad_request("a packet is of tcp or of udp; ask for one of them"));
+                }
             },
             source: request.source,
             destination: request.destination,
@@ -302,6 +305,9 @@ impl Controller {
             reason: reason.map(str::to_owned),
             help: help.map(str::to_owned),
             service: service.map(|service| service.name.clone()),
+            beats: service
+                .map(|service| precedence::beaten(service, &self.effective().services, &question))
+                .unwrap_or_default(),
             slot: answer.slot.map(|(slot, _)| slot),
             slot_backend: answer.slot.and_then(|(_, id)| name(id)),
             flow: answer.flow.and_then(|word| self.flow_status(word, now, &names)),

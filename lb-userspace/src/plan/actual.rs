@@ -346,17 +346,16 @@ fn read_egress(tables: &Slices<'_>) -> BTreeMap<u32, EgressRecord> {
 
 /// The rules of a set of services.
 pub(super) fn rules<'a>(services: impl Iterator<Item = (&'a ServiceKey, u32)>) -> Vec<Rule> {
-    let rule = |(key, index): (&ServiceKey, u32)| Rule {
+    let rule = |key: &ServiceKey, index: u32, protocol: Protocol| Rule {
         index,
         family: key.family,
         prefix: key.prefix,
         prefix_length: key.prefix_length,
-        protocol: match key.protocol {
-            Protocol::Tcp => Protocol::Tcp,
-            Protocol::Udp => Protocol::Udp,
-        },
+        protocol,
         first_port: key.first_port,
         last_port: key.last_port,
     };
-    services.map(rule).collect()
+    services
+        .flat_map(|(key, index)| key.protocol.each().iter().map(move |protocol| rule(key, index, *protocol)))
+        .collect()
 }

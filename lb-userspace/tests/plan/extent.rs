@@ -9,7 +9,7 @@ use evenkeel::plan::{
     plan,
     write::EgressRecord,
 };
-use lb_common::{memory::Sizes, parse::Family, schedule::maglev::table_size_for, wire::ip::Protocol};
+use lb_common::{abi::Protocols, memory::Sizes, parse::Family, schedule::maglev::table_size_for};
 
 const SERVICES: u32 = 200;
 const BACKENDS: u8 = 100;
@@ -21,7 +21,7 @@ fn key(index: u32) -> ServiceKey {
         family: Family::V4,
         prefix: [(0xcb00_7100 + index).to_be(), 0, 0, 0],
         prefix_length: 32,
-        protocol: Protocol::Tcp,
+        protocol: Protocols::Tcp,
         first_port: 443,
         last_port: 443,
     }

@@ -8,25 +8,24 @@ use evenkeel::plan::{
     write::EgressRecord,
 };
 use ipnet::IpNet;
-use lb_common::{
-    abi::{Mode, ON_NO_BACKEND_REJECT, TunnelEnds},
-    wire::ip::Protocol,
-};
+use lb_common::abi::{Mode, ON_NO_BACKEND_REJECT, Protocols, TunnelEnds};
 use proptest::prelude::*;
 
 use super::packets::Target;
 
-/// Services that may be there: VIP, protocol, first and last port. They overlap on purpose.
-const SERVICES: [(&str, Protocol, u16, u16); 9] = [
-    ("198.51.100.10/32", Protocol::Tcp, 80, 80),
-    ("198.51.100.10/32", Protocol::Tcp, 8000, 8099),
-    ("198.51.100.10/32", Protocol::Udp, 0, u16::MAX),
-    ("198.51.100.0/28", Protocol::Tcp, 0, u16::MAX),
-    ("2001:db8:1::1/128", Protocol::Tcp, 443, 443),
-    ("2001:db8:1::/64", Protocol::Udp, 53, 53),
-    ("203.0.113.7/32", Protocol::Tcp, 80, 80),
-    ("203.0.113.0/24", Protocol::Tcp, 0, u16::MAX),
-    ("2001:db8:2::/48", Protocol::Tcp, 1000, 2999),
+/// Services that may be there: VIP, protocols, first and last port. They overlap on purpose.
+const SERVICES: [(&str, Protocols, u16, u16); 11] = [
+    ("198.51.100.10/32", Protocols::Tcp, 80, 80),
+    ("198.51.100.10/32", Protocols::Tcp, 8000, 8099),
+    ("198.51.100.10/32", Protocols::Udp, 0, u16::MAX),
+    ("198.51.100.0/28", Protocols::Tcp, 0, u16::MAX),
+    ("2001:db8:1::1/128", Protocols::Tcp, 443, 443),
+    ("2001:db8:1::/64", Protocols::Udp, 53, 53),
+    ("203.0.113.7/32", Protocols::Tcp, 80, 80),
+    ("203.0.113.0/24", Protocols::Tcp, 0, u16::MAX),
+    ("2001:db8:2::/48", Protocols::Tcp, 1000, 2999),
+    ("198.51.100.10/32", Protocols::Both, 53, 53),
+    ("203.0.113.0/24", Protocols::Both, 80, 89),
 ];
 
 /// Backends that a service may have.
@@ -131,7 +130,7 @@ impl World {
         let matches = |s: &&usize| {
             let (vip, protocol, first, last) = SERVICES[**s];
             let vip: IpNet = vip.parse().expect("a prefix");
-            vip.contains(&target.address) && protocol == target.protocol && (first..=last).contains(&target.port)
+            vip.contains(&target.address) && protocol.has(target.protocol) && (first..=last).contains(&target.port)
         };
         let rank = |s: &&usize| {
             let (vip, _, first, last) = SERVICES[**s];

@@ -30,7 +30,7 @@ pub(super) fn services() -> [Service; SERVICES] {
         Service::tcp(WEB.0, WEB.1, &all),
         Service::tcp(WEB6.0, WEB6.1, &all).through(Outer { mode: Mode::Ipip, v6: false }),
         Service::udp(DNS.0, DNS.1, &all).through(Outer { mode: Mode::Gue, v6: true }),
-        Service::udp(DNS6.0, DNS6.1, &all),
+        Service::both(DNS6.0, DNS6.1, &all),
         Service::tcp("198.51.100.0/24", 0, &[A, B]).ports(8000, 8099).through(Outer { mode: Mode::Gue, v6: false }),
         Service::tcp("2001:db8:100::/48", 0, &[B, Backend::Unresolved]).ports(0, u16::MAX),
         Service::udp(WEB.0, 0, &[C, Backend::Gone]).ports(1000, 2000).timeouts([6, 60, 1, 5, 12]),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PIN_DIRECTORY/                  0700
-//!   layout-4/                     one for each layout of the tables
+//!   layout-5/                     one for each layout of the tables
 //!     maps/CONTROL, …
 //!     links/eth0:2:native, …      attached interfaces
 //! ```
