@@ -14,6 +14,7 @@ mod neighbour;
 mod next_hops;
 mod no_backend;
 mod programs;
+mod protocols;
 mod restart;
 mod runtime;
 mod shares;
