@@ -154,6 +154,7 @@ fn next_hops() -> NextHops {
         let hop = NextHop {
             ifindex: LOOPBACK,
             ifname: "lo".to_owned(),
+            vlan: None,
             source_mac: [0x02, 0, 0, 0, 0, 0xee],
             mac: [0x02, 0, 0, b, c, d],
             mtu: 1500,

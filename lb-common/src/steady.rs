@@ -416,7 +416,8 @@ fn gather(tables: &Slices<'_>, id: u32, destination: &Destination, alone: &mut H
     if !state.keeps_flows || !generation.contains(&state.generation) || next_hop.egress == 0 {
         return None;
     }
-    let egress = tables.egress.get(next_hop.egress as usize)?;
+    // A tag is pushed on the long way only.
+    let egress = tables.egress.get(next_hop.egress as usize).filter(|egress| egress.vlan() == 0)?;
     let service = tables.services.get(state.service as usize)?;
     let (_, identity) = service.identity()?;
     if !*alone.entry(state.service).or_insert_with(|| is_alone(tables, state.service)) {

@@ -78,7 +78,7 @@ reasons! {
         Egress = "egress": "the outgoing interface of the backend is gone",
         ReplyLimit = "reply-limit": "a reply of the node (reset, unreachable, too big) above their rate",
         Mtu = "mtu": "larger than what fits on the way to the backend, and not to be told so",
-        Headroom = "headroom": "the driver left no room in front of the packet for a tunnel's header",
+        Headroom = "headroom": "the driver left no room in front of the packet for a tunnel's header or a VLAN tag",
         IcmpSpoof = "icmp-spoof": "an ICMP error for a VIP that quotes a packet which the VIP did not send",
         Tables = "tables": "an index that no table holds: a defect, please report it",
     }

@@ -26,6 +26,9 @@ pub(crate) const FAR_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xff];
 /// An interface index that packets do not come from.
 const FAR: u32 = 77;
 
+/// The VLAN that leads to [`Backend::Tagged`].
+const VLAN: u16 = 0x0abc;
+
 /// Servers. Every service has a destination for each, in its slots or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Backend {
@@ -34,6 +37,8 @@ pub(crate) enum Backend {
     C,
     /// Behind another interface than the clients.
     Far,
+    /// In a VLAN of the clients' interface.
+    Tagged,
     /// Its next hop is not resolved.
     Unresolved,
     /// Its egress index has neither a record nor a device.
@@ -43,7 +48,8 @@ pub(crate) enum Backend {
 pub(crate) use Backend::{A, B, C};
 
 impl Backend {
-    pub(crate) const ALL: [Self; 6] = [Self::A, Self::B, Self::C, Self::Far, Self::Unresolved, Self::Gone];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::A, Self::B, Self::C, Self::Far, Self::Tagged, Self::Unresolved, Self::Gone];
 
     /// Its MAC address.
     pub(crate) fn mac(self) -> [u8; 6] {
@@ -57,7 +63,13 @@ impl Backend {
             Self::Far => 2,
             Self::Unresolved => 0,
             Self::Gone => 3,
+            Self::Tagged => 4,
         }
+    }
+
+    /// What a frame has between its addresses and the type of the packet, if it came with `tags`.
+    pub(crate) fn tags(self, tags: &[u8]) -> Vec<u8> {
+        if self == Self::Tagged { [[0x81, 0x00], VLAN.to_be_bytes()].concat() } else { tags.to_vec() }
     }
 
     /// MAC address of the interface that leads to it.
@@ -177,6 +189,8 @@ pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
         machine.set_device(egress, INGRESS);
         machine.tables().egress[egress as usize].set(mac, ifindex, 1500);
     }
+    machine.set_device(Backend::Tagged.egress(), INGRESS);
+    machine.tables().egress[Backend::Tagged.egress() as usize].set_in_vlan(NEAR_MAC, VLAN, INGRESS, 1500);
     machine.tables().control.set_layout(LAYOUT_VERSION, 1);
     set_timeouts(machine, services);
     for (index, service) in services.iter().enumerate() {

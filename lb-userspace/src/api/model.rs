@@ -184,6 +184,9 @@ pub struct NextHopStatus {
     pub resolved: bool,
     /// The interface.
     pub interface: Option<String>,
+    /// The VLAN in which frames leave, if that interface is a VLAN device.
+    #[serde(default)]
+    pub vlan: Option<u16>,
     /// The MAC address.
     pub mac: Option<String>,
     /// The gateway, if the backend is not on the link.

@@ -85,6 +85,7 @@ fn print_answer(answer: &Explanation) {
     }
     if let Some(hop) = &answer.next_hop {
         let interface = hop.interface.as_deref().unwrap_or("its last known interface");
-        line("next hop", &format!("{} on {interface}", hop.mac.as_deref().unwrap_or("unknown")));
+        let vlan = hop.vlan.map(|vlan| format!(", in VLAN {vlan}")).unwrap_or_default();
+        line("next hop", &format!("{} on {interface}{vlan}", hop.mac.as_deref().unwrap_or("unknown")));
     }
 }

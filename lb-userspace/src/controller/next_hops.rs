@@ -46,7 +46,8 @@ impl Reconciler {
     }
 
     fn note_resolved(&mut self, address: IpAddr, hop: &NextHop, now: SystemTime) {
-        let egress = EgressRecord { ifindex: hop.ifindex, source_mac: hop.source_mac, mtu: hop.mtu };
+        let vlan = hop.vlan.unwrap_or(0);
+        let egress = EgressRecord { ifindex: hop.ifindex, source_mac: hop.source_mac, vlan, mtu: hop.mtu };
         if self.last_known.insert(address, (egress, hop.mac)) != Some((egress, hop.mac)) {
             self.users.at(address).for_each(|service| self.concerned.add(service));
         }

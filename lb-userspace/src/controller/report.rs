@@ -192,6 +192,7 @@ impl Controller {
             (Some(Resolution::Resolved(hop)), _) => NextHopStatus {
                 resolved: true,
                 interface: Some(hop.ifname.clone()),
+                vlan: hop.vlan,
                 mac: Some(text(hop.mac)),
                 gateway: hop.gateway,
                 reason: None,
@@ -201,6 +202,7 @@ impl Controller {
             (other, last) => NextHopStatus {
                 resolved: last.is_some(),
                 interface: None,
+                vlan: None,
                 mac: last.map(|(_, mac)| text(*mac)),
                 gateway: None,
                 reason: match other {

@@ -4,7 +4,9 @@ use std::{net::IpAddr, time::Duration};
 
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+    link::{
+        InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, VlanProtocol,
+    },
     neighbour::{
         NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
     },
@@ -13,7 +15,7 @@ use netlink_packet_route::{
 };
 use nix::errno::Errno;
 
-use super::table::{Family, Hop, Link, LinkKind, Report, Route};
+use super::table::{Family, Hop, Link, LinkKind, Report, Route, Vlan};
 
 /// Something changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,12 +59,14 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     if header.interface_family != AddressFamily::Unspec {
         return None;
     }
-    let (mut name, mut mac, mut mtu) = (None, None, 0);
+    let (mut name, mut mac, mut mtu, mut lower, mut info) = (None, None, 0, 0, &[][..]);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = Some(value.clone()),
             LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
             LinkAttribute::Mtu(value) => mtu = *value,
+            LinkAttribute::Link(index) => lower = *index,
+            LinkAttribute::LinkInfo(value) => info = value,
             _ => {}
         }
     }
@@ -72,7 +76,25 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
         _ => LinkKind::Other,
     };
     let (up, carrier) = (header.flags.contains(LinkFlags::Up), header.flags.contains(LinkFlags::LowerUp));
-    Some(Link { index: header.index, name: name?, kind, mtu, up, carrier })
+    Some(Link { index: header.index, name: name?, kind, mtu, up, carrier, vlan: vlan(info, lower) })
+}
+
+/// What a VLAN device says of itself.
+fn vlan(info: &[LinkInfo], on: u32) -> Option<Vlan> {
+    let data = info.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vlan(data)) => Some(data),
+        _ => None,
+    });
+    let data = data.filter(|_| info.contains(&LinkInfo::Kind(InfoKind::Vlan)))?;
+    let (mut id, mut is_customer) = (None, true);
+    for item in data {
+        match item {
+            InfoVlan::Id(value) => id = Some(*value),
+            InfoVlan::Protocol(protocol) => is_customer = *protocol == VlanProtocol::Ieee8021Q,
+            _ => {}
+        }
+    }
+    Some(Vlan { id: id?, is_customer, on })
 }
 
 /// The neighbour entry in a message; `None` for proxies, for bridges' forwarding entries and for other families.

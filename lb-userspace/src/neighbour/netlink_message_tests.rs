@@ -60,6 +60,27 @@ fn the_time_of_an_interface_counts_and_not_that_of_the_table() {
 }
 
 #[test]
+fn a_vlan_device_says_which_vlan_it_is_and_on_what() {
+    let mut message = LinkMessage::default();
+    message.header.index = 7;
+    message.attributes = vec![
+        LinkAttribute::IfName("eth1.100".into()),
+        LinkAttribute::Link(3),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vlan),
+            LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(100), InfoVlan::Protocol(VlanProtocol::Ieee8021Q)])),
+        ]),
+    ];
+    assert_eq!(link(&message).unwrap().vlan, Some(Vlan { id: 100, is_customer: true, on: 3 }));
+    let vlan = InfoData::Vlan(vec![InfoVlan::Protocol(VlanProtocol::Ieee8021Ad), InfoVlan::Id(5)]);
+    message.attributes[2] = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(vlan)]);
+    assert_eq!(link(&message).unwrap().vlan, Some(Vlan { id: 5, is_customer: false, on: 3 }));
+    // A veth's other end is no interface below it.
+    message.attributes[2] = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth)]);
+    assert_eq!(link(&message).unwrap().vlan, None);
+}
+
+#[test]
 fn a_deleted_entry_is_absent_whatever_its_last_state() {
     let message = RouteNetlinkMessage::DelNeighbour(entry(NeighbourState::Reachable, &[1; 6]));
     let hop = Hop { ifindex: 3, address: [192, 0, 2, 7].into() };

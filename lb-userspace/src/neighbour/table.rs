@@ -37,6 +37,18 @@ pub(super) struct Link {
     /// An administrator switched it on.
     pub(super) up: bool,
     pub(super) carrier: bool,
+    /// It is a VLAN device.
+    pub(super) vlan: Option<Vlan>,
+}
+
+/// What a VLAN device stands for. XDP cannot send through one, only through the interface below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Vlan {
+    pub(super) id: u16,
+    /// Its tags are of IEEE 802.1Q, not 802.1ad.
+    pub(super) is_customer: bool,
+    /// The interface below.
+    pub(super) on: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,7 +272,26 @@ impl Table {
             let what = if neighbour.failed { "no answer to" } else { "waiting for an answer to" };
             format!("{what} {protocol} from {address} on {}", link.name)
         })?;
-        Ok(NextHop { ifindex, ifname: link.name.clone(), source_mac, mac, mtu: link.mtu, gateway })
+        let (ifindex, vlan) = match link.vlan {
+            None => (ifindex, None),
+            Some(vlan) => (self.below(link, vlan)?, Some(vlan.id)),
+        };
+        Ok(NextHop { ifindex, ifname: link.name.clone(), vlan, source_mac, mac, mtu: link.mtu, gateway })
+    }
+
+    /// The interface by which frames leave that have a VLAN's tag.
+    fn below(&self, link: &Link, vlan: Vlan) -> Result<u32, String> {
+        let name = &link.name;
+        if !vlan.is_customer {
+            return Err(format!("interface {name} is an 802.1ad VLAN; only tags of 802.1Q are made"));
+        }
+        let lower = self.links.get(&vlan.on);
+        let lower = lower.ok_or_else(|| format!("the interface below {name} is in another network namespace"))?;
+        match (lower.vlan, lower.kind, obstacle(lower)) {
+            (Some(_), ..) => Err(format!("interface {name} is a VLAN within a VLAN; only one tag is made")),
+            (None, LinkKind::Ethernet { .. }, None) => Ok(lower.index),
+            (None, _, obstacle) => Err(obstacle.unwrap_or_default()),
+        }
     }
 }
 

@@ -337,6 +337,7 @@ fn read_egress(tables: &Slices<'_>) -> BTreeMap<u32, EgressRecord> {
         EgressRecord {
             ifindex: egress.ifindex(),
             source_mac: [mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]],
+            vlan: egress.vlan(),
             mtu: egress.mtu(),
         }
     };

@@ -28,7 +28,7 @@ fn key(index: u32) -> ServiceKey {
 }
 
 fn service(index: u32) -> DesiredService {
-    let egress = EgressRecord { ifindex: 3, source_mac: [2, 0, 0, 0, 0, 3], mtu: 1500 };
+    let egress = EgressRecord { ifindex: 3, source_mac: [2, 0, 0, 0, 0, 3], vlan: 0, mtu: 1500 };
     let backend = |b: u8| {
         let mac = [2, 0, 0, index as u8, b, 0];
         let backend =

@@ -105,9 +105,14 @@ pub(crate) fn send(fake: &Fake, bytes: &[u8], now: u32) -> Answer {
 }
 
 fn forwarded(fake: &Fake, bytes: &[u8], out: &[u8], egress: u32) -> Answer {
-    let is_wrapped = out.len() > bytes.len() && out.ends_with(&bytes[14..]);
-    assert!(bytes[12..] == out[12..] || is_wrapped, "more than the addresses of the frame changed");
     let [2, 0, 0, service, backend, version] = out[..6] else { panic!("to nobody: {:x?}", &out[..6]) };
+    let tag = match world::vlan(backend, version) {
+        0 => vec![],
+        vlan => [[0x81, 0x00], vlan.to_be_bytes()].concat(),
+    };
+    let rest = out[12..].strip_prefix(&tag[..]).expect("the VLAN's tag");
+    let is_wrapped = rest.len() > bytes.len() - 12 && rest.ends_with(&bytes[14..]);
+    assert!(bytes[12..] == *rest || is_wrapped, "more than the addresses of the frame changed");
     let ifindex = world::ifindex(backend, version);
     assert_eq!(fake.devices.get(&egress), Some(&ifindex), "out of the wrong device");
     assert_eq!((&out[6..8], u32::from(out[11])), (&[2, 0xee][..], ifindex), "from the wrong interface's address");

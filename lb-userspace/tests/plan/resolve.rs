@@ -88,7 +88,7 @@ fn backend(host: u8) -> Backend {
 }
 
 fn hop(host: u8) -> (EgressRecord, [u8; 6]) {
-    (EgressRecord { ifindex: 3, source_mac: [2, 0, 0, 0, 0, 9], mtu: 1500 }, [2, 0, 0, 0, 0, host])
+    (EgressRecord { ifindex: 3, source_mac: [2, 0, 0, 0, 0, 9], vlan: 0, mtu: 1500 }, [2, 0, 0, 0, 0, host])
 }
 
 fn service(case: &Case, others: &[Backend]) -> Service {

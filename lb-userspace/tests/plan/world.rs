@@ -153,7 +153,7 @@ impl World {
             let next_hop = backend.hop.map(|version| {
                 let ifindex = ifindex(*b, version);
                 let source_mac = [2, 0xee, self.egress_version, 0, 0, ifindex as u8];
-                (EgressRecord { ifindex, source_mac, mtu: 1500 }, mac(s, *b, version))
+                (EgressRecord { ifindex, source_mac, vlan: vlan(*b, version), mtu: 1500 }, mac(s, *b, version))
             });
             let way = backend.tunnel.map_or(DesiredWay::Link, |port| way(s, *b, port));
             let desired = DesiredBackend { weight: backend.weight, keeps_flows: backend.keeps(), next_hop, way };
@@ -221,4 +221,9 @@ pub(crate) fn mac(s: usize, b: u8, version: u8) -> [u8; 6] {
 
 pub(crate) fn ifindex(b: u8, version: u8) -> u32 {
     10 + u32::from((b + version) % 3)
+}
+
+/// Some are reached through a VLAN of the interface by which others are reached without.
+pub(crate) fn vlan(b: u8, version: u8) -> u16 {
+    if version == 2 { 100 + u16::from(b % 2) } else { 0 }
 }

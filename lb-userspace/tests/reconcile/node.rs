@@ -69,6 +69,7 @@ impl Node {
             Some((ifindex, mac)) => Resolution::Resolved(NextHop {
                 ifindex,
                 ifname: format!("eth{ifindex}"),
+                vlan: None,
                 source_mac: [2, 0, 0, 0, 1, ifindex as u8],
                 mac: [2, 0, 0, 0, 2, mac],
                 mtu: 1500,

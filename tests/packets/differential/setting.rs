@@ -25,7 +25,7 @@ pub(super) const fn sizes(flow_buckets: usize) -> Sizes {
 
 /// The services: single addresses and ports, ranges within prefixes, one without a backend; some behind tunnels.
 pub(super) fn services() -> [Service; SERVICES] {
-    let all = [A, B, C, Backend::Far];
+    let all = [A, B, C, Backend::Far, Backend::Tagged];
     [
         Service::tcp(WEB.0, WEB.1, &all),
         Service::tcp(WEB6.0, WEB6.1, &all).through(Outer { mode: Mode::Ipip, v6: false }),
