@@ -18,3 +18,4 @@ mod protocols;
 mod restart;
 mod runtime;
 mod shares;
+mod vlan;
