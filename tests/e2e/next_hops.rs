@@ -86,8 +86,12 @@ fn entries_are_confirmed_before_they_are_stale() -> Result<()> {
         let stream = UdpStream::start(topology.client(), target, 1000, 16)?;
         let addresses: Vec<IpAddr> = topology.backends().iter().map(|b| b.addresses().like(vip)).collect();
         let confirmed = |times: usize| {
-            wait_until("the backends were confirmed", PATIENCE, || {
-                addresses.iter().all(|&address| monitor.count(address, "REACHABLE").is_ok_and(|count| count >= times))
+            wait_ok(&format!("the backends were confirmed {times} times"), PATIENCE, || {
+                for &address in &addresses {
+                    let count = monitor.count(address, "REACHABLE")?;
+                    ensure!(count >= times, "{address}: {count} times so far:\n{}", fs::read_to_string(&monitor.log)?);
+                }
+                Ok(())
             })
         };
         confirmed(CONFIRMATIONS)?;
