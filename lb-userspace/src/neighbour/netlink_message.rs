@@ -122,10 +122,10 @@ fn report(state: NeighbourState, kept: bool, mac: Option<[u8; 6]>) -> Report {
     use NeighbourState as State;
     // Entries of interfaces without ARP have a MAC address of zeros.
     match (state, mac.filter(|mac| *mac != [0; 6])) {
-        (State::Reachable | State::Stale, Some(mac)) if kept => Report::Usable(mac),
-        (State::Delay | State::Probe | State::Permanent | State::Noarp, Some(mac)) => Report::Usable(mac),
+        (State::Reachable | State::Stale | State::Delay, Some(mac)) if kept => Report::Usable(mac),
+        (State::Probe | State::Permanent | State::Noarp, Some(mac)) => Report::Usable(mac),
         (State::Reachable, Some(mac)) => Report::Reachable(mac),
-        (State::Stale, Some(mac)) => Report::Stale(mac),
+        (State::Stale | State::Delay, Some(mac)) => Report::Stale(mac),
         (State::Failed, _) => Report::Failed,
         _ => Report::Pending,
     }

@@ -19,10 +19,12 @@ fn states_are_sorted_by_what_can_be_done_with_them() {
     use NeighbourState as State;
     let mac = [2, 0, 0, 0, 0, 2];
     assert_eq!(neighbour(&entry(State::Reachable, &mac)).unwrap().1, Report::Reachable(mac));
-    for state in [State::Delay, State::Probe, State::Permanent, State::Noarp] {
+    for state in [State::Probe, State::Permanent, State::Noarp] {
         assert_eq!(neighbour(&entry(state, &mac)).unwrap().1, Report::Usable(mac), "{state}");
     }
-    assert_eq!(neighbour(&entry(State::Stale, &mac)).unwrap().1, Report::Stale(mac));
+    for state in [State::Stale, State::Delay] {
+        assert_eq!(neighbour(&entry(state, &mac)).unwrap().1, Report::Stale(mac), "{state}");
+    }
     assert_eq!(neighbour(&entry(State::Failed, &[])).unwrap().1, Report::Failed);
     for state in [State::Incomplete, State::None] {
         assert_eq!(neighbour(&entry(state, &[])).unwrap().1, Report::Pending, "{state}");
@@ -36,7 +38,7 @@ fn states_are_sorted_by_what_can_be_done_with_them() {
 #[test]
 fn entries_that_others_look_after_are_left_to_them() {
     let mac = [2, 0, 0, 0, 0, 2];
-    for state in [NeighbourState::Reachable, NeighbourState::Stale] {
+    for state in [NeighbourState::Reachable, NeighbourState::Stale, NeighbourState::Delay] {
         let mut learned = entry(state, &mac);
         learned.header.flags = NeighbourFlags::ExtLearned;
         let mut managed = entry(state, &mac);

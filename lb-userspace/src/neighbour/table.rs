@@ -63,9 +63,9 @@ pub(super) enum LinkKind {
 pub(super) enum Report {
     /// REACHABLE: confirmed a moment ago.
     Reachable([u8; 6]),
-    /// DELAY or PROBE: the kernel asks. PERMANENT or NOARP: nobody has to. Managed or learned elsewhere: somebody else does.
+    /// PROBE: the kernel asks. PERMANENT or NOARP: nobody has to. Managed or learned elsewhere: somebody else does.
     Usable([u8; 6]),
-    /// STALE: usable, but not confirmed for a while.
+    /// STALE, or DELAY, which ends in some seconds: usable, but not confirmed for a while.
     Stale([u8; 6]),
     /// INCOMPLETE or NONE: asked for, not yet answered.
     Pending,
