@@ -148,12 +148,16 @@ impl Netlink {
     /// Makes the kernel ask the neighbours.
     pub(super) async fn solicit(&self, hops: Vec<(Hop, Question)>) -> Result<(), Error> {
         let requests = hops.into_iter().map(|(hop, question)| async move {
-            let asked = match question {
+            let mut asked = match question {
                 Question::Who => self.resolve(hop).await,
                 Question::Still => self.confirm(hop).await,
             };
+            // The entry went away or failed meanwhile.
+            if question == Question::Still && matches!(asked, Err(Error::Request { .. })) {
+                asked = self.resolve(hop).await;
+            }
             match asked {
-                // The interface or the entry went away meanwhile: its event is on the way.
+                // The interface went away or down meanwhile: its event is on the way.
                 Err(Error::Request { source: rtnetlink::Error::NetlinkError(error), .. }) => {
                     tracing::debug!(?hop, %error, "cannot ask for a neighbour");
                     Ok(())

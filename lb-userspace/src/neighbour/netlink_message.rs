@@ -122,8 +122,9 @@ fn report(state: NeighbourState, kept: bool, mac: Option<[u8; 6]>) -> Report {
     use NeighbourState as State;
     // Entries of interfaces without ARP have a MAC address of zeros.
     match (state, mac.filter(|mac| *mac != [0; 6])) {
-        (State::Reachable | State::Stale | State::Delay, Some(mac)) if kept => Report::Usable(mac),
-        (State::Probe | State::Permanent | State::Noarp, Some(mac)) => Report::Usable(mac),
+        (State::Reachable | State::Stale | State::Delay | State::Probe, Some(mac)) if kept => Report::Usable(mac),
+        (State::Permanent | State::Noarp, Some(mac)) => Report::Usable(mac),
+        (State::Probe, Some(mac)) => Report::Asked(mac),
         (State::Reachable, Some(mac)) => Report::Reachable(mac),
         (State::Stale | State::Delay, Some(mac)) => Report::Stale(mac),
         (State::Failed, _) => Report::Failed,

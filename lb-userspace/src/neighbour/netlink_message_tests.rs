@@ -19,7 +19,8 @@ fn states_are_sorted_by_what_can_be_done_with_them() {
     use NeighbourState as State;
     let mac = [2, 0, 0, 0, 0, 2];
     assert_eq!(neighbour(&entry(State::Reachable, &mac)).unwrap().1, Report::Reachable(mac));
-    for state in [State::Probe, State::Permanent, State::Noarp] {
+    assert_eq!(neighbour(&entry(State::Probe, &mac)).unwrap().1, Report::Asked(mac));
+    for state in [State::Permanent, State::Noarp] {
         assert_eq!(neighbour(&entry(state, &mac)).unwrap().1, Report::Usable(mac), "{state}");
     }
     for state in [State::Stale, State::Delay] {
@@ -38,7 +39,7 @@ fn states_are_sorted_by_what_can_be_done_with_them() {
 #[test]
 fn entries_that_others_look_after_are_left_to_them() {
     let mac = [2, 0, 0, 0, 0, 2];
-    for state in [NeighbourState::Reachable, NeighbourState::Stale, NeighbourState::Delay] {
+    for state in [NeighbourState::Reachable, NeighbourState::Stale, NeighbourState::Delay, NeighbourState::Probe] {
         let mut learned = entry(state, &mac);
         learned.header.flags = NeighbourFlags::ExtLearned;
         let mut managed = entry(state, &mac);

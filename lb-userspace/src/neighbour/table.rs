@@ -63,7 +63,10 @@ pub(super) enum LinkKind {
 pub(super) enum Report {
     /// REACHABLE: confirmed a moment ago.
     Reachable([u8; 6]),
-    /// PROBE: the kernel asks. PERMANENT or NOARP: nobody has to. Managed or learned elsewhere: somebody else does.
+    /// PROBE: usable, and the kernel asks. It may have its answer already: it makes its announcements without a lock, so that one can
+    /// overtake the next.
+    Asked([u8; 6]),
+    /// PERMANENT or NOARP: nobody has to ask. Managed or learned elsewhere: somebody else does.
     Usable([u8; 6]),
     /// STALE, or DELAY, which ends in some seconds: usable, but not confirmed for a while.
     Stale([u8; 6]),
@@ -176,7 +179,7 @@ impl Table {
         let report = if deleted { Report::Absent } else { report };
         neighbour.report = report;
         match report {
-            Report::Reachable(mac) | Report::Usable(mac) | Report::Stale(mac) => {
+            Report::Reachable(mac) | Report::Asked(mac) | Report::Usable(mac) | Report::Stale(mac) => {
                 neighbour.mac = Some(mac);
                 neighbour.failed = false;
             }
@@ -226,7 +229,7 @@ impl Table {
         }
         match self.neighbours.get(&hop).unwrap_or(&UNKNOWN).report {
             Report::Usable(_) => Need::Nothing,
-            Report::Reachable(_) => Need::Keep(self.keep(hop)),
+            Report::Reachable(_) | Report::Asked(_) => Need::Keep(self.keep(hop)),
             Report::Stale(_) => Need::Refresh,
             Report::Pending | Report::Failed | Report::Absent => Need::Resolve,
         }
