@@ -154,6 +154,7 @@ fn next_hops() -> NextHops {
         let hop = NextHop {
             ifindex: LOOPBACK,
             ifname: "lo".to_owned(),
+            vlan: None,
             source_mac: [0x02, 0, 0, 0, 0, 0xee],
             mac: [0x02, 0, 0, b, c, d],
             mtu: 1500,
@@ -214,7 +215,7 @@ impl Node {
         })?;
         lap("load");
         let mut reconciler = Reconciler::new(&config, Runtime::default(), &loaded, loaded.clock());
-        reconciler.set_next_hops(hops);
+        reconciler.set_next_hops(hops, SystemTime::now());
         lap("state");
         drop(reconciler.reconcile(&mut loaded, SystemTime::now())?);
         lap("tables");

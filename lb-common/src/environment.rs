@@ -12,6 +12,7 @@ use crate::{
     hash::HashKey,
     nat::{self, scratch::Scratch},
     service,
+    wire::ethernet,
 };
 
 /// Tables, constants and the clock. An index outside of a table gives `None`; nothing panics.
@@ -107,6 +108,15 @@ pub trait Environment {
         Self: Sized,
     {
         nat::table::base_of(self, id, place, kind)
+    }
+
+    /// See [`ethernet::set_tag`].
+    #[inline(always)]
+    fn set_tag<F: Frame>(&self, frame: &mut F, payload: usize, vlan: u16) -> bool
+    where
+        Self: Sized,
+    {
+        ethernet::set_tag(frame, payload, vlan)
     }
 
     /// See [`room::displace`].

@@ -33,12 +33,14 @@ impl Features {
     pub const NAT: Self = Self(1 << 7);
     /// Services that choose by the addresses alone where fragments lack their first.
     pub const FRAGMENTS_BY_HASH: Self = Self(1 << 8);
+    /// Packets leave in a VLAN of the node's.
+    pub const VLAN: Self = Self(1 << 9);
     /// Everything.
-    pub const ALL: Self = Self((1 << 9) - 1);
+    pub const ALL: Self = Self((1 << 10) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 9] = [
+    const NAMES: [&'static str; 10] = [
         "ipv4",
         "ipv6",
         "prefixes-or-ranges",
@@ -48,6 +50,7 @@ impl Features {
         "icmp-echo",
         "nat",
         "fragments-by-hash",
+        "vlan",
     ];
 
     /// From the program's constant.
@@ -115,11 +118,13 @@ impl Features {
         Self::of_family(identity.family).with(shapes).with(fragments)
     }
 
-    /// What an interface that leads to backends needs, if packets come from these.
+    /// What an interface and a VLAN (0: none) that lead to backends need, if packets come from these interfaces.
     #[cfg(feature = "std")]
     #[must_use]
-    pub fn of_egress(ifindex: u32, ingress: &[u32]) -> Self {
-        if ifindex == 0 || ingress == [ifindex] { Self::NONE } else { Self::REDIRECT }
+    pub fn of_egress(ifindex: u32, vlan: u16, ingress: &[u32]) -> Self {
+        let redirect = if ifindex == 0 || ingress == [ifindex] { Self::NONE } else { Self::REDIRECT };
+        // Another VLAN has an MTU of its own.
+        if vlan == 0 { redirect } else { redirect.with(Self::VLAN) }
     }
 
     /// What a destination needs.
@@ -134,11 +139,12 @@ impl Features {
         }
     }
 
-    /// Whether a packet may be larger than what leads to its destination takes: it leaves by another interface, or wrapped.
+    /// Whether a packet may be larger than what leads to its destination takes: it leaves by another interface, or wrapped, or
+    /// in another VLAN.
     #[inline(always)]
     #[must_use]
     pub const fn checks_mtu(self) -> bool {
-        self.0 & (Self::REDIRECT.0 | Self::TUNNEL.0) != 0
+        self.0 & (Self::REDIRECT.0 | Self::TUNNEL.0 | Self::VLAN.0) != 0
     }
 
     /// What tables need, if packets come from these interfaces.
@@ -147,7 +153,7 @@ impl Features {
     pub fn of(tables: &Slices<'_>, ingress: &[u32]) -> Self {
         let services = tables.services.iter().filter_map(|service| service.identity());
         let services = services.map(|(_, identity)| Self::of_service(&identity));
-        let egress = tables.egress.iter().map(|egress| Self::of_egress(egress.ifindex(), ingress));
+        let egress = tables.egress.iter().map(|egress| Self::of_egress(egress.ifindex(), egress.vlan(), ingress));
         let modes = tables.destinations.iter().map(|destination| Self::of_mode(destination.state().mode));
         services.chain(egress).chain(modes).fold(Self::NONE, Self::with)
     }

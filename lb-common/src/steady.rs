@@ -428,17 +428,21 @@ fn gather(tables: &Slices<'_>, id: u32, destination: &Destination, alone: &mut H
     if state.mode.is_nat() || !state.keeps_flows || !generation.contains(&state.generation) || next_hop.egress == 0 {
         return None;
     }
-    let egress = tables.egress.get(next_hop.egress as usize)?;
+    // A tag is pushed on the long way only.
+    let egress = tables.egress.get(next_hop.egress as usize).filter(|egress| egress.vlan() == 0)?;
     let service = tables.services.get(state.service as usize)?;
     let (_, identity) = service.identity()?;
     if !*alone.entry(state.service).or_insert_with(|| is_alone(tables, state.service)) {
         return None;
     }
-    let steady = match identity.protocol {
-        Protocol::Tcp => FlowState::Established,
-        Protocol::Udp => FlowState::Udp,
-    };
-    let timeout = service.timeout(steady);
+    // Where both protocols are served, flows that are idle for longer than the shorter time-out take the long way, which knows.
+    let timeout = identity.protocol.each().iter().map(|protocol| {
+        service.timeout(match protocol {
+            Protocol::Tcp => FlowState::Established,
+            Protocol::Udp => FlowState::Udp,
+        })
+    });
+    let timeout = timeout.min().unwrap_or(0);
     let overhead =
         tables.tunnels.get(tunnel_index(id, state)).map_or(0, |tunnel| state.mode.overhead(tunnel.family())) as u32;
     // Without a time-out a flow ends in the tick of its last packet, when the short way does not ask.
@@ -460,7 +464,7 @@ fn is_alone(tables: &Slices<'_>, index: u32) -> bool {
     let Some((prefix, identity)) = service.identity().filter(|_| service.is_listed()) else { return false };
     let overlaps = |(other_prefix, other): ([u32; 4], ServiceIdentity)| {
         other.family == identity.family
-            && other.protocol == identity.protocol
+            && other.protocol.meet(identity.protocol)
             && other.prefix_length >= identity.prefix_length
             && (0..4).all(|word| (prefix[word] ^ other_prefix[word]) & word_mask(identity.prefix_length, word) == 0)
             && other.first_port <= identity.last_port

@@ -80,7 +80,7 @@ reasons! {
         Egress = "egress": "the outgoing interface of the backend is gone",
         ReplyLimit = "reply-limit": "a reply of the node (reset, unreachable, too big) above their rate",
         Mtu = "mtu": "larger than what fits on the way to the backend, and not to be told so",
-        Headroom = "headroom": "the driver left no room in front of the packet for a tunnel's header",
+        Headroom = "headroom": "the driver left no room in front of the packet for a tunnel's header or a VLAN tag",
         SnatPorts = "snat-ports": "no port of the pool is free for a new flow (full-nat)",
         NatTable = "nat-table": "no room for a new translated flow",
         NatCollision = "nat-collision": "the backend's replies would be those of another flow of this client (nat)",

@@ -12,6 +12,7 @@ use lb_common::{
     reply::Answer,
     service,
     verdict::{DropReason, Stop, Verdict},
+    wire::ethernet,
 };
 
 use crate::{
@@ -32,6 +33,13 @@ pub(crate) extern "C" fn make_room(tag: u64, first: u32, second: u32, word: u64)
 #[inline(never)]
 pub(crate) extern "C" fn displace(index: u32, tag: u64, word: u64) -> u32 {
     room::displace(&MAPS, index, tag, FlowWord::from_bits(word)).into()
+}
+
+/// See [`ethernet::set_tag`]. 1 if there was room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn set_tag(context: *mut xdp_md, payload: u32, vlan: u32) -> u32 {
+    u32::from(ethernet::set_tag(&mut Context::new(context), payload as usize, vlan as u16))
 }
 
 #[unsafe(no_mangle)]

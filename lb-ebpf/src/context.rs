@@ -193,6 +193,11 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn set_tag<F: Frame>(&self, _: &mut F, payload: usize, vlan: u16) -> bool {
+        apart::set_tag(self.0, payload as u32, u32::from(vlan)) != 0
+    }
+
+    #[inline(always)]
     fn displace(&self, index: u32, tag: u64, word: FlowWord) -> bool {
         apart::displace(index, tag, word.to_bits()) != 0
     }

@@ -177,11 +177,14 @@ fn services_that_do_not_overlap_are_accepted() {
   - {name: prefix, vip: 192.0.2.0/24, port: 53, protocol: udp, backends: [10.0.0.1]}
   - {name: beside, vip: 192.0.2.2, port: 53-60, protocol: udp, backends: [10.0.0.1]}
   - {name: next, vip: 192.0.2.2, port: 61-70, protocol: udp, backends: [10.0.0.1]}
+  - {name: both, vip: 192.0.2.1, port: 54, protocol: any, backends: [10.0.0.1]}
+  - {name: wide, vip: 192.0.2.0/24, port: any, protocol: any, probe: none, backends: [10.0.0.1]}
   - {name: idle, vip: 192.0.2.3, port: 9, protocol: udp, backends: [{address: 10.0.0.1, weight: 0, port: 9}]}
 ",
     );
-    assert_eq!(config.services.len(), 8);
-    assert_eq!(config.services[7].backends[0].weight, 0);
+    assert_eq!(config.services.len(), 10);
+    assert_eq!(config.services[9].backends[0].weight, 0);
+    assert!(config.services[7].probe.is_some(), "there is a TCP port to probe");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Each test prints in one line what it showed. Needs root, iproute2, ethtool, nginx, dnsmasq, dig, curl, ping, wrk and iperf3.
 
+mod bond;
 mod counters;
 mod decap;
 mod decapsulator;
@@ -13,8 +14,11 @@ mod lifecycle;
 mod modes;
 mod nat;
 mod neighbour;
+mod next_hops;
 mod no_backend;
 mod programs;
+mod protocols;
 mod restart;
 mod runtime;
 mod shares;
+mod vlan;

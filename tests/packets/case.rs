@@ -64,9 +64,13 @@ impl Case {
             _ => Vec::new(),
         };
         let in_slots = self.services.iter().flat_map(|service| service.slots.clone());
-        let redirects = in_slots.chain(self.steps.iter().flat_map(of_step)).any(|backend| backend == Backend::Far);
-        let redirect = if redirects { Features::REDIRECT } else { Features::NONE };
-        let least = redirect.with(Features::ICMP_ECHO);
+        let of_backend = |backend| match backend {
+            Backend::Far => Features::REDIRECT,
+            Backend::Tagged => Features::VLAN,
+            _ => Features::NONE,
+        };
+        let backends = in_slots.chain(self.steps.iter().flat_map(of_step));
+        let least = backends.map(of_backend).fold(Features::ICMP_ECHO, Features::with);
         self.services.iter().map(Service::features).fold(least, Features::with)
     }
 

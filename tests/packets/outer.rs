@@ -77,22 +77,27 @@ pub(crate) struct Choice {
     pub(crate) label: u32,
 }
 
+/// Length of an Ethernet header with its tags.
+pub(crate) fn link(frame: &[u8]) -> usize {
+    let is_tag = |at: usize| matches!(frame.get(at..at + 2), Some([0x81, 0x00] | [0x88, 0xa8]));
+    (0..2).fold(14, |link, _| if is_tag(link - 2) { link + 4 } else { link })
+}
+
 /// The frame that `frame` becomes on its way to a backend, with what the flow chose taken from `seen`.
 ///
 /// # Errors
 ///
 /// If that is outside of its range, or there is no outer header.
 pub(crate) fn wrapped(frame: &[u8], seen: &[u8], backend: Backend, outer: Outer) -> Result<(Vec<u8>, Choice), String> {
-    let mut link = 14;
-    while matches!(frame[link - 2..link], [0x81, 0x00] | [0x88, 0xa8]) {
-        link += 4;
-    }
+    let link = link(frame);
+    let tags = backend.tags(&frame[12..link - 2]);
     let inner = &frame[link..];
     let v4 = inner[0] >> 4 == 4;
     let be16 = |bytes: &[u8], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
     let length = usize::from(be16(inner, if v4 { 2 } else { 4 })) + if v4 { 0 } else { 40 };
     let class = if v4 { inner[1] } else { inner[0] << 4 | inner[1] >> 4 };
-    let header = seen.get(link..link + outer.overhead()).ok_or("no outer header")?;
+    let wrapped = 14 + tags.len();
+    let header = seen.get(wrapped..wrapped + outer.overhead()).ok_or("no outer header")?;
     let choice = choice(header, outer)?;
     let proto = if v4 { 4 } else { 41 };
     let (source, destination) = (choice.source.to_string(), outer.address(backend).to_string());
@@ -113,7 +118,7 @@ pub(crate) fn wrapped(frame: &[u8], seen: &[u8], backend: Backend, outer: Outer)
         packet[at..at + 2].fill(0);
     }
     let kind: [u8; 2] = if outer.v6 { [0x86, 0xdd] } else { [0x08, 0x00] };
-    let mut whole = [&backend.mac()[..], &backend.egress_mac(), &frame[12..link - 2], &kind].concat();
+    let mut whole = [&backend.mac()[..], &backend.egress_mac(), &tags, &kind].concat();
     whole.extend(packet);
     whole.extend(&inner[length..]);
     Ok((whole, choice))

@@ -182,9 +182,10 @@ fn leaving(backend: Backend) -> Action {
     if backend == Backend::Far { Action::Redirect } else { Action::Transmit }
 }
 
-/// `dsr-l2`: only the two MAC addresses change (line 21).
+/// `dsr-l2`: only the two MAC addresses change (line 21), and the tags where a VLAN leads to the backend.
 pub(crate) fn forwarded(frame: &[u8], backend: Backend) -> Vec<u8> {
-    [&backend.mac(), &backend.egress_mac(), &frame[12..]].concat()
+    let link = outer::link(frame);
+    [&backend.mac()[..], &backend.egress_mac(), &backend.tags(&frame[12..link - 2]), &frame[link - 2..]].concat()
 }
 
 fn describe(outcome: &Outcome) -> String {

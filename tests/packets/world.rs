@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use lb_common::{
     abi::{
         DestinationState, FRAGMENTS_DROP, FRAGMENTS_HASH, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP,
-        ON_NO_BACKEND_REJECT, ServiceIdentity, SlotRange, tunnel_index,
+        ON_NO_BACKEND_REJECT, Protocols, ServiceIdentity, SlotRange, tunnel_index,
     },
     features::Features,
     flow::FlowState,
@@ -26,6 +26,9 @@ pub(crate) const FAR_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xff];
 /// An interface index that packets do not come from.
 const FAR: u32 = 77;
 
+/// The VLAN that leads to [`Backend::Tagged`].
+const VLAN: u16 = 0x0abc;
+
 /// Servers. Every service has a destination for each, in its slots or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Backend {
@@ -34,6 +37,8 @@ pub(crate) enum Backend {
     C,
     /// Behind another interface than the clients.
     Far,
+    /// In a VLAN of the clients' interface.
+    Tagged,
     /// Its next hop is not resolved.
     Unresolved,
     /// Its egress index has neither a record nor a device.
@@ -43,7 +48,8 @@ pub(crate) enum Backend {
 pub(crate) use Backend::{A, B, C};
 
 impl Backend {
-    pub(crate) const ALL: [Self; 6] = [Self::A, Self::B, Self::C, Self::Far, Self::Unresolved, Self::Gone];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::A, Self::B, Self::C, Self::Far, Self::Tagged, Self::Unresolved, Self::Gone];
 
     /// Its MAC address.
     pub(crate) fn mac(self) -> [u8; 6] {
@@ -57,7 +63,13 @@ impl Backend {
             Self::Far => 2,
             Self::Unresolved => 0,
             Self::Gone => 3,
+            Self::Tagged => 4,
         }
+    }
+
+    /// What a frame has between its addresses and the type of the packet, if it came with `tags`.
+    pub(crate) fn tags(self, tags: &[u8]) -> Vec<u8> {
+        if self == Self::Tagged { [[0x81, 0x00], VLAN.to_be_bytes()].concat() } else { tags.to_vec() }
     }
 
     /// MAC address of the interface that leads to it.
@@ -76,7 +88,7 @@ impl Backend {
 pub(crate) struct Service {
     /// Address, or address and prefix length.
     pub(crate) vip: &'static str,
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: Protocols,
     pub(crate) ports: (u16, u16),
     pub(crate) slots: Vec<Backend>,
     pub(crate) reject: bool,
@@ -89,7 +101,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    fn new(protocol: Protocol, vip: &'static str, first: u16, last: u16, slots: &[Backend]) -> Self {
+    fn new(protocol: Protocols, vip: &'static str, first: u16, last: u16, slots: &[Backend]) -> Self {
         // The defaults of line 14.
         let timeouts = [60, 900, 10, 30, 120];
         Self {
@@ -106,12 +118,17 @@ impl Service {
 
     /// A TCP service.
     pub(crate) fn tcp(vip: &'static str, port: u16, slots: &[Backend]) -> Self {
-        Self::new(Protocol::Tcp, vip, port, port, slots)
+        Self::new(Protocols::Tcp, vip, port, port, slots)
     }
 
     /// A UDP service.
     pub(crate) fn udp(vip: &'static str, port: u16, slots: &[Backend]) -> Self {
-        Self::new(Protocol::Udp, vip, port, port, slots)
+        Self::new(Protocols::Udp, vip, port, port, slots)
+    }
+
+    /// A service of both protocols.
+    pub(crate) fn both(vip: &'static str, port: u16, slots: &[Backend]) -> Self {
+        Self::new(Protocols::Both, vip, port, port, slots)
     }
 
     /// The same for a range of ports.
@@ -190,6 +207,8 @@ pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
         machine.set_device(egress, INGRESS);
         machine.tables().egress[egress as usize].set(mac, ifindex, 1500);
     }
+    machine.set_device(Backend::Tagged.egress(), INGRESS);
+    machine.tables().egress[Backend::Tagged.egress() as usize].set_in_vlan(NEAR_MAC, VLAN, INGRESS, 1500);
     machine.tables().control.set_layout(LAYOUT_VERSION, 1);
     set_timeouts(machine, services);
     for (index, service) in services.iter().enumerate() {
@@ -287,7 +306,7 @@ pub(crate) fn set_identity(machine: &impl Machine, service: usize, description: 
 /// Puts a table of some services (from 0) in force; it lies where the present one does not.
 pub(crate) fn switch_table(machine: &mut impl Machine, services: &[Service], has: impl Fn(usize) -> bool) {
     let chosen = services.iter().enumerate().filter(|(index, _)| has(*index));
-    let rules: Vec<Rule> = chosen.map(|(index, service)| rule(index, service)).collect();
+    let rules: Vec<Rule> = chosen.flat_map(|(index, service)| rules(index, service)).collect();
     let tables = machine.tables();
     let half = tables.service_buckets.len() / 2;
     let table = builder::build(&rules, &machine.constants().hash_key, half).expect("the services fit");
@@ -300,17 +319,20 @@ pub(crate) fn switch_table(machine: &mut impl Machine, services: &[Service], has
     machine.publish_filter();
 }
 
-fn rule(index: usize, service: &Service) -> Rule {
+/// A rule for each protocol.
+fn rules(index: usize, service: &Service) -> impl Iterator<Item = Rule> {
     let (family, prefix, prefix_length) = service.prefix();
-    let (first_port, last_port) = service.ports;
-    Rule {
-        index: index as u32 + 1,
+    let ((first_port, last_port), index) = (service.ports, index as u32 + 1);
+    let hashes_fragments = service.fragments_by_hash;
+    let rule = move |protocol: &Protocol| Rule {
+        index,
         family,
         prefix,
         prefix_length,
-        protocol: service.protocol,
+        protocol: *protocol,
         first_port,
         last_port,
-        hashes_fragments: service.fragments_by_hash,
-    }
+        hashes_fragments,
+    };
+    service.protocol.each().iter().map(rule)
 }

@@ -181,7 +181,7 @@ impl Evenkeel {
         let identity = ServiceIdentity {
             first_port: PORT,
             last_port: PORT,
-            protocol,
+            protocol: protocol.into(),
             prefix_length,
             family,
             on_no_backend: ON_NO_BACKEND_DROP,

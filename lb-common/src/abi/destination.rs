@@ -241,17 +241,27 @@ impl Destination {
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C, align(16))]
 pub struct Egress {
+    /// With the VLAN in the two bytes that a MAC address leaves.
     source_mac: Word64,
     ifindex: Word32,
     mtu: Word32,
 }
 
 impl Egress {
+    const MAC: u64 = 0xffff_ffff_ffff;
+
     /// Its MAC address, the first byte lowest.
     #[inline(always)]
     #[must_use]
     pub fn source_mac(&self) -> u64 {
-        self.source_mac.load()
+        self.source_mac.load() & Self::MAC
+    }
+
+    /// The VLAN (IEEE 802.1Q) that frames have to be in; 0: they leave with the tags that they came with, if any.
+    #[inline(always)]
+    #[must_use]
+    pub fn vlan(&self) -> u16 {
+        (self.source_mac.load() >> 48) as u16
     }
 
     /// The kernel's index of the interface.
@@ -268,9 +278,14 @@ impl Egress {
         self.mtu.load()
     }
 
-    /// Writes the record.
+    /// Writes the record of an interface without a VLAN.
     pub fn set(&self, source_mac: [u8; 6], ifindex: u32, mtu: u32) {
-        self.source_mac.store(NextHop::mac_word(source_mac));
+        self.set_in_vlan(source_mac, 0, ifindex, mtu);
+    }
+
+    /// Writes the record.
+    pub fn set_in_vlan(&self, source_mac: [u8; 6], vlan: u16, ifindex: u32, mtu: u32) {
+        self.source_mac.store(NextHop::mac_word(source_mac) | u64::from(vlan) << 48);
         self.mtu.store(mtu);
         self.ifindex.publish(ifindex);
     }

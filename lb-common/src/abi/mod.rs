@@ -18,8 +18,8 @@ pub use counters::{Counter, DestinationCounters, NodeCounters, PacketCounter, Re
 pub use destination::{Destination, DestinationState, Egress, GENERATION_BITS, NextHop, Steady};
 pub use nat::{Hop, MAX_POOL, NAT_BUCKET, NatBucket, NatRecord, NatSlots, PoolAddress, Translated};
 pub use service::{
-    Entry, FRAGMENTS_DROP, FRAGMENTS_HASH, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, SERVICE_BUCKET_ENTRIES, Service,
-    ServiceBucket, ServiceIdentity, SlotPair, SlotRange,
+    Entry, FRAGMENTS_DROP, FRAGMENTS_HASH, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Protocols, SERVICE_BUCKET_ENTRIES,
+    Service, ServiceBucket, ServiceIdentity, SlotPair, SlotRange,
 };
 pub use tunnel::{GUE_HEADER, Mode, Tunnel, TunnelEnds, inner_protocol, tunnel_index};
 pub use word::{Word8, Word32, Word64};

@@ -26,6 +26,64 @@ pub struct Service {
     timeouts: [Word32; 8],
 }
 
+/// The transport protocols that a service takes. As bits, both are all that TCP and UDP have, so that one comparison tells for
+/// all three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Protocols {
+    /// TCP alone.
+    Tcp = Protocol::Tcp as u8,
+    /// UDP alone.
+    Udp = Protocol::Udp as u8,
+    /// Both.
+    Both = Protocol::Tcp as u8 | Protocol::Udp as u8,
+}
+
+impl Protocols {
+    /// Each of them.
+    #[must_use]
+    pub const fn each(self) -> &'static [Protocol] {
+        match self {
+            Self::Tcp => &[Protocol::Tcp],
+            Self::Udp => &[Protocol::Udp],
+            Self::Both => &[Protocol::Tcp, Protocol::Udp],
+        }
+    }
+
+    /// Whether a protocol is among them.
+    #[must_use]
+    pub const fn has(self, protocol: Protocol) -> bool {
+        self as u8 & protocol as u8 == protocol as u8
+    }
+
+    /// Whether some protocol is among both.
+    #[must_use]
+    pub fn meet(self, other: Self) -> bool {
+        self.each().iter().any(|protocol| other.has(*protocol))
+    }
+
+    const fn from_bits(bits: u8) -> Option<Self> {
+        const TCP: u8 = Protocols::Tcp as u8;
+        const UDP: u8 = Protocols::Udp as u8;
+        const BOTH: u8 = Protocols::Both as u8;
+        match bits {
+            TCP => Some(Self::Tcp),
+            UDP => Some(Self::Udp),
+            BOTH => Some(Self::Both),
+            _ => None,
+        }
+    }
+}
+
+impl From<Protocol> for Protocols {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+        }
+    }
+}
+
 /// What a service answers to; fixed for the life of its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceIdentity {
@@ -33,8 +91,8 @@ pub struct ServiceIdentity {
     pub first_port: u16,
     /// Last port, host byte order.
     pub last_port: u16,
-    /// Transport protocol.
-    pub protocol: Protocol,
+    /// Transport protocols.
+    pub protocol: Protocols,
     /// Bits of the address that count.
     pub prefix_length: u8,
     /// IPv4 or IPv6.
@@ -102,11 +160,7 @@ impl Service {
     #[must_use]
     pub fn identity(&self) -> Option<([u32; 4], ServiceIdentity)> {
         let word = self.identity.load();
-        let protocol = match (word >> 32) as u8 {
-            6 => Protocol::Tcp,
-            17 => Protocol::Udp,
-            _ => return None,
-        };
+        let protocol = Protocols::from_bits((word >> 32) as u8)?;
         let identity = ServiceIdentity {
             first_port: word as u16,
             last_port: (word >> 16) as u16,
@@ -168,7 +222,7 @@ impl Service {
     pub fn takes(&self, family: Family, protocol: u8, port: u16) -> bool {
         let word = self.identity.load();
         (word >> 48) as u8 == family as u8
-            && (word >> 32) as u8 == protocol
+            && (word >> 32) as u8 & protocol == protocol
             && port >= word as u16
             && port <= (word >> 16) as u16
     }

@@ -1,4 +1,4 @@
-//! `dsr-l2`: only the two MAC addresses change. Every other mode ends the same way, with a frame to the next hop.
+//! `dsr-l2`: only the two MAC addresses change, and the VLAN where one leads to the next hop. Every other mode ends the same way, with a frame to the next hop.
 
 use crate::{
     abi::{Destination, NextHop},
@@ -14,6 +14,7 @@ use crate::{
 pub struct Way {
     next_hop: NextHop,
     source_mac: u64,
+    vlan: u16,
     ifindex: u32,
     /// Most bytes of an IP packet that the interface takes.
     pub mtu: u32,
@@ -36,16 +37,19 @@ impl Way {
         if ifindex == 0 {
             return Err(DropReason::Egress);
         }
-        Ok(Self { next_hop, source_mac: egress.source_mac(), ifindex, mtu: egress.mtu() })
+        Ok(Self { next_hop, source_mac: egress.source_mac(), vlan: egress.vlan(), ifindex, mtu: egress.mtu() })
     }
 
-    /// Addresses the frame to the next hop.
+    /// Addresses the frame, whose IP header begins at `network`, to the next hop, in the VLAN that leads there.
     ///
     /// # Errors
     ///
-    /// Never for a frame with an Ethernet header.
+    /// [`DropReason::Headroom`] if the driver left no room for a tag.
     #[inline(always)]
-    pub fn take<E: Environment, F: Frame>(self, env: &E, frame: &F) -> Result<Verdict, DropReason> {
+    pub fn take<E: Environment, F: Frame>(self, env: &E, frame: &mut F, network: usize) -> Result<Verdict, DropReason> {
+        if env.features().has(Features::VLAN) && self.vlan != 0 && !env.set_tag(frame, network, self.vlan) {
+            return Err(DropReason::Headroom);
+        }
         let header = frame.window::<{ ethernet::HEADER }>(0).ok_or(DropReason::Tables)?;
         ethernet::set_addresses(header, self.next_hop.mac, self.source_mac);
         if !env.features().has(Features::REDIRECT) || self.ifindex == env.ingress() {

@@ -71,7 +71,7 @@ pub fn send<E: Environment, F: Frame>(
         let inner = tunnel::Inner { family: packet.family, class, length, sum };
         tunnel::push(env.features(), frame, tunnel, packet.network, inner, choice)?;
     }
-    Ok(way.take(env, frame)?)
+    Ok(way.take(env, frame, packet.network)?)
 }
 
 /// Whether a packet is no larger than what fits. Who does not allow routers to cut it is told (RFC 1191, RFC 8201).

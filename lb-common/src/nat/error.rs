@@ -120,7 +120,7 @@ pub fn send<'a, E: Environment, F: Frame>(
         inside.ports = ports(flow.backend_port(), port);
     }
     translate(frame, &packet, quoted, &inside).ok_or(DropReason::Tables)?;
-    let verdict = way.take(env, frame)?;
+    let verdict = way.take(env, frame, packet.network)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
     Ok(Outcome { verdict, destination: Some(counters) })
 }

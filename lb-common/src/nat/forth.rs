@@ -136,7 +136,7 @@ pub fn send<'a, E: Environment, F: Frame>(
         ends.ports = ports(port, backend.1);
     }
     rewrite(frame, &packet, &ends)?;
-    let verdict = way.take(env, frame)?;
+    let verdict = way.take(env, frame, packet.network)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
     Ok(Outcome { verdict, destination: Some(counters) })
 }

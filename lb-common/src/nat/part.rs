@@ -47,7 +47,7 @@ fn try_send<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, id: u32) ->
         ends.source = env.pool_address(place).ok_or(DropReason::Tables)?.words();
     }
     addresses(frame, &packet, packet.network, &ends, 1).ok_or(DropReason::Tables)?;
-    let verdict = way.take(env, frame)?;
+    let verdict = way.take(env, frame, packet.network)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
     Ok(Outcome { verdict, destination: Some(counters) })
 }

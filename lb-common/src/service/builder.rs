@@ -21,7 +21,7 @@ use crate::{
 /// Salts that are tried for a size before the size is doubled.
 const SALTS: u64 = 16;
 
-/// A service, as far as finding it goes.
+/// A service, as far as finding it goes. One of both protocols has two rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Its index, from 1.

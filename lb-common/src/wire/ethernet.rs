@@ -46,6 +46,20 @@ pub fn parse<F: Frame>(frame: &F) -> Option<Ethernet> {
     Some(Ethernet { ethertype, payload, to_group })
 }
 
+/// Gives a frame whose payload begins at `payload` this VLAN's tag and no other: in front of the payload, or in the place of
+/// the tags that are there. The addresses are undefined afterwards. `false` if there is no room.
+#[inline(always)]
+pub fn set_tag<F: Frame>(frame: &mut F, payload: usize, vlan: u16) -> bool {
+    // What lies in front of the payload's type moves by whole tags, so the type stays where it is.
+    let by = payload as i32 - (HEADER + TAG) as i32;
+    if by != 0 && !frame.move_head(by) {
+        return false;
+    }
+    let Some(header) = frame.window::<{ HEADER + TAG }>(0) else { return false };
+    header.set_be32(12, (VLAN as u32) << 16 | vlan as u32);
+    true
+}
+
 /// Sets both addresses; MAC words have their first byte lowest.
 #[inline(always)]
 pub fn set_addresses(header: impl Window, destination: u64, source: u64) {

@@ -100,6 +100,7 @@ impl Node {
                 hashes_fragments: false,
             });
             let service = &tables.services[index as usize];
+            let protocol = protocol.into();
             let identity = ServiceIdentity {
                 first_port,
                 last_port,

@@ -90,7 +90,7 @@ pub struct ServiceStatus {
     pub vip: String,
     /// Port, range, or `any`.
     pub port: String,
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp` or `any` (both).
     pub protocol: String,
     /// Forwarding mode.
     pub mode: String,
@@ -187,12 +187,19 @@ pub struct NextHopStatus {
     pub resolved: bool,
     /// The interface.
     pub interface: Option<String>,
+    /// The VLAN in which frames leave, if that interface is a VLAN device.
+    #[serde(default)]
+    pub vlan: Option<u16>,
     /// The MAC address.
     pub mac: Option<String>,
     /// The gateway, if the backend is not on the link.
     pub gateway: Option<IpAddr>,
     /// Why it is not resolved, or was and is no longer.
     pub reason: Option<String>,
+    /// Since when that is so.
+    pub since: Option<SystemTime>,
+    /// The counter of dropped packets that counts what is meant for the backend while no next hop was ever known: `neighbour`.
+    pub drops: Option<String>,
 }
 
 /// A drain.
@@ -282,6 +289,9 @@ pub struct Explanation {
     pub help: Option<String>,
     /// The service that takes the packet.
     pub service: Option<String>,
+    /// Other services that would take it if there were not that one.
+    #[serde(default)]
+    pub beats: Vec<Beaten>,
     /// The slot that the flow's hash chooses.
     pub slot: Option<u32>,
     /// The backend in it.
@@ -292,6 +302,15 @@ pub struct Explanation {
     pub backend: Option<String>,
     /// Its next hop.
     pub next_hop: Option<NextHopStatus>,
+}
+
+/// A service that gives way to a more specific one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beaten {
+    /// Its name.
+    pub service: String,
+    /// Why it gives way.
+    pub reason: String,
 }
 
 /// An error.

@@ -10,7 +10,7 @@ use super::{
     output::{self, span},
 };
 use crate::{
-    api::model::{ExplainRequest, Explanation},
+    api::model::{Beaten, ExplainRequest, Explanation},
     config::model::Protocol,
 };
 
@@ -60,6 +60,9 @@ pub(super) fn main(arguments: &Arguments, daemon: &Daemon<'_>) -> anyhow::Result
 fn print_answer(answer: &Explanation) {
     let line = |name: &str, value: &str| output::print(&format!("{name:<9} {value}"));
     line("service", answer.service.as_deref().unwrap_or("none"));
+    for Beaten { service, reason } in &answer.beats {
+        line("beats", &format!("{service}: {reason}"));
+    }
     if answer.service.is_some() {
         match &answer.flow {
             Some(flow) => {
@@ -82,6 +85,7 @@ fn print_answer(answer: &Explanation) {
     }
     if let Some(hop) = &answer.next_hop {
         let interface = hop.interface.as_deref().unwrap_or("its last known interface");
-        line("next hop", &format!("{} on {interface}", hop.mac.as_deref().unwrap_or("unknown")));
+        let vlan = hop.vlan.map(|vlan| format!(", in VLAN {vlan}")).unwrap_or_default();
+        line("next hop", &format!("{} on {interface}{vlan}", hop.mac.as_deref().unwrap_or("unknown")));
     }
 }

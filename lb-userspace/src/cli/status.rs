@@ -122,8 +122,12 @@ fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<String> {
         remarks.push(format!("down for {}: {reason}", ago(since)));
     }
     if let Some(reason) = &backend.next_hop.reason {
-        let effect = if backend.next_hop.resolved { "its last known address is used" } else { "it gets no packets" };
-        remarks.push(format!("next hop: {reason}; {effect}"));
+        let since = backend.next_hop.since.map(|since| format!(" for {}", ago(since))).unwrap_or_default();
+        let effect = match &backend.next_hop.drops {
+            None => "its last known address is used".to_owned(),
+            Some(counter) => format!("its packets are dropped and counted as {counter}"),
+        };
+        remarks.push(format!("no next hop{since}: {reason}; {effect}"));
     }
     if let Some(drain) = &backend.drain {
         let left = number(backend.active_flows + backend.closing_flows);

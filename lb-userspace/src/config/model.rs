@@ -170,6 +170,8 @@ pub enum Protocol {
     Tcp,
     /// UDP, RFC 768.
     Udp,
+    /// TCP and UDP, with one set of backends.
+    Any,
 }
 
 /// Ports of a service.
@@ -379,6 +381,7 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Any => "any",
         })
     }
 }

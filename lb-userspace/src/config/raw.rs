@@ -227,7 +227,7 @@ with_options! {
         pub(super) vip: Field<String>,
         /// A port, a range such as `8000-8099`, or `any`. An exact port goes before a range, a range before `any`.
         pub(super) port: Field<PortSpec>,
-        /// Its transport protocol.
+        /// Its transport protocol; `any`: TCP and UDP.
         pub(super) protocol: Field<Protocol>,
         /// The servers: an address, or a map.
         #[schemars(length(min = 1))]

@@ -5,11 +5,15 @@
 //!
 //! - [`reconciler`]: the part that needs no file: events in, writes out. `users`: which services an event concerns. `inputs`:
 //!   what the plan needs to know of them. `drains`: when drains begin and end.
+//!   `next_hops`: what is said when one is lost or back. `precedence`: which services
+//!   a packet is not for, and why.
 //! - [`change`]: changes through the API. [`report`]: answers.
 
 pub mod change;
 mod drains;
 mod inputs;
+mod next_hops;
+mod precedence;
 pub mod reconciler;
 pub mod report;
 mod users;
@@ -105,7 +109,7 @@ impl Controller {
 
     /// Takes note of next hops.
     pub fn set_next_hops(&mut self, next_hops: NextHops) {
-        self.reconciler.set_next_hops(next_hops);
+        self.reconciler.set_next_hops(next_hops, SystemTime::now());
     }
 
     /// Brings the tables to the desired state; returns how many writes that took.

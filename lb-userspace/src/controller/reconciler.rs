@@ -20,6 +20,7 @@ use imbl::ordmap::DiffItem;
 
 use super::{
     inputs,
+    next_hops::Missing,
     users::{Concerned, Users},
 };
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
         publish,
         scan::{self, Scan},
     },
-    neighbour::{NextHops, Resolution},
+    neighbour::NextHops,
     plan::{self, Actual, Desired, Memo, PlanError, Write, desired::ServiceKey, write::EgressRecord},
     probe::{HealthView, Target},
     state::{Effective, Runtime},
@@ -49,6 +50,8 @@ pub struct Reconciler {
     pub(super) next_hops: NextHops,
     /// Next hops that were resolved once: the best there is while the kernel asks again.
     pub(super) last_known: BTreeMap<IpAddr, (EgressRecord, [u8; 6])>,
+    /// The addresses without a next hop.
+    pub(super) missing: BTreeMap<IpAddr, Missing>,
     /// Targets whose backends took flows when their tables were adopted: up until their probes say otherwise.
     pub(super) adopted: BTreeSet<Target>,
     pub(super) clock: Clock,
@@ -103,6 +106,7 @@ impl Reconciler {
             actual,
             health: HealthView::default(),
             next_hops: NextHops::default(),
+            missing: BTreeMap::new(),
             clock,
             concerned: Concerned::All,
             revision: 0,
@@ -129,19 +133,6 @@ impl Reconciler {
                 tracing::info!(%target, status = %now.status, reason = now.reason, "health changed");
             }
             self.users.at(target.address).for_each(|service| self.concerned.add(service));
-        }
-    }
-
-    /// Takes note of next hops, and keeps what was resolved for when it is not.
-    pub fn set_next_hops(&mut self, next_hops: NextHops) {
-        let before = std::mem::replace(&mut self.next_hops, next_hops);
-        for change in before.diff(&self.next_hops) {
-            let (DiffItem::Add(address, now) | DiffItem::Update { new: (address, now), .. }) = change else { continue };
-            let Resolution::Resolved(hop) = &**now else { continue };
-            let egress = EgressRecord { ifindex: hop.ifindex, source_mac: hop.source_mac, mtu: hop.mtu };
-            if self.last_known.insert(*address, (egress, hop.mac)) != Some((egress, hop.mac)) {
-                self.users.at(*address).for_each(|service| self.concerned.add(service));
-            }
         }
     }
 

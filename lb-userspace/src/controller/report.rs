@@ -10,7 +10,7 @@ use lb_common::{
     wire::{ip, tcp},
 };
 
-use super::{Controller, inputs};
+use super::{Controller, inputs, precedence};
 use crate::{
     api::model::{
         ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, InterfaceStatus,
@@ -192,19 +192,25 @@ impl Controller {
             (Some(Resolution::Resolved(hop)), _) => NextHopStatus {
                 resolved: true,
                 interface: Some(hop.ifname.clone()),
+                vlan: hop.vlan,
                 mac: Some(text(hop.mac)),
                 gateway: hop.gateway,
                 reason: None,
+                since: None,
+                drops: None,
             },
             (other, last) => NextHopStatus {
                 resolved: last.is_some(),
                 interface: None,
+                vlan: None,
                 mac: last.map(|(_, mac)| text(*mac)),
                 gateway: None,
                 reason: match other {
                     Some(Resolution::Unresolved(reason)) => Some(reason.clone()),
                     _ => Some("not asked yet".to_owned()),
                 },
+                since: self.reconciler.missing.get(&address).map(|missing| missing.since),
+                drops: last.is_none().then(|| DropReason::Neighbour.name().to_owned()),
             },
         }
     }
@@ -272,6 +278,9 @@ impl Controller {
             protocol: match request.protocol {
                 Protocol::Tcp => ip::Protocol::Tcp,
                 Protocol::Udp => ip::Protocol::Udp,
+                Protocol::Any => {
+                    return Err(ApiError::bad_request("a packet is of tcp or of udp; ask for one of them"));
+                }
             },
             source: request.source,
             destination: request.destination,
@@ -298,6 +307,9 @@ impl Controller {
             reason: reason.map(str::to_owned),
             help: help.map(str::to_owned),
             service: service.map(|service| service.name.clone()),
+            beats: service
+                .map(|service| precedence::beaten(service, &self.effective().services, &question))
+                .unwrap_or_default(),
             slot: answer.slot.map(|(slot, _)| slot),
             slot_backend: answer.slot.and_then(|(_, id)| name(id)),
             flow: answer.flow.and_then(|word| self.flow_status(word, now, &names)),

@@ -109,7 +109,8 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
         Write::Egress { index, record } => {
             // The device first: a packet that meets the new record must find it.
             plane.set_device(*index, record.ifindex)?;
-            plane.tables().egress[*index as usize].set(record.source_mac, record.ifindex, record.mtu);
+            let egress = &plane.tables().egress[*index as usize];
+            egress.set_in_vlan(record.source_mac, record.vlan, record.ifindex, record.mtu);
             steady::publish_where(&plane.tables(), |destination| destination.next_hop().egress == *index);
         }
         Write::PoolAddress { place, address, is_open } => {

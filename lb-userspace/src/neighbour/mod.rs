@@ -29,10 +29,12 @@ pub use resolver::Resolver;
 /// How frames get to a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NextHop {
-    /// Index of the egress interface.
+    /// Index of the interface that frames leave by; where a VLAN device leads to the target, of the one below it.
     pub ifindex: u32,
-    /// Its name.
+    /// Name of the interface that the route names.
     pub ifname: String,
+    /// The VLAN (IEEE 802.1Q) in which frames leave.
+    pub vlan: Option<u16>,
     /// Its MAC address: the source of the frames.
     pub source_mac: [u8; 6],
     /// MAC address of the gateway or, on the link, of the target: the destination of the frames.

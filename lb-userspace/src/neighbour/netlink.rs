@@ -5,19 +5,21 @@ use std::{future::Future, io, net::IpAddr, time::Duration};
 use futures::{FutureExt, StreamExt, TryStreamExt, channel::mpsc::UnboundedReceiver};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    neighbour::{NeighbourFlags, NeighbourState},
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
+    neighbour_table::NeighbourTableMessage,
     route::{RouteAttribute, RouteMessage},
 };
 use rtnetlink::{
     Handle, MulticastGroup, new_connection, new_multicast_connection,
-    packet_core::{NetlinkMessage, NetlinkPayload},
+    packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     sys::SocketAddr,
 };
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     netlink_message::{self, Event},
-    table::{Hop, Link, Report, Route},
+    solicit::Question,
+    table::{Hop, Link, ReachableTimes, Report, Route},
 };
 
 /// The kernel answers in microseconds; a reply that is this late was lost.
@@ -107,6 +109,23 @@ impl Netlink {
         Ok(messages.iter().filter_map(netlink_message::neighbour).collect())
     }
 
+    /// For how long the kernel takes neighbours for reachable.
+    pub(super) async fn reachable_times(&self) -> Result<ReachableTimes, Error> {
+        const WHAT: &str = "read the neighbour tables' times";
+        let request = RouteNetlinkMessage::GetNeighbourTable(NeighbourTableMessage::default());
+        let replies = self.send(WHAT, request, NLM_F_DUMP)?;
+        let replies: Vec<_> = answer(WHAT, replies.map(Ok).try_collect()).await?;
+        Ok(replies
+            .into_iter()
+            .filter_map(|reply| match reply.payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbourTable(message)) => {
+                    netlink_message::reachable_time(&message)
+                }
+                _ => None,
+            })
+            .collect())
+    }
+
     /// The kernel's routes to the targets, several looked up at a time.
     pub(super) async fn routes(&self, targets: Vec<IpAddr>) -> Result<Vec<(IpAddr, Route)>, Error> {
         let lookups = targets.into_iter().map(|target| async move { Ok((target, self.route(target).await?)) });
@@ -126,12 +145,18 @@ impl Netlink {
         }
     }
 
-    /// Makes the kernel ask for the neighbours' MAC addresses, as if it had packets for them (`NTF_USE`).
-    pub(super) async fn solicit(&self, hops: Vec<Hop>) -> Result<(), Error> {
-        let requests = hops.into_iter().map(|hop| async move {
-            let request = self.handle.neighbours().add(hop.ifindex, hop.address);
-            let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
-            match answer("ask for a neighbour", request.execute()).await {
+    /// Makes the kernel ask the neighbours.
+    pub(super) async fn solicit(&self, hops: Vec<(Hop, Question)>) -> Result<(), Error> {
+        let requests = hops.into_iter().map(|(hop, question)| async move {
+            let mut asked = match question {
+                Question::Who => self.resolve(hop).await,
+                Question::Still => self.confirm(hop).await,
+            };
+            // The entry went away or failed meanwhile.
+            if question == Question::Still && matches!(asked, Err(Error::Request { .. })) {
+                asked = self.resolve(hop).await;
+            }
+            match asked {
                 // The interface went away or down meanwhile: its event is on the way.
                 Err(Error::Request { source: rtnetlink::Error::NetlinkError(error), .. }) => {
                     tracing::debug!(?hop, %error, "cannot ask for a neighbour");
@@ -141,6 +166,52 @@ impl Netlink {
             }
         });
         futures::stream::iter(requests).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// Makes an entry, and the kernel ask everybody, as if it had a packet for the neighbour (`NTF_USE`).
+    async fn resolve(&self, hop: Hop) -> Result<(), Error> {
+        let request = self.handle.neighbours().add(hop.ifindex, hop.address);
+        let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
+        answer("ask for a neighbour", request.execute()).await
+    }
+
+    /// Makes the kernel ask the neighbour itself, at once, while its entry stays in use (`NUD_PROBE`). An entry that is not there
+    /// is not made.
+    ///
+    /// Managed entries (`NTF_EXT_MANAGED`, since 5.16) would ask by themselves; but an older kernel has none, they outlive whoever
+    /// wanted them, and they are asked only some seconds (`delay_first_probe_time`) after they are no longer reachable.
+    async fn confirm(&self, hop: Hop) -> Result<(), Error> {
+        const WHAT: &str = "have a neighbour confirmed";
+        let mut message = NeighbourMessage::default();
+        let (family, address) = match hop.address {
+            IpAddr::V4(address) => (AddressFamily::Inet, NeighbourAddress::Inet(address)),
+            IpAddr::V6(address) => (AddressFamily::Inet6, NeighbourAddress::Inet6(address)),
+        };
+        (message.header.family, message.header.ifindex) = (family, hop.ifindex);
+        message.header.state = NeighbourState::Probe;
+        message.attributes.push(NeighbourAttribute::Destination(address));
+        let mut replies = self.send(WHAT, RouteNetlinkMessage::NewNeighbour(message), NLM_F_ACK)?;
+        answer(WHAT, async {
+            match replies.next().await.map(|reply| reply.payload) {
+                Some(NetlinkPayload::Error(error)) if error.code.is_some() => {
+                    Err(rtnetlink::Error::NetlinkError(error))
+                }
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Sends a request for which the library has no words of its own.
+    fn send(
+        &self,
+        what: &'static str,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<impl futures::Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + use<>, Error> {
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST | flags;
+        self.handle.clone().request(request).map_err(|source| Error::Request { what, source })
     }
 }
 

@@ -1,16 +1,21 @@
 //! Netlink messages into what the table knows.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
-    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
+    link::{
+        InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, VlanProtocol,
+    },
+    neighbour::{
+        NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
+    },
+    neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
 };
 use nix::errno::Errno;
 
-use super::table::{Hop, Link, LinkKind, Report, Route};
+use super::table::{Family, Hop, Link, LinkKind, Report, Route, Vlan};
 
 /// Something changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +59,14 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     if header.interface_family != AddressFamily::Unspec {
         return None;
     }
-    let (mut name, mut mac, mut mtu) = (None, None, 0);
+    let (mut name, mut mac, mut mtu, mut lower, mut info) = (None, None, 0, 0, &[][..]);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = Some(value.clone()),
             LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
             LinkAttribute::Mtu(value) => mtu = *value,
+            LinkAttribute::Link(index) => lower = *index,
+            LinkAttribute::LinkInfo(value) => info = value,
             _ => {}
         }
     }
@@ -69,7 +76,25 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
         _ => LinkKind::Other,
     };
     let (up, carrier) = (header.flags.contains(LinkFlags::Up), header.flags.contains(LinkFlags::LowerUp));
-    Some(Link { index: header.index, name: name?, kind, mtu, up, carrier })
+    Some(Link { index: header.index, name: name?, kind, mtu, up, carrier, vlan: vlan(info, lower) })
+}
+
+/// What a VLAN device says of itself.
+fn vlan(info: &[LinkInfo], on: u32) -> Option<Vlan> {
+    let data = info.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vlan(data)) => Some(data),
+        _ => None,
+    });
+    let data = data.filter(|_| info.contains(&LinkInfo::Kind(InfoKind::Vlan)))?;
+    let (mut id, mut is_customer) = (None, true);
+    for item in data {
+        match item {
+            InfoVlan::Id(value) => id = Some(*value),
+            InfoVlan::Protocol(protocol) => is_customer = *protocol == VlanProtocol::Ieee8021Q,
+            _ => {}
+        }
+    }
+    Some(Vlan { id: id?, is_customer, on })
 }
 
 /// The neighbour entry in a message; `None` for proxies, for bridges' forwarding entries and for other families.
@@ -78,8 +103,10 @@ pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(Hop, Report)> {
         return None;
     }
     let (mut address, mut mac) = (None, None);
+    let mut kept = message.header.flags.contains(NeighbourFlags::ExtLearned);
     for attribute in &message.attributes {
         match attribute {
+            NeighbourAttribute::ExtFlags(flags) => kept |= flags.contains(NeighbourExtFlags::Managed),
             NeighbourAttribute::Destination(NeighbourAddress::Inet(value)) => address = Some(IpAddr::V4(*value)),
             NeighbourAttribute::Destination(NeighbourAddress::Inet6(value)) => address = Some(IpAddr::V6(*value)),
             NeighbourAttribute::LinkLayerAddress(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
@@ -87,20 +114,44 @@ pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(Hop, Report)> {
         }
     }
     let hop = Hop { ifindex: message.header.ifindex, address: address? };
-    Some((hop, report(message.header.state, mac)))
+    Some((hop, report(message.header.state, kept, mac)))
 }
 
-fn report(state: NeighbourState, mac: Option<[u8; 6]>) -> Report {
+/// `kept`: the kernel (`managed`) or another program (`extern_learn`) looks after the entry, and a request of ours would end that.
+fn report(state: NeighbourState, kept: bool, mac: Option<[u8; 6]>) -> Report {
     use NeighbourState as State;
     // Entries of interfaces without ARP have a MAC address of zeros.
     match (state, mac.filter(|mac| *mac != [0; 6])) {
-        (State::Reachable | State::Delay | State::Probe | State::Permanent | State::Noarp, Some(mac)) => {
-            Report::Usable(mac)
-        }
-        (State::Stale, Some(mac)) => Report::Stale(mac),
+        (State::Reachable | State::Stale | State::Delay | State::Probe, Some(mac)) if kept => Report::Usable(mac),
+        (State::Permanent | State::Noarp, Some(mac)) => Report::Usable(mac),
+        (State::Probe, Some(mac)) => Report::Asked(mac),
+        (State::Reachable, Some(mac)) => Report::Reachable(mac),
+        (State::Stale | State::Delay, Some(mac)) => Report::Stale(mac),
         (State::Failed, _) => Report::Failed,
         _ => Report::Pending,
     }
+}
+
+/// For how long an interface's neighbours are taken for reachable, at the mean; `None` for the figures of a whole table.
+pub(super) fn reachable_time(message: &NeighbourTableMessage) -> Option<((Family, u32), Duration)> {
+    let family = match message.header.family {
+        AddressFamily::Inet => Family::V4,
+        AddressFamily::Inet6 => Family::V6,
+        _ => return None,
+    };
+    let (mut ifindex, mut time) = (None, None);
+    let parameters = message.attributes.iter().filter_map(|attribute| match attribute {
+        NeighbourTableAttribute::Parms(parameters) => Some(parameters),
+        _ => None,
+    });
+    for parameter in parameters.flatten() {
+        match parameter {
+            NeighbourTableParameter::Ifindex(value) => ifindex = Some(*value),
+            NeighbourTableParameter::BaseReachableTime(value) => time = Some(Duration::from_millis(*value)),
+            _ => {}
+        }
+    }
+    Some(((family, ifindex?), time?))
 }
 
 /// The answer to a route look-up.

@@ -18,10 +18,14 @@ fn entry(state: NeighbourState, mac: &[u8]) -> NeighbourMessage {
 fn states_are_sorted_by_what_can_be_done_with_them() {
     use NeighbourState as State;
     let mac = [2, 0, 0, 0, 0, 2];
-    for state in [State::Reachable, State::Delay, State::Probe, State::Permanent, State::Noarp] {
+    assert_eq!(neighbour(&entry(State::Reachable, &mac)).unwrap().1, Report::Reachable(mac));
+    assert_eq!(neighbour(&entry(State::Probe, &mac)).unwrap().1, Report::Asked(mac));
+    for state in [State::Permanent, State::Noarp] {
         assert_eq!(neighbour(&entry(state, &mac)).unwrap().1, Report::Usable(mac), "{state}");
     }
-    assert_eq!(neighbour(&entry(State::Stale, &mac)).unwrap().1, Report::Stale(mac));
+    for state in [State::Stale, State::Delay] {
+        assert_eq!(neighbour(&entry(state, &mac)).unwrap().1, Report::Stale(mac), "{state}");
+    }
     assert_eq!(neighbour(&entry(State::Failed, &[])).unwrap().1, Report::Failed);
     for state in [State::Incomplete, State::None] {
         assert_eq!(neighbour(&entry(state, &[])).unwrap().1, Report::Pending, "{state}");
@@ -30,6 +34,53 @@ fn states_are_sorted_by_what_can_be_done_with_them() {
     for mac in [&[][..], &[0; 6], &[1; 20]] {
         assert_eq!(neighbour(&entry(State::Noarp, mac)).unwrap().1, Report::Pending, "{mac:?}");
     }
+}
+
+#[test]
+fn entries_that_others_look_after_are_left_to_them() {
+    let mac = [2, 0, 0, 0, 0, 2];
+    for state in [NeighbourState::Reachable, NeighbourState::Stale, NeighbourState::Delay, NeighbourState::Probe] {
+        let mut learned = entry(state, &mac);
+        learned.header.flags = NeighbourFlags::ExtLearned;
+        let mut managed = entry(state, &mac);
+        managed.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
+        for entry in [learned, managed] {
+            assert_eq!(neighbour(&entry).unwrap().1, Report::Usable(mac), "{entry:?}");
+        }
+    }
+}
+
+#[test]
+fn the_time_of_an_interface_counts_and_not_that_of_the_table() {
+    use NeighbourTableParameter as Parameter;
+    let mut message = NeighbourTableMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    let time = Parameter::BaseReachableTime(4000);
+    message.attributes.push(NeighbourTableAttribute::Parms(vec![time.clone()]));
+    assert_eq!(reachable_time(&message), None);
+    message.attributes[0] = NeighbourTableAttribute::Parms(vec![Parameter::Ifindex(3), time]);
+    assert_eq!(reachable_time(&message), Some(((Family::V6, 3), Duration::from_secs(4))));
+}
+
+#[test]
+fn a_vlan_device_says_which_vlan_it_is_and_on_what() {
+    let mut message = LinkMessage::default();
+    message.header.index = 7;
+    message.attributes = vec![
+        LinkAttribute::IfName("eth1.100".into()),
+        LinkAttribute::Link(3),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vlan),
+            LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(100), InfoVlan::Protocol(VlanProtocol::Ieee8021Q)])),
+        ]),
+    ];
+    assert_eq!(link(&message).unwrap().vlan, Some(Vlan { id: 100, is_customer: true, on: 3 }));
+    let vlan = InfoData::Vlan(vec![InfoVlan::Protocol(VlanProtocol::Ieee8021Ad), InfoVlan::Id(5)]);
+    message.attributes[2] = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(vlan)]);
+    assert_eq!(link(&message).unwrap().vlan, Some(Vlan { id: 5, is_customer: false, on: 3 }));
+    // A veth's other end is no interface below it.
+    message.attributes[2] = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth)]);
+    assert_eq!(link(&message).unwrap().vlan, None);
 }
 
 #[test]

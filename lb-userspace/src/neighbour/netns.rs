@@ -34,6 +34,12 @@ impl Namespace {
         run(&all);
     }
 
+    /// What `ip ARGUMENTS` prints inside.
+    pub(super) fn output(&self, arguments: &str) -> String {
+        let output = Command::new("ip").args(["-n", &self.0]).args(arguments.split_whitespace()).output();
+        String::from_utf8(output.expect("iproute2 is installed").stdout).expect("text")
+    }
+
     /// Runs many `ip` commands, one a line, inside, and returns when all are done.
     pub(super) fn ip_batch(&self, lines: &str) {
         let mut file = tempfile::NamedTempFile::new().unwrap();

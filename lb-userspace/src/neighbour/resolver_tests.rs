@@ -251,3 +251,31 @@ fn lost_events_are_made_up_for() {
         resolved(&mut view, "10.77.0.2", |hop| hop.mac == [2, 0, 0, 0, 2, 2]).await;
     });
 }
+
+#[test]
+fn entries_of_others_are_not_touched() {
+    let (Some(node), Some(peer)) = (Namespace::new(), Namespace::new()) else { return };
+    node.connect(NODE, &peer, PEER);
+    for entry in ["10.77.0.3 nud permanent", "10.77.0.4 nud stale extern_learn", "10.77.0.5 nud reachable extern_learn"]
+    {
+        let (address, state) = entry.split_once(' ').unwrap();
+        node.ip(&format!("neighbour replace {address} lladdr 02:00:00:00:01:01 dev n0 {state}"));
+    }
+    let before = node.output("neighbour show nud all to 10.77.0.0/29");
+    inside(&node, || async {
+        let (_resolver, mut view) = resolve(&["10.77.0.2", "10.77.0.3", "10.77.0.4", "10.77.0.5"]).await;
+        // The peer is asked after them, as far as anybody is.
+        for target in ["10.77.0.3", "10.77.0.4", "10.77.0.5", "10.77.0.2"] {
+            resolved(&mut view, target, |_| true).await;
+        }
+    });
+    let after = node.output("neighbour show nud all to 10.77.0.0/29");
+    let of_others = |text: &str| {
+        let mut lines: Vec<String> =
+            text.lines().filter(|line| line.contains("02:00:00:00:01:01")).map(|line| line.trim().to_owned()).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(of_others(&before), of_others(&after));
+    assert_eq!(of_others(&after).len(), 3, "{after}");
+}

@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     net::IpAddr,
+    time::Duration,
 };
 
 use super::{NextHop, Resolution};
@@ -14,6 +16,17 @@ pub(super) struct Hop {
     pub(super) address: IpAddr,
 }
 
+/// The kernel has a table of neighbours for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+/// For how long the neighbours of an interface are taken for reachable once they answered, at the mean
+/// (`base_reachable_time_ms`).
+pub(super) type ReachableTimes = HashMap<(Family, u32), Duration>;
+
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link {
@@ -24,6 +37,18 @@ pub(super) struct Link {
     /// An administrator switched it on.
     pub(super) up: bool,
     pub(super) carrier: bool,
+    /// It is a VLAN device.
+    pub(super) vlan: Option<Vlan>,
+}
+
+/// What a VLAN device stands for. XDP cannot send through one, only through the interface below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Vlan {
+    pub(super) id: u16,
+    /// Its tags are of IEEE 802.1Q, not 802.1ad.
+    pub(super) is_customer: bool,
+    /// The interface below.
+    pub(super) on: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +61,14 @@ pub(super) enum LinkKind {
 /// The kernel's state of a neighbour entry, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Report {
-    /// REACHABLE, DELAY, PROBE, PERMANENT or NOARP: usable, and the kernel looks after it.
+    /// REACHABLE: confirmed a moment ago.
+    Reachable([u8; 6]),
+    /// PROBE: usable, and the kernel asks. It may have its answer already: it makes its announcements without a lock, so that one can
+    /// overtake the next.
+    Asked([u8; 6]),
+    /// PERMANENT or NOARP: nobody has to ask. Managed or learned elsewhere: somebody else does.
     Usable([u8; 6]),
-    /// STALE: usable, but not confirmed for a while.
+    /// STALE, or DELAY, which ends in some seconds: usable, but not confirmed for a while.
     Stale([u8; 6]),
     /// INCOMPLETE or NONE: asked for, not yet answered.
     Pending,
@@ -53,6 +83,8 @@ pub(super) enum Report {
 pub(super) enum Need {
     /// Nothing.
     Nothing,
+    /// Confirm the address again this long after the last time.
+    Keep(Duration),
     /// Confirm the address.
     Refresh,
     /// Find the address.
@@ -75,6 +107,11 @@ struct Neighbour {
     failed: bool,
 }
 
+/// The kernel's default.
+const REACHABLE_TIME: Duration = Duration::from_secs(30);
+/// Requests to confirm an address are no closer to each other, whatever the kernel is set to.
+const SHORTEST_KEEP: Duration = Duration::from_millis(100);
+
 const UNKNOWN: Neighbour = Neighbour { report: Report::Absent, mac: None, failed: false };
 
 /// See the module.
@@ -84,6 +121,7 @@ pub(super) struct Table {
     neighbours: HashMap<Hop, Neighbour>,
     /// Every target; `None` before its first look-up.
     routes: BTreeMap<IpAddr, Option<Route>>,
+    reachable_times: ReachableTimes,
 }
 
 impl Table {
@@ -128,11 +166,20 @@ impl Table {
         self.neighbours.retain(|hop, _| self.links.contains_key(&hop.ifindex));
     }
 
-    pub(super) fn report(&mut self, hop: Hop, report: Report) {
+    pub(super) fn set_reachable_times(&mut self, times: ReachableTimes) {
+        self.reachable_times = times;
+    }
+
+    /// Returns whether it changes what [`Self::resolutions`] says.
+    pub(super) fn report(&mut self, hop: Hop, report: Report) -> bool {
         let neighbour = self.neighbours.entry(hop).or_insert(UNKNOWN);
+        let before = (neighbour.mac, neighbour.failed);
+        // The kernel says FAILED of an entry that is deleted, too. Where nobody had been asked, nobody failed to answer.
+        let deleted = report == Report::Failed && matches!(neighbour.report, Report::Reachable(_) | Report::Stale(_));
+        let report = if deleted { Report::Absent } else { report };
         neighbour.report = report;
         match report {
-            Report::Usable(mac) | Report::Stale(mac) => {
+            Report::Reachable(mac) | Report::Asked(mac) | Report::Usable(mac) | Report::Stale(mac) => {
                 neighbour.mac = Some(mac);
                 neighbour.failed = false;
             }
@@ -142,6 +189,7 @@ impl Table {
             }
             Report::Pending | Report::Absent => {}
         }
+        before != (neighbour.mac, neighbour.failed)
     }
 
     /// Takes the whole table of the kernel: what it does not list is absent.
@@ -181,9 +229,21 @@ impl Table {
         }
         match self.neighbours.get(&hop).unwrap_or(&UNKNOWN).report {
             Report::Usable(_) => Need::Nothing,
+            Report::Reachable(_) | Report::Asked(_) => Need::Keep(self.keep(hop)),
             Report::Stale(_) => Need::Refresh,
             Report::Pending | Report::Failed | Report::Absent => Need::Resolve,
         }
+    }
+
+    /// How long after an answer the neighbour is asked again. The kernel takes it for reachable for at least half of the
+    /// mean time; three requests a second apart, by its defaults, fit into what is left. They do not all come together.
+    fn keep(&self, hop: Hop) -> Duration {
+        let family = if hop.address.is_ipv4() { Family::V4 } else { Family::V6 };
+        let mean = self.reachable_times.get(&(family, hop.ifindex)).copied().unwrap_or(REACHABLE_TIME);
+        let mut hasher = DefaultHasher::new();
+        hop.hash(&mut hasher);
+        let percent = 30 + (hasher.finish() % 11) as u32;
+        (mean * percent / 100).max(SHORTEST_KEEP)
     }
 
     /// What follows from all that for every target.
@@ -215,7 +275,26 @@ impl Table {
             let what = if neighbour.failed { "no answer to" } else { "waiting for an answer to" };
             format!("{what} {protocol} from {address} on {}", link.name)
         })?;
-        Ok(NextHop { ifindex, ifname: link.name.clone(), source_mac, mac, mtu: link.mtu, gateway })
+        let (ifindex, vlan) = match link.vlan {
+            None => (ifindex, None),
+            Some(vlan) => (self.below(link, vlan)?, Some(vlan.id)),
+        };
+        Ok(NextHop { ifindex, ifname: link.name.clone(), vlan, source_mac, mac, mtu: link.mtu, gateway })
+    }
+
+    /// The interface by which frames leave that have a VLAN's tag.
+    fn below(&self, link: &Link, vlan: Vlan) -> Result<u32, String> {
+        let name = &link.name;
+        if !vlan.is_customer {
+            return Err(format!("interface {name} is an 802.1ad VLAN; only tags of 802.1Q are made"));
+        }
+        let lower = self.links.get(&vlan.on);
+        let lower = lower.ok_or_else(|| format!("the interface below {name} is in another network namespace"))?;
+        match (lower.vlan, lower.kind, obstacle(lower)) {
+            (Some(_), ..) => Err(format!("interface {name} is a VLAN within a VLAN; only one tag is made")),
+            (None, LinkKind::Ethernet { .. }, None) => Ok(lower.index),
+            (None, _, obstacle) => Err(obstacle.unwrap_or_default()),
+        }
     }
 }
 

@@ -12,12 +12,14 @@ use super::{
     Error, NextHops,
     netlink::Netlink,
     netlink_message::Event,
-    solicit::Solicitor,
+    solicit::{Question, Solicitor},
     table::{Hop, Table},
 };
 
 /// How long changes of routing are collected before the routes are looked up again.
 const COLLECT: Duration = Duration::from_millis(50);
+/// How old the kernel's settings may be when neighbours are asked: it does not announce that they change.
+const SETTINGS_AGE: Duration = Duration::from_secs(5);
 /// The wait before broken netlink sockets are opened again.
 const REOPEN: Duration = Duration::from_secs(1);
 
@@ -32,6 +34,10 @@ pub(super) struct Worker {
     reroute_at: Option<Instant>,
     /// Events were lost: everything has to be read again.
     lost: bool,
+    /// Something changed that next hops follow from.
+    changed: bool,
+    /// When the kernel's settings were read.
+    settings_read: Instant,
 }
 
 impl Worker {
@@ -41,7 +47,17 @@ impl Worker {
         view: watch::Sender<NextHops>,
     ) -> Self {
         let (table, solicitor) = (Table::default(), Solicitor::default());
-        Self { netlink, targets, view, table, solicitor, reroute_at: None, lost: false }
+        Self {
+            netlink,
+            targets,
+            view,
+            table,
+            solicitor,
+            reroute_at: None,
+            lost: false,
+            changed: true,
+            settings_read: Instant::now(),
+        }
     }
 
     /// Works until the [`super::Resolver`] is dropped. Broken sockets are replaced; the next hops stay meanwhile.
@@ -65,7 +81,9 @@ impl Worker {
             self.catch_up().await?;
             let (due, next) = self.solicitor.due(&self.table.needs(), Instant::now());
             self.solicit(due).await?;
-            self.publish();
+            if std::mem::take(&mut self.changed) {
+                self.publish();
+            }
             let wake = [next, self.reroute_at].into_iter().flatten().min();
             tokio::select! {
                 changed = self.targets.changed() => match changed {
@@ -87,7 +105,7 @@ impl Worker {
     fn apply(&mut self, event: Event) {
         let routing = match event {
             Event::Neighbour(hop, report) => {
-                self.table.report(hop, report);
+                self.changed |= self.table.report(hop, report);
                 false
             }
             Event::Link(link) => self.table.set_link(link),
@@ -102,6 +120,7 @@ impl Worker {
             }
         };
         if routing {
+            self.changed = true;
             self.reroute_at.get_or_insert_with(|| Instant::now() + COLLECT);
         }
     }
@@ -128,18 +147,33 @@ impl Worker {
     async fn reroute(&mut self) -> Result<(), Error> {
         // A change during the look-ups makes for another round.
         self.reroute_at = None;
+        self.changed = true;
+        self.read_settings().await?;
         self.table.set_routes(self.netlink.routes(self.table.targets()).await?);
         Ok(())
     }
 
+    async fn read_settings(&mut self) -> Result<(), Error> {
+        self.table.set_reachable_times(self.netlink.reachable_times().await?);
+        self.settings_read = Instant::now();
+        Ok(())
+    }
+
     async fn retarget(&mut self) -> Result<(), Error> {
+        self.changed = true;
         let new = self.table.set_targets(&self.targets.borrow_and_update());
         self.table.set_routes(self.netlink.routes(new).await?);
         Ok(())
     }
 
-    async fn solicit(&mut self, hops: Vec<Hop>) -> Result<(), Error> {
-        if hops.is_empty() { Ok(()) } else { self.netlink.solicit(hops).await }
+    async fn solicit(&mut self, hops: Vec<(Hop, Question)>) -> Result<(), Error> {
+        if hops.is_empty() {
+            return Ok(());
+        }
+        if self.settings_read.elapsed() > SETTINGS_AGE {
+            self.read_settings().await?;
+        }
+        self.netlink.solicit(hops).await
     }
 
     fn publish(&self) {

@@ -347,6 +347,7 @@ fn read_egress(tables: &Slices<'_>) -> BTreeMap<u32, EgressRecord> {
         EgressRecord {
             ifindex: egress.ifindex(),
             source_mac: [mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]],
+            vlan: egress.vlan(),
             mtu: egress.mtu(),
         }
     };
@@ -356,18 +357,17 @@ fn read_egress(tables: &Slices<'_>) -> BTreeMap<u32, EgressRecord> {
 
 /// The rules of a set of services.
 pub(super) fn rules<'a>(services: impl Iterator<Item = (&'a ServiceKey, &'a ActualService)>) -> Vec<Rule> {
-    let rule = |(key, service): (&ServiceKey, &ActualService)| Rule {
+    let rule = |key: &ServiceKey, service: &ActualService, protocol: Protocol| Rule {
         index: service.index,
         family: key.family,
         prefix: key.prefix,
         prefix_length: key.prefix_length,
-        protocol: match key.protocol {
-            Protocol::Tcp => Protocol::Tcp,
-            Protocol::Udp => Protocol::Udp,
-        },
+        protocol,
         first_port: key.first_port,
         last_port: key.last_port,
         hashes_fragments: service.identity.fragments == FRAGMENTS_HASH,
     };
-    services.map(rule).collect()
+    services
+        .flat_map(|(key, index)| key.protocol.each().iter().map(move |protocol| rule(key, index, *protocol)))
+        .collect()
 }

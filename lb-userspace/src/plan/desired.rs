@@ -6,9 +6,8 @@ use std::{
 };
 
 use lb_common::{
-    abi::{FRAGMENTS_DROP, FRAGMENTS_HASH, Mode, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, TunnelEnds},
+    abi::{FRAGMENTS_DROP, FRAGMENTS_HASH, Mode, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Protocols, TunnelEnds},
     parse::Family,
-    wire::ip,
 };
 
 use super::write::{EgressRecord, TimeoutTicks};
@@ -29,8 +28,8 @@ pub struct ServiceKey {
     pub prefix: [u32; 4],
     /// Bits of it that count.
     pub prefix_length: u8,
-    /// Transport protocol.
-    pub protocol: ip::Protocol,
+    /// Transport protocols.
+    pub protocol: Protocols,
     /// First port.
     pub first_port: u16,
     /// Last port.
@@ -219,8 +218,9 @@ impl ServiceKey {
             prefix,
             prefix_length: service.vip.prefix_len(),
             protocol: match service.protocol {
-                Protocol::Tcp => ip::Protocol::Tcp,
-                Protocol::Udp => ip::Protocol::Udp,
+                Protocol::Tcp => Protocols::Tcp,
+                Protocol::Udp => Protocols::Udp,
+                Protocol::Any => Protocols::Both,
             },
             first_port,
             last_port,
@@ -319,7 +319,8 @@ fn keeps_flows(service: &Service, backend: &Backend, inputs: &Inputs) -> bool {
     match backend.admin_state {
         AdminState::Enabled => true,
         AdminState::Disabled => false,
-        // A connection is kept beyond the deadline rather than broken; a UDP flow loses nothing by moving.
+        // A connection is kept beyond the deadline rather than broken; a UDP flow loses nothing by moving. One word says for all
+        // flows of a backend, so where there may be connections UDP stays, too.
         AdminState::Draining => {
             let overdue = inputs.drains.get(&key).is_some_and(|drain| drain.overdue);
             !(overdue && service.protocol == Protocol::Udp)

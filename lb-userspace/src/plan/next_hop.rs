@@ -26,9 +26,10 @@ impl Planner<'_> {
         Ok(NextHop { mac: NextHop::mac_word(mac), egress: self.egress_index(egress)? })
     }
 
-    /// The index of an interface: its own, else a free one, else one that no destination refers to.
+    /// The index of an interface, or of a VLAN on it: its own, else a free one, else one that no destination refers to.
     fn egress_index(&mut self, record: EgressRecord) -> Result<u32, PlanError> {
-        let own = self.actual.egress.iter().find(|(_, found)| found.ifindex == record.ifindex);
+        let own =
+            self.actual.egress.iter().find(|(_, found)| (found.ifindex, found.vlan) == (record.ifindex, record.vlan));
         if let Some((index, found)) = own {
             let (index, same) = (*index, *found == record);
             if !same {

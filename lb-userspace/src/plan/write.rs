@@ -19,6 +19,8 @@ pub struct EgressRecord {
     pub ifindex: u32,
     /// Its MAC address.
     pub source_mac: [u8; 6],
+    /// The VLAN in which frames leave; 0: none.
+    pub vlan: u16,
     /// Its MTU in bytes.
     pub mtu: u32,
 }

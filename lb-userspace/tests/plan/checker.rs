@@ -18,7 +18,8 @@ pub(crate) struct Checker {
     services: BTreeMap<u32, Service>,
     destinations: BTreeMap<u32, Destination>,
     generations: BTreeMap<u32, u16>,
-    egress: BTreeMap<u32, u32>,
+    /// Interface and VLAN by index.
+    egress: BTreeMap<u32, (u32, u16)>,
     longest: TimeoutTicks,
     /// Buckets and services of the table in force.
     buckets: Range<u32>,
@@ -87,7 +88,7 @@ impl Checker {
         let recent = &self.recent;
         match write {
             Write::Egress { index, record } => {
-                let other = self.egress.get(index).is_some_and(|ifindex| *ifindex != record.ifindex);
+                let other = self.egress.get(index).is_some_and(|found| *found != (record.ifindex, record.vlan));
                 assert!(!other || !recent.egress.contains(index), "egress {index} is in use");
             }
             Write::Destination { id, state, .. } => {
@@ -138,7 +139,7 @@ impl Checker {
 
     fn apply(&mut self, write: &Write) {
         match write {
-            Write::Egress { index, record } => drop(self.egress.insert(*index, record.ifindex)),
+            Write::Egress { index, record } => drop(self.egress.insert(*index, (record.ifindex, record.vlan))),
             Write::PoolAddress { .. } => {}
             Write::LongestTimeouts(longest) => self.longest = *longest,
             Write::Destination { id, next_hop, state, .. } => {

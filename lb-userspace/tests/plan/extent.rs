@@ -9,7 +9,7 @@ use evenkeel::plan::{
     plan,
     write::EgressRecord,
 };
-use lb_common::{memory::Sizes, parse::Family, schedule::maglev::table_size_for, wire::ip::Protocol};
+use lb_common::{abi::Protocols, memory::Sizes, parse::Family, schedule::maglev::table_size_for};
 
 const SERVICES: u32 = 200;
 const BACKENDS: u8 = 100;
@@ -28,14 +28,14 @@ fn key(index: u32) -> ServiceKey {
         family: Family::V4,
         prefix: [(0xcb00_7100 + index).to_be(), 0, 0, 0],
         prefix_length: 32,
-        protocol: Protocol::Tcp,
+        protocol: Protocols::Tcp,
         first_port: 443,
         last_port: 443,
     }
 }
 
 fn service(index: u32) -> DesiredService {
-    let egress = EgressRecord { ifindex: 3, source_mac: [2, 0, 0, 0, 0, 3], mtu: 1500 };
+    let egress = EgressRecord { ifindex: 3, source_mac: [2, 0, 0, 0, 0, 3], vlan: 0, mtu: 1500 };
     let backend = |b: u8| {
         let mac = [2, 0, 0, index as u8, b, 0];
         let backend =

@@ -43,15 +43,20 @@ const INGRESS: u32 = 9;
 /// Targets on and beside the services of [`world`].
 pub(crate) fn targets() -> Vec<Target> {
     let tcp = [
-        ("198.51.100.10", &[80, 81, 8000, 8050, 8099, 8100][..]),
+        ("198.51.100.10", &[53, 80, 81, 8000, 8050, 8099, 8100][..]),
         ("198.51.100.3", &[80]),
         ("198.51.100.17", &[80]),
         ("2001:db8:1::1", &[443, 444]),
         ("203.0.113.7", &[80, 81]),
-        ("203.0.113.99", &[9]),
+        ("203.0.113.99", &[9, 85]),
         ("2001:db8:2:5::1", &[999, 1000, 2999, 3000]),
     ];
-    let udp = [("198.51.100.10", &[1, 53][..]), ("2001:db8:1::1", &[53, 54]), ("2001:db8:1::5", &[53])];
+    let udp = [
+        ("198.51.100.10", &[1, 53][..]),
+        ("2001:db8:1::1", &[53, 54]),
+        ("2001:db8:1::5", &[53]),
+        ("203.0.113.7", &[80]),
+    ];
     let of = |protocol: Protocol| {
         move |(address, ports): (&str, &[u16])| {
             let address = address.parse().expect("an address");
@@ -100,9 +105,14 @@ pub(crate) fn send(fake: &Fake, bytes: &[u8], now: u32) -> Answer {
 }
 
 fn forwarded(fake: &Fake, bytes: &[u8], out: &[u8], egress: u32) -> Answer {
-    let is_wrapped = out.len() > bytes.len() && out.ends_with(&bytes[14..]);
-    assert!(bytes[12..] == out[12..] || is_wrapped, "more than the addresses of the frame changed");
     let [2, 0, 0, service, backend, version] = out[..6] else { panic!("to nobody: {:x?}", &out[..6]) };
+    let tag = match world::vlan(backend, version) {
+        0 => vec![],
+        vlan => [[0x81, 0x00], vlan.to_be_bytes()].concat(),
+    };
+    let rest = out[12..].strip_prefix(&tag[..]).expect("the VLAN's tag");
+    let is_wrapped = rest.len() > bytes.len() - 12 && rest.ends_with(&bytes[14..]);
+    assert!(bytes[12..] == *rest || is_wrapped, "more than the addresses of the frame changed");
     let ifindex = world::ifindex(backend, version);
     assert_eq!(fake.devices.get(&egress), Some(&ifindex), "out of the wrong device");
     assert_eq!((&out[6..8], u32::from(out[11])), (&[2, 0xee][..], ifindex), "from the wrong interface's address");

@@ -48,16 +48,16 @@ fn cases() -> Vec<Case> {
         for health in HEALTH {
             for on_no_backend in ON_NO_BACKEND {
                 for on_down in ON_DOWN {
-                    for bits in 0..16 {
+                    for bits in 0..24 {
                         cases.push(Case {
                             admin,
                             health,
                             backup: bits & 1 != 0,
                             on_no_backend,
                             on_down,
-                            protocol: if bits & 2 != 0 { Protocol::Tcp } else { Protocol::Udp },
+                            protocol: [Protocol::Tcp, Protocol::Udp, Protocol::Any][bits / 8],
                             resolved: bits & 4 != 0,
-                            overdue: bits & 8 != 0,
+                            overdue: bits & 2 != 0,
                         });
                     }
                 }
@@ -88,7 +88,7 @@ fn backend(host: u8) -> Backend {
 }
 
 fn hop(host: u8) -> (EgressRecord, [u8; 6]) {
-    (EgressRecord { ifindex: 3, source_mac: [2, 0, 0, 0, 0, 9], mtu: 1500 }, [2, 0, 0, 0, 0, host])
+    (EgressRecord { ifindex: 3, source_mac: [2, 0, 0, 0, 0, 9], vlan: 0, mtu: 1500 }, [2, 0, 0, 0, 0, host])
 }
 
 fn service(case: &Case, others: &[Backend]) -> Service {

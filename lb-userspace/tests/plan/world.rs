@@ -8,25 +8,24 @@ use evenkeel::plan::{
     write::EgressRecord,
 };
 use ipnet::IpNet;
-use lb_common::{
-    abi::{FRAGMENTS_HASH, Mode, ON_NO_BACKEND_REJECT, TunnelEnds},
-    wire::ip::Protocol,
-};
+use lb_common::abi::{FRAGMENTS_HASH, Mode, ON_NO_BACKEND_REJECT, Protocols, TunnelEnds};
 use proptest::prelude::*;
 
 use super::packets::Target;
 
-/// Services that may be there: VIP, protocol, first and last port. They overlap on purpose.
-const SERVICES: [(&str, Protocol, u16, u16); 9] = [
-    ("198.51.100.10/32", Protocol::Tcp, 80, 80),
-    ("198.51.100.10/32", Protocol::Tcp, 8000, 8099),
-    ("198.51.100.10/32", Protocol::Udp, 0, u16::MAX),
-    ("198.51.100.0/28", Protocol::Tcp, 0, u16::MAX),
-    ("2001:db8:1::1/128", Protocol::Tcp, 443, 443),
-    ("2001:db8:1::/64", Protocol::Udp, 53, 53),
-    ("203.0.113.7/32", Protocol::Tcp, 80, 80),
-    ("203.0.113.0/24", Protocol::Tcp, 0, u16::MAX),
-    ("2001:db8:2::/48", Protocol::Tcp, 1000, 2999),
+/// Services that may be there: VIP, protocols, first and last port. They overlap on purpose.
+const SERVICES: [(&str, Protocols, u16, u16); 11] = [
+    ("198.51.100.10/32", Protocols::Tcp, 80, 80),
+    ("198.51.100.10/32", Protocols::Tcp, 8000, 8099),
+    ("198.51.100.10/32", Protocols::Udp, 0, u16::MAX),
+    ("198.51.100.0/28", Protocols::Tcp, 0, u16::MAX),
+    ("2001:db8:1::1/128", Protocols::Tcp, 443, 443),
+    ("2001:db8:1::/64", Protocols::Udp, 53, 53),
+    ("203.0.113.7/32", Protocols::Tcp, 80, 80),
+    ("203.0.113.0/24", Protocols::Tcp, 0, u16::MAX),
+    ("2001:db8:2::/48", Protocols::Tcp, 1000, 2999),
+    ("198.51.100.10/32", Protocols::Both, 53, 53),
+    ("203.0.113.0/24", Protocols::Both, 80, 89),
 ];
 
 /// Backends that a service may have.
@@ -131,7 +130,7 @@ impl World {
         let matches = |s: &&usize| {
             let (vip, protocol, first, last) = SERVICES[**s];
             let vip: IpNet = vip.parse().expect("a prefix");
-            vip.contains(&target.address) && protocol == target.protocol && (first..=last).contains(&target.port)
+            vip.contains(&target.address) && protocol.has(target.protocol) && (first..=last).contains(&target.port)
         };
         let rank = |s: &&usize| {
             let (vip, _, first, last) = SERVICES[**s];
@@ -154,7 +153,7 @@ impl World {
             let next_hop = backend.hop.map(|version| {
                 let ifindex = ifindex(*b, version);
                 let source_mac = [2, 0xee, self.egress_version, 0, 0, ifindex as u8];
-                (EgressRecord { ifindex, source_mac, mtu: 1500 }, mac(s, *b, version))
+                (EgressRecord { ifindex, source_mac, vlan: vlan(*b, version), mtu: 1500 }, mac(s, *b, version))
             });
             let way = backend.tunnel.map_or(DesiredWay::Link, |port| way(s, *b, port));
             let desired = DesiredBackend { weight: backend.weight, keeps_flows: backend.keeps(), next_hop, way };
@@ -223,4 +222,9 @@ pub(crate) fn mac(s: usize, b: u8, version: u8) -> [u8; 6] {
 
 pub(crate) fn ifindex(b: u8, version: u8) -> u32 {
     10 + u32::from((b + version) % 3)
+}
+
+/// Some are reached through a VLAN of the interface by which others are reached without.
+pub(crate) fn vlan(b: u8, version: u8) -> u16 {
+    if version == 2 { 100 + u16::from(b % 2) } else { 0 }
 }

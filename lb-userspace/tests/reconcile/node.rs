@@ -69,6 +69,7 @@ impl Node {
             Some((ifindex, mac)) => Resolution::Resolved(NextHop {
                 ifindex,
                 ifname: format!("eth{ifindex}"),
+                vlan: None,
                 source_mac: [2, 0, 0, 0, 1, ifindex as u8],
                 mac: [2, 0, 0, 0, 2, mac],
                 mtu: 1500,
@@ -76,7 +77,7 @@ impl Node {
             }),
         };
         self.hops.insert(address, Arc::new(resolution));
-        self.reconciler.set_next_hops(self.hops.clone());
+        self.reconciler.set_next_hops(self.hops.clone(), self.now);
     }
 
     /// Makes changes at run time to a service; returns whether they were taken.

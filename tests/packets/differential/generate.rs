@@ -49,7 +49,7 @@ fn change() -> impl Strategy<Value = Step> {
         }),
         4 => (service(), backend(), destination_state())
             .prop_map(|(service, backend, state)| Step::State { service, backend, state }),
-        2 => (service(), backend(), prop_oneof![4 => 0..4_u32, 1 => Just(64_u32)])
+        2 => (service(), backend(), prop_oneof![4 => 0..=4_u32, 1 => Just(64_u32)])
             .prop_map(|(service, backend, egress)| Step::NextHop { service, backend, egress }),
         1 => (1..4_u32, select(&[INGRESS, 0, 77][..]))
             .prop_map(|(egress, ifindex)| Step::Interface { egress, ifindex }),

@@ -33,12 +33,12 @@ pub(super) const fn sizes(flow_buckets: usize) -> Sizes {
 
 /// The services: single addresses and ports, ranges within prefixes, one without a backend; some behind tunnels.
 pub(super) fn services() -> [Service; SERVICES] {
-    let all = [A, B, C, Backend::Far];
+    let all = [A, B, C, Backend::Far, Backend::Tagged];
     [
         Service::tcp(WEB.0, WEB.1, &all),
         Service::tcp(WEB6.0, WEB6.1, &all).through(Outer { mode: Mode::Ipip, v6: false }),
         Service::udp(DNS.0, DNS.1, &all).through(Outer { mode: Mode::Gue, v6: true }).by_addresses(),
-        Service::udp(DNS6.0, DNS6.1, &all),
+        Service::both(DNS6.0, DNS6.1, &all),
         Service::tcp("198.51.100.0/24", 0, &[A, B])
             .ports(8000, 8099)
             .through(Outer { mode: Mode::Gue, v6: false })

@@ -11,7 +11,18 @@ const VIP: &str = "198.51.100.20";
 const VIP6: &str = "2001:db8:100:0:8000::20";
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![ports(), ports_of_udp(), ragged_range(), prefixes(), prefixes6(), longest_first(), shorter_is_tried(), whole()]
+    vec![
+        ports(),
+        ports_of_udp(),
+        ports_of_both(),
+        ragged_range(),
+        prefixes(),
+        prefixes6(),
+        longest_first(),
+        shorter_is_tried(),
+        whole(),
+        both_beside_one(),
+    ]
 }
 
 fn syns(to: &[(&'static str, u16, Expect)]) -> Vec<Step> {
@@ -40,6 +51,40 @@ fn ports() -> Case {
 fn ports_of_udp() -> Case {
     let steps = EXPECTED.map(|(port, to)| send(&udp(CLIENT, (VIP, port)), To(to)));
     case("the same for UDP", &three(|port, slots| Service::udp(VIP, port, slots)), steps)
+}
+
+fn ports_of_both() -> Case {
+    let steps = EXPECTED
+        .map(|(port, to)| [send(&tcp(CLIENT, (VIP, port), SYN), To(to)), send(&udp(CLIENT, (VIP, port)), To(to))]);
+    case("the same for services of TCP and UDP", &three(|port, slots| Service::both(VIP, port, slots)), steps.concat())
+}
+
+/// The protocol makes no service more specific: address and port decide, for each protocol by itself.
+fn both_beside_one() -> Case {
+    let services = [
+        Service::both(VIP, 53, &[A]),
+        Service::udp(VIP, 0, &[B]).ports(0, 65_535),
+        Service::both("198.51.100.0/24", 0, &[C]).ports(0, 65_535),
+        Service::tcp("198.51.100.0/24", 80, &[A]),
+        Service::both(VIP6, 443, &[B]),
+    ];
+    let tcp = |address, port| send(&tcp(CLIENT, (address, port), SYN), To(C));
+    let mut steps = vec![tcp(VIP, 54), tcp("198.51.100.99", 53)];
+    steps.extend(syns(&[
+        (VIP, 53, To(A)),
+        ("198.51.100.99", 80, To(A)),
+        (VIP6, 443, To(B)),
+        (VIP6, 444, Pass(NotServed)),
+        ("198.51.101.1", 53, Pass(NotServed)),
+    ]));
+    steps.extend([
+        send(&udp(CLIENT, (VIP, 53)), To(A)),
+        send(&udp(CLIENT, (VIP, 54)), To(B)),
+        send(&udp(CLIENT, ("198.51.100.99", 80)), To(C)),
+        send(&udp(CLIENT6, (VIP6, 443)), To(B)),
+        send(&udp(CLIENT6, (VIP6, 444)), Pass(NotServed)),
+    ]);
+    case("services of both protocols beside services of one", &services, steps)
 }
 
 fn ragged_range() -> Case {

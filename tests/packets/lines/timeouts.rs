@@ -22,6 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
         single(),
         states(),
         own(),
+        both(),
     ]
 }
 
@@ -39,6 +40,28 @@ fn row(what: &str, service: usize, open: &[Wire], packet: Wire, timeout: u32) ->
         send(&packet, To(B)),
     ];
     case(what, &services(&[A]), open.chain(rest))
+}
+
+/// In a service of both protocols each flow has its own protocol's time, the shorter one or the longer.
+fn both() -> Case {
+    let (segment, datagram) = (tcp(CLIENT, DNS, ACK), udp(CLIENT, DNS));
+    let steps = [
+        send(&segment, To(A)),
+        send(&datagram, To(A)),
+        send(&datagram, To(A)),
+        Slots(0, vec![B]),
+        Wait(115),
+        send(&datagram, To(A)),
+        Wait(125),
+        send(&segment, To(A)),
+        Flows(vec![(Established, A)]),
+        send(&datagram, To(B)),
+        Wait(895),
+        send(&segment, To(A)),
+        Wait(905),
+        send(&segment, To(B)),
+    ];
+    case("TCP and UDP of one service", &[Service::both(DNS.0, DNS.1, &[A])], steps)
 }
 
 /// One datagram counts for 30 s; a second one makes it 120.

@@ -1,11 +1,22 @@
 //! Line 4: one 802.1Q tag or QinQ is parsed and kept; never parsed at the wrong offset.
 
+use lb_common::abi::Mode;
+
 use super::{CLIENT, CLIENT6, DNS, HOST, WEB, WEB6, services};
 use crate::{
     case::{Case, Expect, NotIp, NotServed, Pass, To, case, send, send_bytes},
+    outer::Outer,
     wire::{ACK, SYN, Wire, ethernet, tcp, udp},
-    world::A,
+    world::{A, Backend, Service},
 };
+
+/// What frames come with that leave in a VLAN: the tags are its own afterwards.
+const LED: [(&str, &[(u16, u16)]); 4] = [
+    ("a VLAN leads to the backend", &[]),
+    ("another VLAN leads to the backend", &[(C_TAG, 100)]),
+    ("a VLAN leads on from a service VLAN", &[(S_TAG, 0xffff)]),
+    ("a VLAN leads on from QinQ", &[(S_TAG, 7), (C_TAG, 0xa064)]),
+];
 
 const C_TAG: u16 = 0x8100;
 const S_TAG: u16 = 0x88a8;
@@ -28,6 +39,8 @@ pub(super) fn cases() -> Vec<Case> {
         row("tagged, to no VIP", &tcp(CLIENT, HOST, SYN).tagged(&[(C_TAG, 100)]), Pass(NotServed)),
         looks_like_ip(),
     ]);
+    cases.extend(LED.iter().map(|(what, tags)| led_by_a_vlan(what, tags)));
+    cases.extend(Outer::all(Mode::Ipip).into_iter().chain(Outer::all(Mode::Gue)).map(through_a_vlan));
     cases
 }
 
@@ -43,6 +56,27 @@ fn kept_by(what: &str, tags: &[(u16, u16)]) -> Case {
         send(&udp(CLIENT, DNS).tagged(tags), To(A)),
     ];
     case(what, &services(&[A]), steps)
+}
+
+fn led_by_a_vlan(what: &str, tags: &[(u16, u16)]) -> Case {
+    let to = To(Backend::Tagged);
+    let steps = [
+        send(&tcp(CLIENT, WEB, SYN).tagged(tags), to.clone()),
+        send(&tcp(CLIENT, WEB, ACK).tagged(tags), to.clone()),
+        send(&tcp(CLIENT, WEB, ACK).payload(&[7; 1460]).tagged(tags), to.clone()),
+        send(&tcp(CLIENT6, WEB6, SYN).tagged(tags), to.clone()),
+        send(&tcp(CLIENT6, WEB6, ACK).tagged(tags), to.clone()),
+        send(&udp(CLIENT, DNS).tagged(tags), to),
+    ];
+    case(what, &services(&[Backend::Tagged]), steps)
+}
+
+/// The tag is in front of the outer header.
+fn through_a_vlan(outer: Outer) -> Case {
+    let services = [Service::tcp(WEB.0, WEB.1, &[Backend::Tagged]).through(outer)];
+    let to = Expect::Wrapped(Backend::Tagged, outer);
+    let steps = LED.map(|(_, tags)| send(&tcp(CLIENT, WEB, ACK).tagged(tags), to.clone()));
+    case(format!("a VLAN leads to the end of a tunnel: {outer:?}"), &services, steps)
 }
 
 /// An IP packet for a VIP, four bytes deeper than its tags say: after an ethertype that is not IP.

@@ -28,9 +28,34 @@ pub fn dig(
     kind: &str,
     timeout: Duration,
 ) -> Result<Vec<String>> {
+    ask(namespace, server, port, [name, kind, "+notcp"], timeout)
+}
+
+/// The same over TCP.
+///
+/// # Errors
+/// As [`dig`].
+pub fn dig_tcp(
+    namespace: &Namespace,
+    server: IpAddr,
+    port: u16,
+    name: &str,
+    kind: &str,
+    timeout: Duration,
+) -> Result<Vec<String>> {
+    ask(namespace, server, port, [name, kind, "+tcp"], timeout)
+}
+
+fn ask(
+    namespace: &Namespace,
+    server: IpAddr,
+    port: u16,
+    question: [&str; 3],
+    timeout: Duration,
+) -> Result<Vec<String>> {
     let (server, port, limit) = (format!("@{server}"), port.to_string(), format!("+time={}", seconds(timeout)));
-    let text =
-        namespace.exec("dig", ["-r", &server, "-p", &port, name, kind, "+short", "+tries=1", "+noedns", &limit])?;
+    let fixed = ["-r", &server, "-p", &port, "+short", "+tries=1", "+noedns", &limit];
+    let text = namespace.exec("dig", fixed.into_iter().chain(question))?;
     Ok(text.lines().map(|line| line.trim_matches('"').to_owned()).collect())
 }
 

@@ -11,6 +11,7 @@ use super::{
     super::model::{Backend, Config, Fragments, Limits, Ports, Probe, ProbeKind, Service},
     backend::show,
 };
+use crate::plan::desired::ServiceKey;
 
 /// What a problem is about; services are numbered as in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,14 +118,20 @@ fn overlaps(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
     let mut groups: HashMap<_, Vec<(u16, usize, u16)>> = HashMap::new();
     for (index, service) in services.iter().enumerate() {
         let (exactness, first, last) = exactness(service.ports);
-        groups.entry((service.protocol, service.vip, exactness)).or_default().push((first, index, last));
+        for protocol in ServiceKey::of(service).protocol.each() {
+            groups.entry((protocol, service.vip, exactness)).or_default().push((first, index, last));
+        }
     }
+    // Two services of both protocols meet twice.
+    let mut told = HashSet::new();
     for mut group in groups.into_values() {
         group.sort_unstable();
         // The one that reaches furthest so far: whoever begins within it overlaps it.
         let mut furthest: Option<(u16, usize)> = None;
         for (first, index, last) in group {
-            if let Some((_, other)) = furthest.filter(|&(end, _)| first <= end) {
+            if let Some((_, other)) = furthest.filter(|&(end, _)| first <= end)
+                && told.insert((index.min(other), index.max(other)))
+            {
                 conflicts.push(overlap(services, index, other));
             }
             if furthest.is_none_or(|(end, _)| last > end) {
@@ -140,12 +147,13 @@ fn overlap(services: &[Arc<Service>], one: usize, other: usize) -> Conflict {
     Conflict {
         place: Place::Ports(second),
         reason: format!(
-            "service `{}` overlaps service `{}`: {} {} port {} and {}",
+            "service `{}` overlaps service `{}`: {} {} port {} and {}{}",
             b.name,
             a.name,
             b.protocol,
             show(b.vip),
             b.ports,
+            if a.protocol == b.protocol { String::new() } else { format!("{} ", a.protocol) },
             a.ports
         ),
         remedy: "give each its own ports, or make one a single port".to_owned(),
