@@ -119,6 +119,15 @@ pub trait Environment {
         ethernet::set_tag(frame, payload, vlan)
     }
 
+    /// See [`room::cheapest`].
+    #[inline(always)]
+    fn cheapest(&self, index: u32) -> u64
+    where
+        Self: Sized,
+    {
+        room::cheapest(self, index)
+    }
+
     /// See [`room::displace`].
     #[inline(always)]
     fn displace(&self, index: u32, tag: u64, word: FlowWord) -> bool

@@ -42,6 +42,13 @@ pub(crate) extern "C" fn set_tag(context: *mut xdp_md, payload: u32, vlan: u32) 
     u32::from(ethernet::set_tag(&mut Context::new(context), payload as usize, vlan as u16))
 }
 
+/// See [`room::cheapest`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn cheapest(index: u32) -> u64 {
+    room::cheapest(&MAPS, index)
+}
+
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn find_by_key(ab: u64, cd: u64, rest: u64) -> u32 {

@@ -198,6 +198,11 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn cheapest(&self, index: u32) -> u64 {
+        apart::cheapest(index)
+    }
+
+    #[inline(always)]
     fn displace(&self, index: u32, tag: u64, word: FlowWord) -> bool {
         apart::displace(index, tag, word.to_bits()) != 0
     }

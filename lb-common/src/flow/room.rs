@@ -6,7 +6,7 @@
 //! its hash instead.
 
 use super::{
-    BUCKET_ENTRIES, FlowBucket, FlowEntry, FlowState, FlowWord, Placement,
+    BUCKET_ENTRIES, FlowState, FlowWord, Placement,
     table::{is_expired, other_bucket},
 };
 use crate::environment::Environment;
@@ -35,9 +35,9 @@ pub fn make<E: Environment>(env: &E, tag: u64, first: u32, second: u32, word: Fl
     let (Some(a), Some(b)) = (env.flow_bucket(first), env.flow_bucket(second)) else {
         return Placement::Untracked;
     };
-    let (worth_a, victim_a) = cheapest(env, a);
-    let (worth_b, victim_b) = cheapest(env, b);
-    let (worth, victim) = if worth_a >= worth_b { (worth_a.0, victim_a) } else { (worth_b.0, victim_b) };
+    let (in_a, in_b) = (Cheapest(env.cheapest(first)), Cheapest(env.cheapest(second)));
+    let (bucket, cheapest) = if in_a.rank() >= in_b.rank() { (a, in_a) } else { (b, in_b) };
+    let (worth, victim) = (cheapest.worth(), &bucket.entries[cheapest.index()]);
     if worth >= Worth::Closing {
         victim.store(tag, word);
         return if worth == Worth::Dead { Placement::Free } else { Placement::Evicted };
@@ -61,21 +61,57 @@ pub fn make<E: Environment>(env: &E, tag: u64, first: u32, second: u32, word: Fl
     Placement::Untracked
 }
 
-/// The entry of a bucket that is missed least, with its idle time to compare by.
-#[inline(always)]
-fn cheapest<'a, E: Environment>(env: &E, bucket: &'a FlowBucket) -> ((Worth, i32), &'a FlowEntry) {
-    let now = env.now();
-    let mut best = (Worth::Live, i32::MIN);
-    let mut victim = &bucket.entries[0];
-    for i in 0..BUCKET_ENTRIES {
-        let word = bucket.entries[i].word();
-        let candidate = (worth(env, word, now), word.age(now));
-        if candidate > best {
-            best = candidate;
-            victim = &bucket.entries[i];
+/// The entry of a bucket that is missed least, as a number: its place in two bits, then its idle time, then what it is worth.
+#[derive(Clone, Copy)]
+struct Cheapest(u64);
+
+impl Cheapest {
+    const AGE: u32 = 2;
+    const WORTH: u32 = Self::AGE + 32;
+
+    #[inline(always)]
+    const fn of(worth: Worth, age: i32, index: usize) -> Self {
+        // Ages compare as unsigned numbers then.
+        let age = age as u32 ^ 1 << 31;
+        Self((worth as u64) << Self::WORTH | (age as u64) << Self::AGE | index as u64)
+    }
+
+    /// What is compared: the greater, the less it is missed.
+    #[inline(always)]
+    const fn rank(self) -> u64 {
+        self.0 >> Self::AGE
+    }
+
+    #[inline(always)]
+    const fn index(self) -> usize {
+        self.0 as usize & (BUCKET_ENTRIES - 1)
+    }
+
+    #[inline(always)]
+    const fn worth(self) -> Worth {
+        match self.0 >> Self::WORTH {
+            0 => Worth::Live,
+            1 => Worth::Idle,
+            2 => Worth::Closing,
+            _ => Worth::Dead,
         }
     }
-    (best, victim)
+}
+
+/// The entry of a bucket that is missed least, for [`make`].
+#[inline(always)]
+pub fn cheapest<E: Environment>(env: &E, index: u32) -> u64 {
+    let Some(bucket) = env.flow_bucket(index) else { return 0 };
+    let now = env.now();
+    let mut best = Cheapest(0);
+    for (index, entry) in bucket.entries.iter().enumerate() {
+        let word = entry.word();
+        let candidate = Cheapest::of(worth(env, word, now), word.age(now), index);
+        if candidate.rank() > best.rank() {
+            best = candidate;
+        }
+    }
+    best.0
 }
 
 /// Judges an entry by its own service's time-outs and by whether its destination still goes by it.
