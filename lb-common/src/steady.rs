@@ -26,6 +26,7 @@ use crate::{
     },
     frame::{Frame, Window},
     hash::{FlowHash, FlowKey},
+    nat,
     parse::Family,
     service::filter,
     verdict::{DropReason, PassReason, Verdict},
@@ -39,7 +40,7 @@ use crate::{
 };
 #[cfg(feature = "std")]
 use crate::{
-    abi::{GENERATION_BITS, ServiceIdentity, Steady, tunnel_index},
+    abi::{GENERATION_BITS, Mode, ServiceIdentity, Steady, tunnel_index},
     memory::Slices,
     service::key::word_mask,
 };
@@ -127,6 +128,9 @@ fn forward_v4<'a, E: Environment, F: Frame, R>(
         let inner = packet.inner(env.features().has(Features::GUE) && tunnel.is_summed());
         return Some(known.send_through(tunnel, env, frame, inner, finish));
     }
+    if is_nat(env, known.destination) && !nat::steady::translate_v4(start, protocol == TCP, known.destination) {
+        return None;
+    }
     Some(known.send(env, start, finish))
 }
 
@@ -175,6 +179,9 @@ fn forward_v6<'a, E: Environment, F: Frame, R>(
         let tunnel = known.tunnel(env)?;
         let inner = packet.inner(env.features().has(Features::GUE) && tunnel.is_summed());
         return Some(known.send_through(tunnel, env, frame, inner, finish));
+    }
+    if is_nat(env, known.destination) && !nat::steady::translate_v6(start, protocol == TCP, known.destination) {
+        return None;
     }
     Some(known.send(env, start, finish))
 }
@@ -318,12 +325,22 @@ fn known<'a, E: Environment>(env: &'a E, start: impl Window, packet: impl Steady
     let now = env.now();
     // At most one store for each tick keeps the line clean in other CPUs' caches.
     if word.progress() != FlowWord::progress_of(state, now) {
-        if word.state_index() != state.index() || word.age(now) >= destination.steady_timeout() as i32 {
+        // The client's neighbour and the slot of its replies are seen to once in a tick.
+        if is_nat(env, destination)
+            || word.state_index() != state.index()
+            || word.age(now) >= destination.steady_timeout() as i32
+        {
             return None;
         }
         entry.refresh(word.refreshed(state, now));
     }
     Some(Known { id, destination, counters, hash })
+}
+
+/// Whether packets to a destination are translated.
+#[inline(always)]
+fn is_nat<E: Environment>(env: &E, destination: &Destination) -> bool {
+    env.features().has(Features::NAT) && destination.steady_way() & Destination::NAT != 0
 }
 
 impl<'a> Known<'a> {
@@ -425,7 +442,12 @@ fn gather(tables: &Slices<'_>, id: u32, destination: &Destination, alone: &mut H
     let next_hop = destination.next_hop();
     // An entry has no room for a larger generation, so none would be known.
     let generation = 1..1 << GENERATION_BITS;
-    if state.mode.is_nat() || !state.keeps_flows || !generation.contains(&state.generation) || next_hop.egress == 0 {
+    // A port of the pool takes a look at another table.
+    if matches!(state.mode, Mode::FullNat)
+        || !state.keeps_flows
+        || !generation.contains(&state.generation)
+        || next_hop.egress == 0
+    {
         return None;
     }
     // A tag is pushed on the long way only.
@@ -448,6 +470,7 @@ fn gather(tables: &Slices<'_>, id: u32, destination: &Destination, alone: &mut H
     // Without a time-out a flow ends in the tick of its last packet, when the short way does not ask.
     (egress.ifindex() != 0 && timeout > 0).then(|| Steady {
         tunnel: state.mode.is_tunnel().then_some(state.second_tunnel),
+        is_nat: matches!(state.mode, Mode::Nat),
         mtu: u16::try_from(egress.mtu().saturating_sub(overhead)).unwrap_or(u16::MAX),
         destination_mac: next_hop.mac,
         source_mac: egress.source_mac(),

@@ -121,6 +121,7 @@ pub(crate) const BARS: &[Bar] = &[
         Ratio(HIT_RAW.in_case("gue-hit"), HIT_RAW.in_case("ipip-hit")),
         AtMost(1.15),
     ),
+    bar("data-path", "nat hit: raw, of dsr-l2's", Ratio(HIT_RAW.in_case("nat-hit"), HIT_RAW), AtMost(1.6)),
     bar(
         "data-path",
         "memory of a flow, bytes",

@@ -85,6 +85,7 @@ fn every_bar_has_a_value_once_its_figures_are_there() {
         ("data-path", "tcp4-hit-10000-services", &["evenkeel"], "net", Some(1)),
         ("data-path", "ipip-hit", &["evenkeel", "ipip-push"], "raw", Some(1)),
         ("data-path", "gue-hit", &["evenkeel"], "raw", Some(1)),
+        ("data-path", "nat-hit", &["evenkeel"], "raw", Some(1)),
         ("data-path", "memory", &["evenkeel"], "flow", None),
         ("veth", "tcp4-hit", &["evenkeel", "mac-swap"], "rate", M),
         ("veth", "small-udp", &["direct", "evenkeel", "nftables-dnat"], "cost", None),

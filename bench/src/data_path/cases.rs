@@ -126,6 +126,14 @@ const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        setting: Setting { mode: Mode::Nat, ..SMALL },
+        cases: &[
+            Case { name: "nat-hit", ..HIT },
+            Case { name: "nat-hit-ipv6", shape: Shape::TCP6, short: false, ..HIT },
+        ],
+    },
+    Group { setting: Setting { mode: Mode::FullNat, ..SMALL }, cases: &[Case { name: "full-nat-hit", ..HIT }] },
+    Group {
         setting: Setting { capacity: M, ..SMALL },
         cases: &[
             Case { flows: &[M], ..HIT },

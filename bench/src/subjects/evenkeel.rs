@@ -100,6 +100,8 @@ impl Evenkeel {
     fn write_tables(&self, setting: Setting, egress: u32) -> Result<()> {
         let tables = self.loaded.tables();
         tables.egress[1].set([0x02, 0, 0, 0, 0, 0xee], egress, 1500);
+        tables.nat_pool[0].set(&[u32::from_ne_bytes([10, 77, 0, 1]), 0, 0, 0], true);
+        tables.control.set_pool(Family::V4, 1);
         tables.control.set_layout(LAYOUT_VERSION, 1);
         let ticks = 900 * self.loaded.clock().ticks_per_second();
         for state in FlowState::ALL {
@@ -163,7 +165,9 @@ impl Evenkeel {
             port: 6080,
             inner,
         });
-        destination.set_address(&[u32::from_ne_bytes([10, b, c, d]), 0, 0, 0], PORT);
+        // IPv4 as an IPv4-mapped address; translation does not look at the other words.
+        let address = [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, b, c, d])];
+        destination.set_address(&address, PORT + 1);
         destination.set_next_hop(NextHop { mac: NextHop::mac_word([0x02, 0, 0, b, c, d]), egress: 1 });
         destination.set_state(state);
     }

@@ -34,7 +34,9 @@ pub struct Steady {
     pub destination_mac: u64,
     /// MAC address of the interface that leads there, likewise.
     pub source_mac: u64,
-    /// The kernel's index of that interface, below 2^30.
+    /// Destination address and port are translated.
+    pub is_nat: bool,
+    /// The kernel's index of that interface, below 2^29.
     pub ifindex: u32,
     /// Packets go through a tunnel: with the first or the second of its outer headers.
     pub tunnel: Option<bool>,
@@ -116,7 +118,9 @@ impl Destination {
     /// In [`Self::steady_way`]: where it says which outer header is in force.
     pub const SECOND_TUNNEL_SHIFT: u32 = 30;
     /// In [`Self::steady_way`]: the interface.
-    pub const IFINDEX: u32 = (1 << 30) - 1;
+    pub const IFINDEX: u32 = (1 << 29) - 1;
+    /// In [`Self::steady_way`]: destination address and port are translated.
+    pub const NAT: u32 = 1 << 29;
 
     /// The state word.
     #[inline(always)]
@@ -155,6 +159,20 @@ impl Destination {
         (address, self.port_and_mtu.load() as u16)
     }
 
+    /// A word of the address of [`Self::address`].
+    #[inline(always)]
+    #[must_use]
+    pub fn address_word(&self, index: usize) -> u32 {
+        self.address[index & 3].load()
+    }
+
+    /// The port of [`Self::address`].
+    #[inline(always)]
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port_and_mtu.load() as u16
+    }
+
     /// Whether packets of a flow with this word may go by the steady words.
     #[inline(always)]
     #[must_use]
@@ -169,7 +187,7 @@ impl Destination {
         self.timeout.load()
     }
 
-    /// The kernel's index of the interface that leads here; with [`Self::TUNNEL`] if packets go through one.
+    /// The kernel's index of the interface that leads here; with [`Self::TUNNEL`] if packets go through one, [`Self::NAT`] if they are translated.
     #[inline(always)]
     #[must_use]
     pub fn steady_way(&self) -> u32 {
@@ -204,7 +222,8 @@ impl Destination {
             None => 0,
             Some(second) => Self::TUNNEL | u32::from(second) << Self::SECOND_TUNNEL_SHIFT,
         };
-        self.way.publish(steady.ifindex | tunnel);
+        let nat = if steady.is_nat { Self::NAT } else { 0 };
+        self.way.publish(steady.ifindex | tunnel | nat);
         self.port_and_mtu.publish(self.port_and_mtu.load() & 0xffff | u32::from(steady.mtu) << 16);
         self.timeout.publish(steady.timeout);
         self.identity.publish(FlowWord::identity_of(id, generation));
@@ -219,6 +238,7 @@ impl Destination {
         let steady = Steady {
             destination_mac: addresses & 0xffff_ffff_ffff,
             source_mac: addresses >> 48 | u64::from(tail) << 16,
+            is_nat: self.way.load() & Self::NAT != 0,
             ifindex: self.way.load() & Self::IFINDEX,
             tunnel: (self.way.load() & Self::TUNNEL != 0)
                 .then(|| self.way.load() >> Self::SECOND_TUNNEL_SHIFT & 1 != 0),

@@ -22,6 +22,7 @@ pub mod forth;
 pub mod part;
 pub mod rewrite;
 pub mod scratch;
+pub mod steady;
 pub mod table;
 
 use crate::{
