@@ -10,6 +10,7 @@ use evenkeel_tests::{
     scenario::{Service, configuration, wait_for_takers},
     servers::{self, IPERF3_PORT},
     topology::{Topology, VIP4, VIP6},
+    translation::{Pool, route_client_through_balancer},
 };
 
 use crate::decapsulator::Decap;
@@ -23,10 +24,17 @@ const INNER_MTU: &str = "1400";
 
 fn arrives(topology: &Topology, vip: IpAddr, mode: &str) -> Result<()> {
     let backend = topology.backends()[0].namespace();
-    let _server = servers::iperf3_at(backend, vip)?;
+    // Translated packets come to the backend's own address.
+    let is_nat = mode.ends_with("nat");
+    let own = topology.backends()[0].addresses().like(vip);
+    let _server = servers::iperf3_at(backend, if is_nat { own } else { vip })?;
+    let pool = if is_nat { Some(Pool::add(topology)?) } else { None };
+    if mode == "nat" {
+        route_client_through_balancer(topology)?;
+    }
     let bpffs = Bpffs::mount()?;
     let mut decapsulator = Decap::new(backend, bpffs.path().join("decap"))?;
-    if mode != "dsr-l2" {
+    if matches!(mode, "ipip" | "gue") {
         let interface = topology.balancer_interfaces().last().context("an interface")?;
         decapsulator.run(&["--interface", interface, "--from", "10.66.0.0/16", "--from", "2001:db8:66::/64"])?;
     }
@@ -38,7 +46,8 @@ fn arrives(topology: &Topology, vip: IpAddr, mode: &str) -> Result<()> {
     ];
     let daemon = Daemon::start(topology.balancer(), &bpffs, |paths| {
         let tunnel = format!("  tunnel: {SOURCES}\n  limits:");
-        configuration(paths, topology, &services).replace("  limits:", &tunnel)
+        let text = configuration(paths, topology, &services).replace("  limits:", &tunnel);
+        pool.as_ref().map_or(text.clone(), |pool| pool.put_into(&text))
     })?;
     wait_for_takers(&daemon, "control", &["b1"])?;
     wait_for_takers(&daemon, "data", &["b1"])?;
@@ -83,4 +92,16 @@ fn large_datagrams_arrive_through_ipip() -> Result<()> {
 #[test]
 fn large_datagrams_arrive_through_gue() -> Result<()> {
     arrives_through_a_tunnel(&Topology::two_nics(2)?, "gue")
+}
+
+#[test]
+fn large_datagrams_arrive_through_nat() -> Result<()> {
+    arrives(&Topology::one_nic(2)?, VIP4.into(), "nat")?;
+    arrives(&Topology::two_nics(2)?, VIP6.into(), "nat")
+}
+
+#[test]
+fn large_datagrams_arrive_through_full_nat() -> Result<()> {
+    arrives(&Topology::two_nics(2)?, VIP4.into(), "full-nat")?;
+    arrives(&Topology::one_nic(2)?, VIP6.into(), "full-nat")
 }

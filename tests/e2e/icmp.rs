@@ -16,9 +16,14 @@ use evenkeel_tests::{
     namespace::Namespace,
     scenario::{Service, configuration, nginx_everywhere, start, wait_for_takers},
     topology::{Topology, VIP_NETWORK4, VIP_NETWORK6, VIP4, VIP6},
+    translation::{Pool, route_through_balancer},
     wait::{PATIENCE, wait_ok},
 };
 
+use crate::decapsulator::Decap;
+
+/// Outer sources of the node, which the backends trust.
+const SOURCES: &str = "{source_ipv4: 10.66.0.0/16, source_ipv6: \"2001:db8:66::/64\"}";
 const NAMES: [&str; 3] = ["b1", "b2", "b3"];
 
 /// A ping of so many bytes that must be answered in full.
@@ -136,14 +141,32 @@ fn retransmitted(machine: &Namespace) -> Result<u64> {
     Ok(values.split_whitespace().nth(at).context("a value")?.parse()?)
 }
 
-fn recovers(topology: &Topology, vip: IpAddr) -> Result<()> {
+fn recovers(topology: &Topology, vip: IpAddr, mode: &str) -> Result<()> {
     const FLOWS: usize = 12;
     let content = Content::generate(4, 4 << 20);
     let _servers = nginx_everywhere(topology, &[80], Some(&content))?;
     let bpffs = Bpffs::mount()?;
-    let daemon = start(topology, &bpffs, &[Service::tcp("web", vip, 80, topology)])?;
+    let services = [Service::tcp("web", vip, 80, topology).option(&format!("mode: {mode}"))];
+    let pool = Pool::add(topology)?;
+    let daemon = Daemon::start(topology.balancer(), &bpffs, |paths| {
+        let tunnel = format!("  tunnel: {SOURCES}\n  limits:");
+        pool.put_into(&configuration(paths, topology, &services).replace("  limits:", &tunnel))
+    })?;
+    let mut decapsulators = Vec::new();
+    if matches!(mode, "ipip" | "gue") {
+        let interface = topology.balancer_interfaces().last().context("an interface")?;
+        for backend in topology.backends() {
+            let mut decapsulator =
+                Decap::new(backend.namespace(), bpffs.path().join(format!("decap-{}", backend.name())))?;
+            decapsulator.run(&["--interface", interface, "--from", "10.66.0.0/16", "--from", "2001:db8:66::/64"])?;
+            decapsulators.push(decapsulator);
+        }
+    }
     wait_for_takers(&daemon, "web", &NAMES)?;
     let remote = remote(topology)?;
+    if mode == "nat" {
+        route_through_balancer(topology, &["10.9.0.0/24", "2001:db8:9::/64"])?;
+    }
     keep_messages(topology.client(), "add")?;
     let downloads = Download::start_many(FLOWS, &remote, SocketAddr::new(vip, 80), &content, None);
     wait_ok("full segments are sent again, in vain", PATIENCE, || {
@@ -163,7 +186,7 @@ fn recovers(topology: &Topology, vip: IpAddr) -> Result<()> {
     // With one the message could not go to a wrong one.
     assert!(by.len() >= 2, "{by:?}");
     println!(
-        "{vip}: {FLOWS} downloads of 4 MiB over a path of 1400 bytes stood still without its router's messages and \
+        "{mode} {vip}: {FLOWS} downloads of 4 MiB over a path of 1400 bytes stood still without its router's messages and \
          came byte for byte with them, from {by:?}"
     );
     Ok(())
@@ -171,10 +194,30 @@ fn recovers(topology: &Topology, vip: IpAddr) -> Result<()> {
 
 #[test]
 fn a_path_with_a_smaller_mtu_recovers_over_ipv4() -> Result<()> {
-    recovers(&Topology::one_nic(3)?, VIP4.into())
+    recovers(&Topology::one_nic(3)?, VIP4.into(), "dsr-l2")
 }
 
 #[test]
 fn a_path_with_a_smaller_mtu_recovers_over_ipv6_and_two_nics() -> Result<()> {
-    recovers(&Topology::two_nics(3)?, VIP6.into())
+    recovers(&Topology::two_nics(3)?, VIP6.into(), "dsr-l2")
+}
+
+#[test]
+fn a_path_with_a_smaller_mtu_recovers_through_tunnels() -> Result<()> {
+    recovers(&Topology::one_nic(3)?, VIP6.into(), "ipip")?;
+    recovers(&Topology::two_nics(3)?, VIP4.into(), "ipip")?;
+    recovers(&Topology::one_nic(3)?, VIP4.into(), "gue")?;
+    recovers(&Topology::two_nics(3)?, VIP6.into(), "gue")
+}
+
+#[test]
+fn a_path_with_a_smaller_mtu_recovers_through_nat() -> Result<()> {
+    recovers(&Topology::one_nic(3)?, VIP4.into(), "nat")?;
+    recovers(&Topology::two_nics(3)?, VIP6.into(), "nat")
+}
+
+#[test]
+fn a_path_with_a_smaller_mtu_recovers_through_full_nat() -> Result<()> {
+    recovers(&Topology::two_nics(3)?, VIP4.into(), "full-nat")?;
+    recovers(&Topology::one_nic(3)?, VIP6.into(), "full-nat")
 }

@@ -16,6 +16,7 @@ use evenkeel_tests::{
     scenario::{QUICK_PROBE, configuration, nginx_everywhere, wait_for_takers},
     servers::{self, DNS_PORT, TXT_NAME},
     topology::{Topology, VIP4, VIP6},
+    translation::{Pool, route_client_through_balancer},
     wait::{PATIENCE, wait_until},
 };
 
@@ -24,51 +25,9 @@ const SIZE: usize = 64_000_000;
 /// Where nginx listens: not the service's port.
 const PORT: u16 = 8080;
 
-/// Addresses of the balancer's that are for nothing else, on the link of the backends.
-struct Pool([IpAddr; 4]);
-
-impl Pool {
-    fn add(topology: &Topology) -> Result<Self> {
-        let device = topology.balancer_interfaces().last().context("an interface")?;
-        let front = topology.balancer_interfaces().len() == 1;
-        let (four, six) = if front { ("10.0.0", "2001:db8:1:") } else { ("10.0.1", "2001:db8:2:") };
-        let texts = [format!("{four}.250"), format!("{four}.251"), format!("{six}:250"), format!("{six}:251")];
-        let mut addresses = Vec::new();
-        for text in &texts {
-            let address: IpAddr = text.parse()?;
-            let line = match address {
-                IpAddr::V4(_) => format!("addr add {address}/24 dev {device}"),
-                IpAddr::V6(_) => format!("addr add {address}/64 dev {device} nodad"),
-            };
-            topology.balancer().ip(&[line])?;
-            addresses.push(address);
-        }
-        Ok(Self(addresses.try_into().ok().context("four")?))
-    }
-}
-
-/// Backends send what is for the client to the balancer, as `nat` needs it.
-fn route_through_balancer(topology: &Topology) -> Result<()> {
-    let device = topology.balancer_interfaces().last().context("an interface")?;
-    let (four, six) = if topology.balancer_interfaces().len() == 1 {
-        ("10.0.0.2", "2001:db8:1::2")
-    } else {
-        ("10.0.1.2", "2001:db8:2::2")
-    };
-    let client = topology.client_addresses();
-    for backend in topology.backends() {
-        backend.namespace().ip(&[
-            format!("route replace {}/32 via {four} dev {device}", client.v4),
-            format!("route replace {}/128 via {six} dev {device}", client.v6),
-        ])?;
-    }
-    Ok(())
-}
-
 fn nat_configuration(mode: &str, vip: IpAddr, pool: &Pool, topology: &Topology, paths: &Paths) -> String {
     let mut text = configuration(paths, topology, &[]).replace("services:\n", "");
-    let addresses = pool.0.map(|address| format!("\"{address}\"")).join(", ");
-    text = text.replace("  limits:", &format!("  nat: {{entries: 65536, pool: [{addresses}]}}\n  limits:"));
+    text = pool.put_into(&text);
     text += "services:\n";
     for (name, port, own_port, protocol, probe) in
         [("web", 80, PORT, "tcp", QUICK_PROBE), ("dns", 5300, DNS_PORT, "udp", "probe: none")]
@@ -91,7 +50,7 @@ fn check(mode: &str, topology: &Topology) -> Result<()> {
     let _dns = dns.collect::<Result<Vec<_>>>()?;
     let pool = Pool::add(topology)?;
     if mode == "nat" {
-        route_through_balancer(topology)?;
+        route_client_through_balancer(topology)?;
     }
     let bpffs = Bpffs::mount()?;
     let mut running: Option<Daemon<'_>> = None;

@@ -24,4 +24,5 @@ pub mod process;
 pub mod scenario;
 pub mod servers;
 pub mod topology;
+pub mod translation;
 pub mod wait;
