@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    super::model::{Backend, Config, Fragments, Limits, Ports, Probe, ProbeKind, Service},
+    super::model::{Backend, Config, Fragments, Limits, Node, Ports, Probe, ProbeKind, Service},
     backend::show,
 };
 use crate::plan::desired::ServiceKey;
@@ -18,6 +18,7 @@ use crate::plan::desired::ServiceKey;
 pub(super) enum Place {
     Services,
     Name(usize),
+    Vip(usize),
     Ports(usize),
     Scheduler(usize),
     Probe(usize),
@@ -36,7 +37,7 @@ pub(super) struct Conflict {
 ///
 /// Each string is `reason; remedy`; none: all rules hold.
 pub fn check_all(config: &Config) -> Vec<String> {
-    words(check(&config.services, config.node.limits))
+    words(check(&config.services, &config.node))
 }
 
 /// Checks a service that is to take the place of the one of its name, with the same VIP and ports, as [`check_all`] would
@@ -74,15 +75,33 @@ fn words(conflicts: Vec<Conflict>) -> Vec<String> {
     conflicts.into_iter().map(|Conflict { reason, remedy, .. }| format!("{reason}; {remedy}")).collect()
 }
 
-pub(super) fn check(services: &[Arc<Service>], limits: Limits) -> Vec<Conflict> {
+pub(super) fn check(services: &[Arc<Service>], node: &Node) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     names(services, &mut conflicts);
     overlaps(services, &mut conflicts);
     fragments(services, &mut conflicts);
     probes(services, &mut conflicts);
     table_sizes(services, &mut conflicts);
-    totals(services.iter(), limits, &mut conflicts);
+    totals(services.iter(), node.limits, &mut conflicts);
+    pool(services, node, &mut conflicts);
     conflicts
+}
+
+/// A reply to an address of the pool would be taken for a packet for the service.
+fn pool(services: &[Arc<Service>], node: &Node, conflicts: &mut Vec<Conflict>) {
+    for (index, service) in services.iter().enumerate() {
+        for address in node.nat.pool.iter().filter(|address| service.vip.contains(*address)) {
+            conflicts.push(Conflict {
+                place: Place::Vip(index),
+                reason: format!(
+                    "the VIP {} of service `{}` has pool address {address}",
+                    show(service.vip),
+                    service.name
+                ),
+                remedy: "give `node.nat.pool` addresses that serve for nothing else".to_owned(),
+            });
+        }
+    }
 }
 
 fn names(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {

@@ -51,7 +51,7 @@ pub(super) fn document(
     let (services, places): (Vec<_>, Vec<_>) =
         services?.iter().filter_map(|item| service::check(findings, item.get()?, defaults, sources, item.at())).unzip();
     let config = Config { node: node?, services };
-    for conflict in across::check(&config.services, config.node.limits) {
+    for conflict in across::check(&config.services, &config.node) {
         let at = service::Places::find(&places, conflict.place, raw.services.at());
         findings.add(at, conflict.reason, conflict.remedy);
     }

@@ -19,6 +19,7 @@ use super::{
 /// Where the parts of a service stand, for problems that show only between services.
 pub(super) struct Places {
     name: Position,
+    vip: Position,
     ports: Position,
     scheduler: Position,
     probe: Position,
@@ -28,6 +29,7 @@ impl Places {
     fn of(raw: &raw::Service, at: Position) -> Self {
         Self {
             name: raw.name.at().or(at),
+            vip: raw.vip.at().or(at),
             ports: raw.port.at().or(at),
             scheduler: raw.scheduler.at().or(at),
             probe: raw.probe.at().or(at),
@@ -40,6 +42,7 @@ impl Places {
         match place {
             Place::Services => services,
             Place::Name(index) => at(index, |places| places.name),
+            Place::Vip(index) => at(index, |places| places.vip),
             Place::Ports(index) => at(index, |places| places.ports),
             Place::Scheduler(index) => at(index, |places| places.scheduler),
             Place::Probe(index) => at(index, |places| places.probe),
