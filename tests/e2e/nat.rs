@@ -13,10 +13,10 @@ use evenkeel_tests::{
     clients::{Download, Load, Tally, connections, curl, dig},
     content::Content,
     daemon::{Daemon, Paths},
-    scenario::{QUICK_PROBE, configuration, nginx_everywhere, wait_for_takers},
+    scenario::{QUICK_PROBE, Service, configuration, nginx_everywhere, wait_for_takers},
     servers::{self, DNS_PORT, TXT_NAME},
-    topology::{Topology, VIP4, VIP6},
-    translation::{Pool, route_client_through_balancer},
+    topology::{Topology, VIP_NETWORK4, VIP_NETWORK6, VIP4, VIP6},
+    translation::{Pool, route_client_through_balancer, route_through_balancer},
     wait::{PATIENCE, wait_until},
 };
 
@@ -121,4 +121,59 @@ fn full_nat_serves_both_families_through_one_nic() -> Result<()> {
 #[test]
 fn full_nat_serves_both_families_through_two_nics() -> Result<()> {
     check("full-nat", &Topology::two_nics(2)?)
+}
+
+/// A backend as client of a VIP that it does not hold.
+#[test]
+fn a_backend_is_a_client_of_its_own_service_with_full_nat_only() -> Result<()> {
+    let topology = Topology::one_nic(2)?;
+    let _nginx = nginx_everywhere(&topology, &[80], None)?;
+    route_through_balancer(&topology, &[VIP_NETWORK4, VIP_NETWORK6])?;
+    let pool = Pool::add(&topology)?;
+    let bpffs = Bpffs::mount()?;
+    let vips: [IpAddr; 2] = ["192.0.2.77".parse()?, "2001:db8:ff::77".parse()?];
+    let with = |mode: &'static str, backends: &'static [&'static str]| {
+        let services = vips.map(|vip| {
+            let name = if vip.is_ipv4() { "four" } else { "six" };
+            Service::tcp(name, vip, 80, &topology).only(backends).option(&format!("mode: {mode}"))
+        });
+        let (topology, pool) = (&topology, &pool);
+        move |paths: &Paths| pool.put_into(&configuration(paths, topology, &services))
+    };
+    let mut daemon = Daemon::start(topology.balancer(), &bpffs, with("full-nat", &["b1"]))?;
+    let client = topology.backends()[0].namespace();
+    let url = |vip: &IpAddr| if vip.is_ipv4() { format!("http://{vip}/who") } else { format!("http://[{vip}]/who") };
+    for name in ["four", "six"] {
+        wait_for_takers(&daemon, name, &["b1"])?;
+    }
+    for vip in &vips {
+        assert_eq!(curl(client, &url(vip), LIMIT)?.trim(), "b1", "sent back to itself");
+    }
+    daemon.configure(with("full-nat", &["b1", "b2"]))?;
+    daemon.hangup()?;
+    for (name, vip) in ["four", "six"].iter().zip(&vips) {
+        wait_for_takers(&daemon, name, &["b1", "b2"])?;
+        let mut by = BTreeSet::new();
+        wait_until("both answer the one", PATIENCE, || {
+            by.extend(curl(client, &url(vip), LIMIT));
+            by.len() == 2
+        })?;
+    }
+    daemon.configure(with("nat", &["b1"]))?;
+    daemon.hangup()?;
+    for (name, vip) in ["four", "six"].iter().zip(&vips) {
+        wait_for_takers(&daemon, name, &["b1"])?;
+        let dropped = || -> Result<u64> {
+            let status = daemon.cli(&["--json", "status"])?;
+            status["node"]["counters"]["dropped"]["hairpin"].as_u64().context("a counter")
+        };
+        let before = dropped()?;
+        wait_until("nat refuses it", PATIENCE, || {
+            curl(client, &url(vip), Duration::from_secs(1)).is_err() && dropped().is_ok_and(|after| after > before)
+        })?;
+    }
+    println!(
+        "a backend reached its own service through itself and through the other one, both families; nat refused it"
+    );
+    Ok(())
 }
