@@ -3,7 +3,7 @@
 use crate::{
     abi::{
         Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, ReplyBudget,
-        Service, ServiceBucket, Tunnel,
+        Service, ServiceBucket, Tunnel, Word64,
     },
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, room},
@@ -33,6 +33,8 @@ pub trait Environment {
     fn nat_slots(&self, index: u32) -> Option<&NatSlots>;
     /// Number of its buckets less one; a power of two less one.
     fn nat_mask(&self) -> u32;
+    /// A word of the set of backends ([`nat::hairpin`]), by its index modulo the size.
+    fn backend_set(&self, index: u32) -> Option<&Word64>;
     /// This CPU's memory for a packet that is translated.
     fn scratch(&self) -> Option<&Scratch>;
     /// A source address of `full-nat`, by [`pool_index`](crate::nat::table::pool_index).
@@ -90,6 +92,15 @@ pub trait Environment {
         Self: Sized,
     {
         nat::table::survey(self, bucket, tag)
+    }
+
+    /// See [`nat::hairpin::is_backend`].
+    #[inline(always)]
+    fn is_backend(&self, service: u32) -> bool
+    where
+        Self: Sized,
+    {
+        nat::hairpin::is_backend(self, service)
     }
 
     /// See [`nat::table::is_reply`].

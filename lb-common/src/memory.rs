@@ -8,14 +8,14 @@ use std::cell::RefCell;
 use crate::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32,
+        PoolAddress, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32, Word64,
     },
     environment::Environment,
     features::Features,
     flow::FlowBucket,
     frame::{Frame, Window},
     hash::HashKey,
-    nat::scratch::Scratch,
+    nat::{hairpin, scratch::Scratch},
     service::filter::{self, FILTER_BYTES},
 };
 
@@ -46,6 +46,8 @@ pub struct Slices<'a> {
     pub nat_slots: &'a [NatSlots],
     /// Source addresses of `full-nat`: [`MAX_POOL`] for each family.
     pub nat_pool: &'a [PoolAddress],
+    /// The set of backends ([`crate::nat::hairpin`]).
+    pub backend_set: &'a [Word64],
     /// The table of fragments: a power of two of buckets.
     pub fragments: &'a [FlowBucket],
 }
@@ -84,6 +86,7 @@ pub struct Tables {
     nat_buckets: Vec<NatBucket>,
     nat_slots: Vec<NatSlots>,
     nat_pool: Vec<PoolAddress>,
+    backend_set: Vec<Word64>,
     fragments: Vec<FlowBucket>,
     node_counters: NodeCounters,
     destination_counters: Vec<DestinationCounters>,
@@ -112,6 +115,7 @@ impl Tables {
             nat_buckets: zeroed(sizes.nat_buckets),
             nat_slots: zeroed(sizes.nat_buckets),
             nat_pool: zeroed(2 * MAX_POOL as usize),
+            backend_set: zeroed(hairpin::size_for(sizes.destinations)),
             fragments: zeroed(sizes.fragment_buckets),
             node_counters: NodeCounters::default(),
             destination_counters: zeroed(sizes.destinations),
@@ -136,6 +140,7 @@ impl Tables {
             nat_buckets: &self.nat_buckets,
             nat_slots: &self.nat_slots,
             nat_pool: &self.nat_pool,
+            backend_set: &self.backend_set,
             fragments: &self.fragments,
         }
     }
@@ -231,6 +236,11 @@ impl Environment for View<'_> {
 
     fn nat_mask(&self) -> u32 {
         self.tables.nat_buckets.len() as u32 - 1
+    }
+
+    fn backend_set(&self, index: u32) -> Option<&Word64> {
+        let set = self.tables.backend_set;
+        set.get(index as usize & (set.len() - 1))
     }
 
     fn scratch(&self) -> Option<&Scratch> {

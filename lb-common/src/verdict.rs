@@ -84,7 +84,7 @@ reasons! {
         SnatPorts = "snat-ports": "no port of the pool is free for a new flow (full-nat)",
         NatTable = "nat-table": "no room for a new translated flow",
         NatCollision = "nat-collision": "the backend's replies would be those of another flow of this client (nat)",
-        Hairpin = "hairpin": "a backend is sent back to itself, which only full-nat can do",
+        Hairpin = "hairpin": "a backend is a client of its own service, which only full-nat can serve (nat)",
         IcmpSpoof = "icmp-spoof": "an ICMP error for a VIP that quotes a packet which the VIP did not send",
         Tables = "tables": "an index that no table holds: a defect, please report it",
     }

@@ -136,6 +136,12 @@ pub(crate) extern "C" fn nat_survey(bucket: u32, tag: u64) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+pub(crate) extern "C" fn is_backend(service: u32) -> u32 {
+    u32::from(nat::hairpin::is_backend(&MAPS, service))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 pub(crate) extern "C" fn nat_is_reply(slot: u32) -> u32 {
     u32::from(nat::table::is_reply(&MAPS, slot))
 }

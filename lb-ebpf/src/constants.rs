@@ -12,6 +12,9 @@ static FEATURES: u32 = 0;
 /// Flow buckets less one.
 #[unsafe(no_mangle)]
 static FLOW_MASK: u32 = 0;
+/// Words of the set of backends less one.
+#[unsafe(no_mangle)]
+static BACKEND_MASK: u32 = 0;
 /// Buckets of translated flows less one.
 #[unsafe(no_mangle)]
 static NAT_MASK: u32 = 0;
@@ -47,6 +50,12 @@ pub(crate) fn features() -> Features {
 #[inline(always)]
 pub(crate) fn flow_mask() -> u32 {
     read(&FLOW_MASK)
+}
+
+/// Words of the set of backends less one.
+#[inline(always)]
+pub(crate) fn backend_mask() -> u32 {
+    read(&BACKEND_MASK)
 }
 
 /// Buckets of translated flows less one.

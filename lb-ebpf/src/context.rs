@@ -6,7 +6,7 @@ use aya_ebpf::{bindings::xdp_md, helpers::bpf_jiffies64};
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, ReplyBudget,
-        Service, ServiceBucket, Tunnel,
+        Service, ServiceBucket, Tunnel, Word64,
     },
     environment::Environment,
     features::Features,
@@ -69,6 +69,16 @@ impl Environment for Maps {
     #[inline(always)]
     fn nat_mask(&self) -> u32 {
         constants::nat_mask()
+    }
+
+    #[inline(always)]
+    fn backend_set(&self, index: u32) -> Option<&Word64> {
+        maps::BACKEND_SET.get(index & constants::backend_mask())
+    }
+
+    #[inline(always)]
+    fn is_backend(&self, service: u32) -> bool {
+        apart::is_backend(service) != 0
     }
 
     #[inline(always)]

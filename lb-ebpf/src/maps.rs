@@ -7,7 +7,7 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, ReplyBudget, Service, ServiceBucket, SlotPair, Tunnel,
+        PoolAddress, ReplyBudget, Service, ServiceBucket, SlotPair, Tunnel, Word64,
     },
     flow::FlowBucket,
     nat::scratch::Scratch,
@@ -41,6 +41,8 @@ pub(crate) static NAT_BUCKETS: Array<NatBucket, 1, MAPPED> = Array::new();
 pub(crate) static NAT_SLOTS: Array<NatSlots, 1, MAPPED> = Array::new();
 #[btf_map]
 pub(crate) static NAT_POOL: Array<PoolAddress, { 2 * MAX_POOL as usize }, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static BACKEND_SET: Array<Word64, 1, MAPPED> = Array::new();
 #[btf_map]
 pub(crate) static NAT_SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]

@@ -53,6 +53,8 @@ pub mod map {
     pub const NAT_BUCKETS: &str = "NAT_BUCKETS";
     /// The [`super::NatSlots`] of each bucket.
     pub const NAT_SLOTS: &str = "NAT_SLOTS";
+    /// The set of backends ([`crate::nat::hairpin`]).
+    pub const BACKEND_SET: &str = "BACKEND_SET";
     /// [`super::PoolAddress`]: [`super::MAX_POOL`] for each family.
     pub const NAT_POOL: &str = "NAT_POOL";
     /// [`crate::flow::FlowBucket`]s of fragments ([`crate::fragment`]).

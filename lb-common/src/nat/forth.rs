@@ -14,6 +14,7 @@ use crate::{
     forward::{dsr_l2::Way, fits},
     frame::{Frame, Window},
     parse::Parsed,
+    service::filter,
     verdict::{DropReason, Stop},
     wire::ethernet,
 };
@@ -84,11 +85,13 @@ pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: NatPlace, id: 
     let state = destination.state();
     let is_full = matches!(state.mode, Mode::FullNat);
     let backend = backend(packet.family, destination, second_port(packet.ports));
-    if !is_full && backend.0 == packet.source {
-        return Err(DropReason::Hairpin.into());
-    }
     let flow = env.scratch().ok_or(DropReason::Tables)?;
     flow.set_packet(&packet);
+    // The filter spares the others the look at the set.
+    let may_be = || env.may_be_backend(filter::place(packet.family, &packet.source));
+    if !is_full && may_be() && env.is_backend(state.service) {
+        return Err(DropReason::Hairpin.into());
+    }
     flow.set_backend(backend, is_full);
     flow.set_hop(hop(env, frame).ok_or(DropReason::Tables)?);
     flow.id.store(id);

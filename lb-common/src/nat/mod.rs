@@ -19,6 +19,7 @@
 pub mod back;
 pub mod error;
 pub mod forth;
+pub mod hairpin;
 pub mod part;
 pub mod rewrite;
 pub mod scratch;

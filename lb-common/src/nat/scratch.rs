@@ -3,7 +3,7 @@
 use super::{first_port, ports, second_port};
 use crate::{
     abi::{Hop, NatRecord, Word32, Word64},
-    hash::{FlowHash, FlowKey},
+    hash::{FlowHash, FlowKey, HashKey, KEY_WORDS, pair},
     parse::{Family, Parsed},
     wire::ip::Protocol,
 };
@@ -139,13 +139,11 @@ impl Scratch {
         self.hop_limit.load()
     }
 
-    /// The hash of the client's address.
+    /// The hash of the client's address alone: a later fragment does not tell more.
     #[inline(always)]
     pub(super) fn hash_of_client<E: crate::environment::Environment>(&self, env: &E) -> FlowHash {
-        match self.family() {
-            Family::V4 => FlowHash::of_key(env, ClientV4(self)),
-            Family::V6 => FlowHash::of_key(env, ClientV6(self)),
-        }
+        let address = [self.source(0), self.source(1), self.source(2), self.source(3)];
+        hash_of_address(env.hash_key(), self.family(), &address)
     }
 
     /// The hash of a reply's ends without the port in the pool.
@@ -186,10 +184,6 @@ impl Scratch {
 struct OwnV4<'a>(&'a Scratch);
 #[derive(Clone, Copy)]
 struct OwnV6<'a>(&'a Scratch);
-#[derive(Clone, Copy)]
-struct ClientV4<'a>(&'a Scratch);
-#[derive(Clone, Copy)]
-struct ClientV6<'a>(&'a Scratch);
 #[derive(Clone, Copy)]
 struct PortV4<'a>(&'a Scratch);
 #[derive(Clone, Copy)]
@@ -237,15 +231,22 @@ fn port_ports(flow: &Scratch) -> u32 {
     ports(first_port(flow.ports()), 0)
 }
 
-const fn no_ports(_: &Scratch) -> u32 {
-    0
-}
-
-key!(ClientV4, V4, source, source, no_ports);
-key!(ClientV6, V6, source, source, no_ports);
 key!(PortV4, V4, source, destination, port_ports);
 key!(PortV6, V6, source, destination, port_ports);
 key!(OwnV4, V4, source, destination, Scratch::ports);
 key!(OwnV6, V6, source, destination, Scratch::ports);
 key!(ReplyV4, V4, backend, source, reply_ports);
 key!(ReplyV6, V6, backend, source, reply_ports);
+
+/// The hash of an address: the words of a flow's key that are not there are 0.
+#[inline(always)]
+pub(super) fn hash_of_address(key: &HashKey, family: Family, address: &[u32; 4]) -> FlowHash {
+    let lane = |at: usize| {
+        let first = pair(address[0], key[at], address[1], key[at + 1]);
+        match family {
+            Family::V4 => first,
+            Family::V6 => first.wrapping_add(pair(address[2], key[at + 2], address[3], key[at + 3])),
+        }
+    };
+    FlowHash { tag: lane(0), index: lane(KEY_WORDS / 2) }
+}

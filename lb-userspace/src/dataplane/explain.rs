@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, ReplyBudget,
-        Service, ServiceBucket, Tunnel,
+        Service, ServiceBucket, Tunnel, Word64,
     },
     environment::Environment,
     features::Features,
@@ -166,6 +166,10 @@ impl Environment for Dry<'_> {
 
     fn nat_mask(&self) -> u32 {
         0
+    }
+
+    fn backend_set(&self, index: u32) -> Option<&Word64> {
+        self.view.backend_set(index)
     }
 
     fn scratch(&self) -> Option<&Scratch> {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use lb_common::{
     abi::{DestinationState, TunnelEnds, tunnel_index},
     flow::FlowState,
-    nat::table::pool_index,
+    nat::{hairpin, table::pool_index},
     service::{builder, filter},
     steady,
 };
@@ -42,7 +42,8 @@ pub fn publish(plane: &mut impl DataPlane, writes: &[Write]) -> Result<()> {
         apply(plane, write, &mut tables).with_context(|| format!("while writing {}", name(write)))
     });
     publish_services(plane, &mut changed);
-    if writes.iter().any(|write| matches!(write, Write::FreeDestination { .. } | Write::Way { .. })) {
+    if writes.iter().any(concerns_backends) {
+        hairpin::refresh(&plane.tables(), &plane.constants());
         // For the next time that the filter is handed over: a byte too many costs a look-up.
         filter::refresh_backends(plane.tables().vip_filter, plane.tables().destinations);
     }
@@ -52,6 +53,15 @@ pub fn publish(plane: &mut impl DataPlane, writes: &[Write]) -> Result<()> {
         steady::publish_all(&plane.tables());
     }
     result
+}
+
+/// Whether a write may change which backends there are in modes that translate.
+fn concerns_backends(write: &Write) -> bool {
+    match write {
+        Write::Destination { state, .. } => state.mode.is_nat(),
+        Write::FreeDestination { .. } | Write::Way { .. } => true,
+        _ => false,
+    }
 }
 
 /// Lets replies of backends through that are going to be translated.

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, ReplyBudget,
-        Service, ServiceBucket, Tunnel,
+        Service, ServiceBucket, Tunnel, Word64,
     },
     environment::Environment,
     features::Features,
@@ -150,6 +150,10 @@ impl Environment for Moving<'_> {
 
     fn nat_mask(&self) -> u32 {
         self.view.nat_mask()
+    }
+
+    fn backend_set(&self, index: u32) -> Option<&Word64> {
+        self.view.backend_set(index)
     }
 
     fn scratch(&self) -> Option<&Scratch> {

@@ -15,12 +15,13 @@ use aya::{
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32, map,
+        PoolAddress, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32, Word64, map,
     },
     features::Features,
     flow::FlowBucket,
     hash::HashKey,
     memory::{Constants, Sizes, Slices},
+    nat::hairpin,
     service::{
         builder,
         filter::{self, FILTER_BYTES},
@@ -70,12 +71,13 @@ pub struct Loaded {
     nat_buckets: Region<NatBucket>,
     nat_slots: Region<NatSlots>,
     nat_pool: Region<PoolAddress>,
+    backend_set: Region<Word64>,
     fragments: Region<FlowBucket>,
 }
 
 impl LoadOptions {
     /// Entries of each map whose size is not fixed.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 10] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 11] {
         let sizes = &self.sizes;
         [
             (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
@@ -87,6 +89,7 @@ impl LoadOptions {
             (map::FLOWS, sizes.flow_buckets as u32),
             (map::NAT_BUCKETS, sizes.nat_buckets as u32),
             (map::NAT_SLOTS, sizes.nat_buckets as u32),
+            (map::BACKEND_SET, hairpin::size_for(sizes.destinations) as u32),
             (map::FRAGMENTS, sizes.fragment_buckets as u32),
         ]
     }
@@ -115,6 +118,7 @@ impl Loaded {
             nat_buckets: region(&ebpf, map::NAT_BUCKETS, sizes.nat_buckets, options.flows_writable)?,
             nat_slots: region(&ebpf, map::NAT_SLOTS, sizes.nat_buckets, options.flows_writable)?,
             nat_pool: region(&ebpf, map::NAT_POOL, 2 * MAX_POOL as usize, true)?,
+            backend_set: region(&ebpf, map::BACKEND_SET, hairpin::size_for(sizes.destinations), true)?,
             fragments: region(&ebpf, map::FRAGMENTS, sizes.fragment_buckets, options.flows_writable)?,
             constants: Constants {
                 hash_key: options.hash_key,
@@ -131,6 +135,7 @@ impl Loaded {
         // Services that were adopted are let through before the program is attached.
         filter::admit(&loaded.vip_filter, loaded.services.records());
         filter::refresh_backends(&loaded.vip_filter, loaded.destinations.records());
+        hairpin::refresh(&loaded.tables(), &loaded.constants);
         loaded.publish_filter().context("the filter of VIPs cannot be written")?;
         // Whoever wrote the tables may have been stopped before.
         builder::relist(&loaded.tables());
@@ -189,6 +194,7 @@ impl Loaded {
             nat_buckets: self.nat_buckets.records(),
             nat_slots: self.nat_slots.records(),
             nat_pool: self.nat_pool.records(),
+            backend_set: self.backend_set.records(),
             fragments: self.fragments.records(),
         }
     }
@@ -378,6 +384,7 @@ impl attach::Attachable for Loaded {
 fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
     ensure!(options.sizes.flow_buckets.is_power_of_two(), "the flow table's buckets are not a power of two");
     ensure!(options.sizes.nat_buckets.is_power_of_two(), "the buckets of translated flows are not a power of two");
+    let backend_mask = hairpin::size_for(options.sizes.destinations) as u32 - 1;
     let (mask, nat_mask) = (options.sizes.flow_buckets as u32 - 1, options.sizes.nat_buckets as u32 - 1);
     ensure!(
         options.sizes.fragment_buckets.is_power_of_two(),
@@ -393,6 +400,7 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
         .override_global("FEATURES", &features, true)
         .override_global("FLOW_MASK", &mask, true)
         .override_global("NAT_MASK", &nat_mask, true)
+        .override_global("BACKEND_MASK", &backend_mask, true)
         .override_global("FRAGMENT_MASK", &fragment_mask, true)
         .override_global("FRAGMENT_TIMEOUT", &fragment_timeout, true)
         .override_global("TICK_SHIFT", &clock.shift, true)

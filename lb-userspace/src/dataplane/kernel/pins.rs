@@ -19,7 +19,7 @@ use aya::maps::{MapInfo, MapType};
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots,
-        NodeCounters, PoolAddress, ReplyBudget, Service, ServiceBucket, SlotPair, Tunnel, map,
+        NodeCounters, PoolAddress, ReplyBudget, Service, ServiceBucket, SlotPair, Tunnel, Word64, map,
     },
     decap,
     flow::FlowBucket,
@@ -80,7 +80,7 @@ struct Shape {
 
 impl Pins {
     /// Names of all maps.
-    pub const MAPS: [&'static str; 16] = [
+    pub const MAPS: [&'static str; 17] = [
         map::CONTROL,
         map::SERVICE_BUCKETS,
         map::SERVICES,
@@ -93,6 +93,7 @@ impl Pins {
         map::NAT_BUCKETS,
         map::NAT_SLOTS,
         map::NAT_POOL,
+        map::BACKEND_SET,
         map::FRAGMENTS,
         map::NODE_COUNTERS,
         map::DESTINATION_COUNTERS,
@@ -294,6 +295,7 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
         array(map::FLOWS, size_of::<FlowBucket>()),
         array(map::NAT_BUCKETS, size_of::<NatBucket>()),
         array(map::NAT_SLOTS, size_of::<NatSlots>()),
+        array(map::BACKEND_SET, size_of::<Word64>()),
         Shape { entries: 2 * MAX_POOL, ..array(map::NAT_POOL, size_of::<PoolAddress>()) },
         array(map::FRAGMENTS, size_of::<FlowBucket>()),
         per_cpu(map::NODE_COUNTERS, size_of::<NodeCounters>()),

@@ -27,6 +27,8 @@ unsafe impl Record for lb_common::abi::Service {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::abi::Word32 {}
 // SAFETY: likewise.
+unsafe impl Record for lb_common::abi::Word64 {}
+// SAFETY: likewise.
 unsafe impl Record for lb_common::abi::Destination {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::abi::Tunnel {}
