@@ -8,6 +8,10 @@
 use crate::memory::Slices;
 use crate::parse::Family;
 
+/// The largest MTU whose frames surely lie in one buffer: a page less the room in front and the kernel's own record at its end
+/// (`XDP_PACKET_HEADROOM`, `skb_shared_info`), and headers.
+pub const ONE_BUFFER_MTU: u32 = 3_400;
+
 /// A set of features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features(u32);
@@ -35,12 +39,14 @@ impl Features {
     pub const FRAGMENTS_BY_HASH: Self = Self(1 << 8);
     /// Packets leave in a VLAN of the node's.
     pub const VLAN: Self = Self(1 << 9);
+    /// Frames too long for one buffer; else they are malformed. Since Linux 5.18.
+    pub const LONG_FRAMES: Self = Self(1 << 10);
     /// Everything.
-    pub const ALL: Self = Self((1 << 10) - 1);
+    pub const ALL: Self = Self((1 << 11) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 10] = [
+    const NAMES: [&'static str; 11] = [
         "ipv4",
         "ipv6",
         "prefixes-or-ranges",
@@ -51,6 +57,7 @@ impl Features {
         "nat",
         "fragments-by-hash",
         "vlan",
+        "long-frames",
     ];
 
     /// From the program's constant.
@@ -121,10 +128,12 @@ impl Features {
     /// What an interface and a VLAN (0: none) that lead to backends need, if packets come from these interfaces.
     #[cfg(feature = "std")]
     #[must_use]
-    pub fn of_egress(ifindex: u32, vlan: u16, ingress: &[u32]) -> Self {
+    pub fn of_egress(ifindex: u32, vlan: u16, mtu: u32, ingress: &[u32]) -> Self {
+        let long = if mtu > ONE_BUFFER_MTU { Self::LONG_FRAMES } else { Self::NONE };
         let redirect = if ifindex == 0 || ingress == [ifindex] { Self::NONE } else { Self::REDIRECT };
         // Another VLAN has an MTU of its own.
-        if vlan == 0 { redirect } else { redirect.with(Self::VLAN) }
+        let vlan = if vlan == 0 { Self::NONE } else { Self::VLAN };
+        redirect.with(vlan).with(long)
     }
 
     /// What a destination needs.
@@ -153,7 +162,8 @@ impl Features {
     pub fn of(tables: &Slices<'_>, ingress: &[u32]) -> Self {
         let services = tables.services.iter().filter_map(|service| service.identity());
         let services = services.map(|(_, identity)| Self::of_service(&identity));
-        let egress = tables.egress.iter().map(|egress| Self::of_egress(egress.ifindex(), egress.vlan(), ingress));
+        let egress =
+            tables.egress.iter().map(|egress| Self::of_egress(egress.ifindex(), egress.vlan(), egress.mtu(), ingress));
         let modes = tables.destinations.iter().map(|destination| Self::of_mode(destination.state().mode));
         services.chain(egress).chain(modes).fold(Self::NONE, Self::with)
     }

@@ -10,6 +10,12 @@ pub trait Frame {
     /// Length in bytes, from the Ethernet header on.
     fn len(&self) -> usize;
 
+    /// Length of the part that windows reach. Longer frames lie in several buffers where the driver allows it.
+    #[inline(always)]
+    fn linear_len(&self) -> usize {
+        self.len()
+    }
+
     /// Whether there is no byte at all.
     fn is_empty(&self) -> bool {
         self.len() == 0

@@ -7,6 +7,8 @@
 //! specific service takes a part of a prefix or of a port range, the service has to be looked up, and the steady words
 //! of the wider one's destinations are void.)
 //!
+//! A frame in several buffers takes the long way as well.
+//!
 //! Whatever does not fit is left alone and takes the long way ([`crate::packet`]), which comes to the same result for
 //! every packet: this way only saves look-ups. User space writes the steady words with [`publish`] after a change; until then they
 //! are void and packets take the long way.
@@ -93,7 +95,7 @@ fn forward_v4<'a, E: Environment, F: Frame, R>(
         return None;
     }
     let total = start.be16(16) as usize;
-    if ethernet::HEADER + total > frame.len() {
+    if ethernet::HEADER + total > frame.linear_len() {
         return None;
     }
     let protocol = word & 0xff;
@@ -145,7 +147,7 @@ fn forward_v6<'a, E: Environment, F: Frame, R>(
     // Payload length, next header, hop limit.
     let word = start.be32(18);
     let payload = (word >> 16) as usize;
-    if TRANSPORT + payload > frame.len() {
+    if TRANSPORT + payload > frame.linear_len() {
         return None;
     }
     let protocol = word >> 8 & 0xff;

@@ -39,7 +39,7 @@ pub(crate) extern "C" fn displace(index: u32, tag: u64, word: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn set_tag(context: *mut xdp_md, payload: u32, vlan: u32) -> u32 {
-    u32::from(ethernet::set_tag(&mut Context::new(context), payload as usize, vlan as u16))
+    u32::from(ethernet::set_tag(&mut Context::<true>::new(context), payload as usize, vlan as u16))
 }
 
 /// See [`room::cheapest`].
@@ -65,7 +65,7 @@ pub(crate) extern "C" fn find_by_shape(ab: u64, cd: u64, rest: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn answer(context: *mut xdp_md, answer: u32) -> u32 {
-    let mut frame = Context::new(context);
+    let mut frame = Context::<true>::new(context);
     let bytes = frame.length();
     let verdict = packet::answer(&MAPS, &mut frame, Answer::from_bits(answer));
     finish(&MAPS, verdict.into(), bytes)
@@ -81,7 +81,7 @@ pub(crate) const OPENED: u64 = 1 << 36;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nat_begin(context: *mut xdp_md, place: u32, id: u32) -> u64 {
-    let frame = Context::new(context);
+    let frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
     match nat::forth::begin(&env, &frame, NatPlace::from_bits(place), id) {
@@ -94,7 +94,7 @@ pub(crate) extern "C" fn nat_begin(context: *mut xdp_md, place: u32, id: u32) ->
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nat_open(context: *mut xdp_md) -> u64 {
-    let frame = Context::new(context);
+    let frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
     match nat::forth::open(&env) {
@@ -117,7 +117,7 @@ fn end(env: &Maps, stop: Stop, bytes: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nat_forth(context: *mut xdp_md, place: u32, id: u32, opened: u32) -> u64 {
-    let mut frame = Context::new(context);
+    let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
     let sent = nat::forth::send(&env, &mut frame, NatPlace::from_bits(place), id, Opened::from_bits(opened));
@@ -165,7 +165,7 @@ pub(crate) extern "C" fn nat_base(id: u32, place: u32, kind: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nat_back_begin(context: *mut xdp_md, place: u32) -> u64 {
-    let frame = Context::new(context);
+    let frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
     match nat::back::begin(&env, &frame, NatPlace::from_bits(place)) {
@@ -178,7 +178,7 @@ pub(crate) extern "C" fn nat_back_begin(context: *mut xdp_md, place: u32) -> u64
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nat_back_find(context: *mut xdp_md) -> u64 {
-    let frame = Context::new(context);
+    let frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
     match nat::back::find(&env) {
@@ -191,7 +191,7 @@ pub(crate) extern "C" fn nat_back_find(context: *mut xdp_md) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nat_back(context: *mut xdp_md, place: u32, slot: u32) -> u32 {
-    let mut frame = Context::new(context);
+    let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
     let sent =
@@ -206,14 +206,14 @@ pub(crate) const NOTED: u64 = 1 << 32;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn note_fragment(context: *mut xdp_md, id: u32) -> u64 {
-    fragment::note(&MAPS, &Context::new(context), id).map_or(0, |choice| NOTED | u64::from(choice))
+    fragment::note(&MAPS, &Context::<true>::new(context), id).map_or(0, |choice| NOTED | u64::from(choice))
 }
 
 /// See [`fragment::spread`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn spread_by_addresses(context: *mut xdp_md) -> u64 {
-    fragment::spread(&MAPS, &Context::new(context))
+    fragment::spread(&MAPS, &Context::<true>::new(context))
 }
 
 /// In what a beginning returns: the packet goes on to a destination, whose id is in the bits below and the choice of its flow in
@@ -224,17 +224,17 @@ pub(crate) const SEND: u64 = 1 << 31;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn icmp(context: *mut xdp_md, place: u32) -> u64 {
-    let mut frame = Context::new(context);
-    let bytes = frame.length();
+    let mut frame = Context::<false>::new(context);
     let begun = icmp::begin(&MAPS, &mut frame, Place::from_bits(place));
-    end_or_send(begun, bytes)
+    // No answer is longer or shorter than its request, so this is the length of what arrived.
+    end_or_send(begun, frame.length())
 }
 
 /// The beginning of a later fragment's way. Returns the XDP action, or [`SEND`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn follow_fragment(context: *mut xdp_md) -> u64 {
-    let frame = Context::new(context);
+    let frame = Context::<false>::new(context);
     let bytes = frame.length();
     let begun = fragment::follow(&MAPS, &frame);
     end_or_send(begun, bytes)
@@ -255,7 +255,7 @@ pub(crate) const ANSWER: u32 = 1 << 31;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn send(context: *mut xdp_md, place: u32, target: u64) -> u32 {
-    let mut frame = Context::new(context);
+    let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
     match target::send(&env, &mut frame, Place::from_bits(place), target_of(target)) {
@@ -275,7 +275,7 @@ pub(crate) extern "C" fn is_translated(target: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn icmp_translate_begin(context: *mut xdp_md, place: u32, target: u64) -> u64 {
-    let frame = Context::new(context);
+    let frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
     match nat::error::begin(&env, &frame, Place::from_bits(place), target_of(target).id) {
@@ -288,7 +288,7 @@ pub(crate) extern "C" fn icmp_translate_begin(context: *mut xdp_md, place: u32, 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn icmp_translate_find(context: *mut xdp_md) -> u64 {
-    let frame = Context::new(context);
+    let frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
     match nat::error::find(&env) {
@@ -301,7 +301,7 @@ pub(crate) extern "C" fn icmp_translate_find(context: *mut xdp_md) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nat_part(context: *mut xdp_md, target: u64) -> u32 {
-    let mut frame = Context::new(context);
+    let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
     let outcome = nat::part::send(&env, &mut frame, target_of(target).id);
@@ -312,7 +312,7 @@ pub(crate) extern "C" fn nat_part(context: *mut xdp_md, target: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn icmp_translate(context: *mut xdp_md, place: u32, target: u64, opened: u32) -> u32 {
-    let mut frame = Context::new(context);
+    let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
     let opened = Opened::from_bits(opened);

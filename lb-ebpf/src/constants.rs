@@ -46,6 +46,12 @@ pub(crate) fn features() -> Features {
     Features::from_bits(read(&FEATURES))
 }
 
+/// Whether frames may lie in several buffers.
+#[inline(always)]
+pub(crate) fn has_long_frames() -> bool {
+    features().has(Features::LONG_FRAMES)
+}
+
 /// Flow buckets less one.
 #[inline(always)]
 pub(crate) fn flow_mask() -> u32 {

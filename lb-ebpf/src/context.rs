@@ -25,7 +25,7 @@ pub(crate) struct Maps(*mut xdp_md);
 
 impl Maps {
     #[inline(always)]
-    pub(crate) fn of(frame: &Context) -> Self {
+    pub(crate) fn of<const LONG: bool>(frame: &Context<LONG>) -> Self {
         Self(frame.0)
     }
 

@@ -4,17 +4,18 @@ use core::ptr;
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
 };
 use lb_common::frame::{Frame, Window};
 
 /// Above every offset that parsing can reach: link layer, IPv6 header and its extension headers are under 12 500 bytes.
 const OFFSET_MASK: usize = 0x3fff;
 
-/// A packet in the driver: the kernel's own context.
-pub(crate) struct Context(pub(crate) *mut xdp_md);
+/// A packet in the driver: the kernel's own context. Without `LONG` the first buffer is the whole packet, for what is never longer and
+/// has no stack to ask.
+pub(crate) struct Context<const LONG: bool = true>(pub(crate) *mut xdp_md);
 
-impl Context {
+impl<const LONG: bool> Context<LONG> {
     pub(crate) fn new(context: *mut xdp_md) -> Self {
         Self(context)
     }
@@ -38,11 +39,20 @@ impl Context {
     }
 }
 
-impl Frame for Context {
+impl<const LONG: bool> Frame for Context<LONG> {
     type Window<'a, const N: usize> = Bytes<N>;
 
     #[inline(always)]
     fn len(&self) -> usize {
+        if LONG && crate::has_long_frames() {
+            // SAFETY: the context is valid.
+            return unsafe { bpf_xdp_get_buff_len(self.0) as usize };
+        }
+        self.linear_len()
+    }
+
+    #[inline(always)]
+    fn linear_len(&self) -> usize {
         self.data_end() - self.data()
     }
 

@@ -19,10 +19,13 @@ mod frame;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+use constants::has_long_frames;
+#[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::{bindings::xdp_md, macros::xdp, programs::XdpContext};
     use lb_common::{
         flow::FlowState,
+        frame::Frame as _,
         nat::{back::FoundSlot, forth::Opened},
         packet::{self, Rare},
         steady,
@@ -47,12 +50,13 @@ mod programs {
     const PART: u64 = 1 << 37;
 
     // Inside of what the attribute makes: a call would cost each packet ten nanoseconds.
-    #[xdp]
+    // Frames in several buffers are for it as well, since Linux 5.18.
+    #[xdp(frags)]
     #[inline(always)]
     pub(crate) fn evenkeel(xdp: XdpContext) -> u32 {
-        let mut frame = Context::new(xdp.ctx);
+        let mut frame = Context::<true>::new(xdp.ctx);
         let env = Maps::of(&frame);
-        let bytes = frame.length();
+        let bytes = frame.linear_len() as u64;
         // Of its own it is not always put in place, and as a function it has lost what the verifier knew.
         let end = #[inline(always)]
         |outcome| finish(&env, outcome, bytes);
@@ -120,7 +124,7 @@ mod programs {
     /// little is kept on the stack, of which the kernel allows 512 bytes for a whole chain of calls.
     #[inline(always)]
     fn long(context: *mut xdp_md) -> u64 {
-        let mut frame = Context::new(context);
+        let mut frame = Context::<true>::new(context);
         let env = Maps::of(&frame);
         let bytes = frame.length();
         match packet::process_long(&env, &mut frame) {

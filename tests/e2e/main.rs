@@ -12,6 +12,7 @@ mod fragments;
 mod icmp;
 mod lifecycle;
 mod modes;
+mod mtu;
 mod nat;
 mod neighbour;
 mod next_hops;

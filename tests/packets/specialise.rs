@@ -1,9 +1,6 @@
 //! The program is replaced by one that can do more, or less, over the same tables.
 
-use evenkeel::dataplane::{
-    DataPlane as _,
-    kernel::{LoadOptions, Loaded, Pins},
-};
+use evenkeel::dataplane::kernel::{LoadOptions, Loaded, Pins};
 use evenkeel_tests::bpffs::Bpffs;
 use lb_common::{
     features::Features,

@@ -8,6 +8,12 @@
 mod frame;
 #[cfg(target_arch = "bpf")]
 mod maps;
+/// The decapsulator is not loaded for frames in several buffers.
+#[cfg(target_arch = "bpf")]
+const fn has_long_frames() -> bool {
+    false
+}
+
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
@@ -20,7 +26,7 @@ mod programs {
 
     #[xdp]
     pub(crate) fn evenkeel_decap(xdp: XdpContext) -> u32 {
-        let mut frame = Context::new(xdp.ctx);
+        let mut frame = Context::<true>::new(xdp.ctx);
         let bytes = frame.length();
         let verdict = decap::process(&Maps, &mut frame);
         if let Some(counters) = maps::COUNTERS.get(0) {

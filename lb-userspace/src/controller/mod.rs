@@ -35,7 +35,6 @@ use crate::{
         model::{AttachMode, Config, Service},
     },
     dataplane::{
-        DataPlane as _,
         kernel::{Attached, Loaded, Pins, attach},
         scan::Scan,
     },

@@ -84,8 +84,7 @@ impl DataPlane for kernel::Loaded {
     }
 
     fn require(&mut self, features: Features) -> Result<()> {
-        let present = Self::constants(self).features;
-        if present.has(features) { Ok(()) } else { self.specialise(present.with(features)) }
+        Self::require(self, features)
     }
 
     fn now(&self) -> Result<u32> {

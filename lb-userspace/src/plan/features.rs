@@ -20,7 +20,7 @@ pub const fn of_node(node: &Node) -> Features {
 fn of(write: &Write, ingress: &[u32]) -> Features {
     match write {
         Write::Service { identity, .. } | Write::ServiceOptions { identity, .. } => Features::of_service(identity),
-        Write::Egress { record, .. } => Features::of_egress(record.ifindex, record.vlan, ingress),
+        Write::Egress { record, .. } => Features::of_egress(record.ifindex, record.vlan, record.mtu, ingress),
         Write::Destination { state, .. } | Write::Way { state, .. } => Features::of_mode(state.mode),
         Write::PoolAddress { .. }
         | Write::LongestTimeouts(_)

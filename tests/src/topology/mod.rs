@@ -154,6 +154,23 @@ impl Topology {
         self.switch.ip(&legs(self.serving).iter().map(line).collect::<Vec<_>>())
     }
 
+    /// Sets the MTU of every link.
+    ///
+    /// # Errors
+    /// When an interface refuses it.
+    pub fn set_mtu(&self, mtu: u16) -> Result<()> {
+        let hosts = self.backends.iter().map(|backend| (&backend.namespace, backend.host));
+        let balancer = [(&self.balancer, BALANCER)];
+        for (machine, host) in hosts.chain(balancer) {
+            for &(device, subnet) in legs(self.serving) {
+                machine.ip(&[format!("link set {device} mtu {mtu}")])?;
+                self.switch.ip(&[format!("link set {} mtu {mtu}", link::port(subnet, host))])?;
+            }
+        }
+        self.client.ip(&[format!("link set eth0 mtu {mtu}")])?;
+        self.switch.ip(&[format!("link set {} mtu {mtu}", link::port(Subnet::Front, CLIENT))])
+    }
+
     fn build(backends: usize, serving: Subnet) -> Result<Self> {
         static SWEPT: Once = Once::new();
         SWEPT.call_once(sweep);

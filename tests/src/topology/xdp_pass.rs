@@ -19,6 +19,9 @@ const LINK_CREATE: libc::c_long = 28;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_TYPE_XDP: u32 = 37;
 
+/// `BPF_F_XDP_HAS_FRAGS`: it takes frames in several buffers, so the peer's MTU may be any.
+const HAS_FRAGS: u32 = 1 << 5;
+
 /// `r0 = XDP_PASS; exit`
 const PASS: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
 
@@ -71,7 +74,7 @@ fn load() -> io::Result<OwnedFd> {
         license: c"GPL".as_ptr() as u64,
         log: [0; 2],
         kernel_version: 0,
-        flags: 0,
+        flags: HAS_FRAGS,
     };
     bpf(PROG_LOAD, &load)
 }

@@ -102,6 +102,7 @@ impl Loaded {
     ///
     /// What the kernel refuses, with the verifier's log.
     pub fn load(options: &LoadOptions) -> Result<Self> {
+        let options = &LoadOptions { features: possible(options.features), ..options.clone() };
         let clock = Clock::of_this_kernel()?;
         let ebpf = load_object(options, clock)?;
         let sizes = &options.sizes;
@@ -165,6 +166,16 @@ impl Loaded {
         tracing::info!(features = features.names().collect::<Vec<_>>().join(" "), "program specialised");
         // Packets that the old program has begun may not meet what it cannot serve.
         grace::wait()
+    }
+
+    /// Sees to it that the program has these features, as far as this kernel can, besides those that it has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::specialise`].
+    pub fn require(&mut self, features: Features) -> Result<()> {
+        let (present, wanted) = (self.constants.features, possible(features));
+        if present.has(wanted) { Ok(()) } else { self.specialise(present.with(wanted)) }
     }
 
     /// The interfaces that packets come from.
@@ -381,6 +392,19 @@ impl attach::Attachable for Loaded {
     }
 }
 
+/// Whether this kernel has programs for frames in several buffers: since Linux 5.18.
+fn takes_long_frames() -> bool {
+    let release = nix::sys::utsname::uname().map(|names| names.release().to_string_lossy().into_owned());
+    let numbers = release.as_deref().unwrap_or_default().split(['.', '-']);
+    let numbers: Vec<u32> = numbers.map_while(|number| number.parse().ok()).take(2).collect();
+    numbers.as_slice() >= &[5, 18][..]
+}
+
+/// These features without those that this kernel lacks.
+fn possible(features: Features) -> Features {
+    if takes_long_frames() { features } else { features.without(Features::LONG_FRAMES) }
+}
+
 fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
     ensure!(options.sizes.flow_buckets.is_power_of_two(), "the flow table's buckets are not a power of two");
     ensure!(options.sizes.nat_buckets.is_power_of_two(), "the buckets of translated flows are not a power of two");
@@ -413,8 +437,12 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
             loader.map_pin_path(name, pins.map(name));
         }
     }
-    let mut ebpf =
-        loader.load(object::bytes()?).context("the maps cannot be created; is this running as root, with CAP_BPF?")?;
+    let one_buffer = if takes_long_frames() { None } else { Some(object::bytes_for_one_buffer()?) };
+    let object = match &one_buffer {
+        Some(object) => object.as_slice(),
+        None => object::bytes()?,
+    };
+    let mut ebpf = loader.load(object).context("the maps cannot be created; is this running as root, with CAP_BPF?")?;
     for name in [object::PROGRAM, object::CLOCK] {
         program_mut(&mut ebpf, name)?.load().with_context(|| format!("the kernel refuses program {name}"))?;
     }

@@ -1,6 +1,6 @@
 //! The compiled XDP programs, embedded in the binary.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// The entry point of the balancer.
 pub const PROGRAM: &str = "evenkeel";
@@ -35,6 +35,20 @@ pub fn bytes() -> Result<&'static [u8]> {
 /// As [`bytes`].
 pub fn decap_bytes() -> Result<&'static [u8]> {
     present(DECAP_OBJECT)
+}
+
+/// The balancer's object for a kernel without programs for frames in several buffers (before Linux 5.18): its section asks for none.
+///
+/// # Errors
+///
+/// As [`bytes`].
+pub fn bytes_for_one_buffer() -> Result<Vec<u8>> {
+    const ASKING: &[u8] = b"\0xdp.frags\0";
+    let mut object = bytes()?.to_vec();
+    let at = object.windows(ASKING.len()).position(|bytes| bytes == ASKING);
+    // What follows the name's end is no part of it.
+    object[at.context("the object has no section for frames in several buffers")? + 4] = 0;
+    Ok(object)
 }
 
 fn present(object: &'static [u8]) -> Result<&'static [u8]> {
