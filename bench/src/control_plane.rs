@@ -212,6 +212,7 @@ impl Node {
             pins: None,
             features: Features::ALL,
             flows_writable: true,
+            one_buffer: true,
         })?;
         lap("load");
         let mut reconciler = Reconciler::new(&config, Runtime::default(), &loaded, loaded.clock());

@@ -203,6 +203,7 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
         // What the tables need is known after the first plan.
         features: Features::ALL.without(Features::ICMP_ECHO).with(plan::features::of_node(node)),
         flows_writable: false,
+        one_buffer: false,
     };
     let adopts = pins.check(&options)?;
     let fingerprint = secret::fingerprint(&secret);

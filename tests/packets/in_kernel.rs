@@ -35,6 +35,7 @@ impl InKernel {
             pins: None,
             features,
             flows_writable: true,
+            one_buffer: false,
         };
         Some(Self { loaded: Loaded::load(&options).expect("the kernel takes the program") })
     }

@@ -27,6 +27,7 @@ fn what_is_asked_for_is_there_before_a_table_needs_it() {
         pins: Some(pins),
         features: Features::NONE,
         flows_writable: true,
+        one_buffer: false,
     };
     let mut loaded = Loaded::load(&options).expect("the kernel takes the program");
     // GRE: a program that knows the family says so, any other says that nobody serves it.

@@ -89,6 +89,7 @@ impl Evenkeel {
             pins: None,
             features,
             flows_writable: true,
+            one_buffer: true,
         })?;
         loaded.set_device(1, egress)?;
         let mut evenkeel = Self { loaded, name: "evenkeel" };

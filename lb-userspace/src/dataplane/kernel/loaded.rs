@@ -46,6 +46,8 @@ pub struct LoadOptions {
     pub features: Features,
     /// Whether the flow table may be written through [`Loaded::tables`]: for tests.
     pub flows_writable: bool,
+    /// For a caller that takes programs for one buffer only (a tail call among them has to agree in that).
+    pub one_buffer: bool,
 }
 
 /// The loaded program.
@@ -437,7 +439,8 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
             loader.map_pin_path(name, pins.map(name));
         }
     }
-    let one_buffer = if takes_long_frames() { None } else { Some(object::bytes_for_one_buffer()?) };
+    let one_buffer =
+        if takes_long_frames() && !options.one_buffer { None } else { Some(object::bytes_for_one_buffer()?) };
     let object = match &one_buffer {
         Some(object) => object.as_slice(),
         None => object::bytes()?,
@@ -515,6 +518,7 @@ mod tests {
             pins: None,
             features: Features::ALL,
             flows_writable: true,
+            one_buffer: false,
         };
         let loaded = Loaded::load(&options).expect("the verifier takes the program");
         let info = program(&loaded.ebpf, object::PROGRAM).and_then(|program| Ok(program.info()?)).expect("readable");

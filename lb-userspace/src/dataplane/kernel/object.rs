@@ -1,6 +1,6 @@
 //! The compiled XDP programs, embedded in the binary.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail, ensure};
 
 /// The entry point of the balancer.
 pub const PROGRAM: &str = "evenkeel";
@@ -43,11 +43,13 @@ pub fn decap_bytes() -> Result<&'static [u8]> {
 ///
 /// As [`bytes`].
 pub fn bytes_for_one_buffer() -> Result<Vec<u8>> {
-    const ASKING: &[u8] = b"\0xdp.frags\0";
+    const ASKING: &[u8] = b"xdp.frags\0";
     let mut object = bytes()?.to_vec();
-    let at = object.windows(ASKING.len()).position(|bytes| bytes == ASKING);
-    // What follows the name's end is no part of it.
-    object[at.context("the object has no section for frames in several buffers")? + 4] = 0;
+    let is_asking = |at: &usize| object[*at..].starts_with(ASKING);
+    // The section's name, which is the end of that of its relocations, and what the type information calls it. What follows a name's end is no part of it.
+    let places: Vec<usize> = (0..object.len()).filter(is_asking).collect();
+    ensure!(!places.is_empty(), "the object has no section for frames in several buffers");
+    places.iter().for_each(|at| object[at + 3] = 0);
     Ok(object)
 }
 
