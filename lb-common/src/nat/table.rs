@@ -192,7 +192,9 @@ fn freedom<E: Environment>(env: &E, word: FlowWord) -> u32 {
     // 1 for the state of a claim alone.
     let is_claim = (index as u32 + 1) >> 3;
     let limit = longest + is_claim * CLAIM_SECONDS * env.ticks_per_second();
-    (word.age(env.now()) as u32).wrapping_sub(limit) >> 31 ^ 1
+    // 1 for a slot that was never used: just before the clock begins again its time seems to lie ahead.
+    let is_unused = (index as u32).wrapping_sub(1) >> 31;
+    (word.age(env.now()) as u32).wrapping_sub(limit) >> 31 ^ 1 | is_unused
 }
 
 /// The place of the lowest bit that is set, of eight (a de Bruijn sequence of order three; Leiserson et al., 1998).
