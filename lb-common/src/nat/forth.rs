@@ -90,6 +90,7 @@ pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: NatPlace, id: 
     let flow = env.scratch().ok_or(DropReason::Tables)?;
     flow.set_packet(&packet);
     flow.set_backend(backend, is_full);
+    flow.set_known(place.is_known());
     flow.set_hop(hop(env, frame).ok_or(DropReason::Tables)?);
     flow.id.store(id);
     flow.identity.store(FlowWord::identity_of(id, state.generation));
