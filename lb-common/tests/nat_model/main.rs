@@ -21,7 +21,7 @@ use crate::{
 /// No two live flows share what replies are told apart by, and each reply finds its flow; 200 000 opens, and 10 000 000 in a
 /// long test.
 fn opens_and_closes(name: &str, family: Family) {
-    let node = Node::new(family, 1 << 14, 1 << 13, POOL);
+    let node = Node::new(family, 1 << 16, 1 << 13, POOL);
     let mut model = Model::new(node, Random::from_environment(name), 64, 256);
     model.run(times(200_000));
     model.look_at_all();
