@@ -162,9 +162,10 @@ pub fn follow<E: Environment>(env: &E, state: FlowState) {
         return;
     }
     entry.refresh(followed);
-    if present.is_active() && !state.is_active() {
-        if let Some(counters) = env.destination_counters(word.destination()) {
-            counters.flows_closed.add(1);
-        }
+    if present.is_active()
+        && !state.is_active()
+        && let Some(counters) = env.destination_counters(word.destination())
+    {
+        counters.flows_closed.add(1);
     }
 }

@@ -300,7 +300,7 @@ pub(super) fn open<E: Environment>(env: &E, flow: &Scratch) -> Result<(FlowState
             continue;
         }
         whose = Whose::FREE;
-        chosen = candidate.place << 16 | candidate.group * NAT_BUCKET as u32;
+        chosen = (candidate.place << 16) | (candidate.group * NAT_BUCKET as u32);
         break;
     }
     let (word, record) = slot_at(env, slot).ok_or(DropReason::Tables)?;
@@ -383,7 +383,7 @@ pub(super) fn find<E: Environment>(env: &E, flow: &Scratch) -> Option<(u32, u16)
 #[inline(always)]
 pub(super) fn client_place<E: Environment>(env: &E, flow: &Scratch) -> u32 {
     let count = env.control().map_or(0, |control| control.pool(flow.family()));
-    ((finish(flow.hash_of_client(env).index) >> 32) * count as u64 >> 32) as u32
+    (((finish(flow.hash_of_client(env).index) >> 32) * count as u64) >> 32) as u32
 }
 
 /// Where a flow may have its slot.
@@ -404,7 +404,7 @@ impl Candidate {
     fn of_port<E: Environment>(env: &E, flow: &Scratch, turn: u32) -> Option<Self> {
         let count = env.control()?.pool(flow.family());
         let random = finish(flow.index.load().wrapping_add((turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let any = ((random >> 32) * count as u64 >> 32) as u32;
+        let any = (((random >> 32) * count as u64) >> 32) as u32;
         let place = if turn < TRIES / 2 { flow.place.load() } else { any };
         let group = FIRST_GROUP + ((random as u32 as u64 * (GROUPS - FIRST_GROUP) as u64) >> 32) as u32;
         let base = env.nat_base(flow.id.load(), place, kind_of(flow));
