@@ -112,6 +112,15 @@ pub trait Environment {
         nat::table::is_reply(self, slot)
     }
 
+    /// See [`nat::table::judge`].
+    #[inline(always)]
+    fn nat_judge(&self, slot: u32) -> u32
+    where
+        Self: Sized,
+    {
+        nat::table::judge(self, slot)
+    }
+
     /// See [`nat::table::base_of`].
     #[inline(always)]
     fn nat_base(&self, id: u32, place: u32, kind: u32) -> u32

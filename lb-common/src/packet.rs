@@ -172,8 +172,12 @@ fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Out
     };
     accept(&packet)?;
     let hash = FlowHash::of(env, &packet);
+    let mut nat_place = NatPlace::of(&packet);
     let chosen = match known(env, index, service, &packet, hash) {
-        Known::Flow(id, destination) => Some((id, destination)),
+        Known::Flow(id, destination) => {
+            nat_place = nat_place.known();
+            Some((id, destination))
+        }
         Known::Not(stale) => admit(env, frame, service, &packet, hash, stale)?,
     };
     let Some((id, destination)) = chosen else {
@@ -183,7 +187,7 @@ fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Out
         if fragment::may_be_part(frame, &packet) {
             env.note_fragment(frame, id);
         }
-        return Err(Stop::Nat(NatPlace::of(&packet), id));
+        return Err(Stop::Nat(nat_place, id));
     }
     let noted = if fragment::may_be_part(frame, &packet) { env.note_fragment(frame, id) } else { None };
     let choice = noted.unwrap_or(forward::choice(hash));

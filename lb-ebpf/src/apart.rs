@@ -148,6 +148,12 @@ pub(crate) extern "C" fn nat_is_reply(slot: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+pub(crate) extern "C" fn nat_judge(slot: u32) -> u32 {
+    nat::table::judge(&MAPS, slot)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 pub(crate) extern "C" fn nat_follow(state: u32) -> u32 {
     if let Some(state) = FlowState::from_bits(u64::from(state)) {
         nat::forth::follow(&MAPS, state);

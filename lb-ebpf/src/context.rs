@@ -198,6 +198,11 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn nat_judge(&self, slot: u32) -> u32 {
+        apart::nat_judge(slot)
+    }
+
+    #[inline(always)]
     fn nat_base(&self, id: u32, place: u32, kind: u32) -> u32 {
         apart::nat_base(id, place, kind)
     }

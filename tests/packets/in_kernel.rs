@@ -74,6 +74,9 @@ impl Machine for InKernel {
         for entry in tables.flows.iter().chain(tables.fragments).flat_map(|bucket| &bucket.entries) {
             entry.store(0, FlowWord::EMPTY);
         }
+        for word in tables.nat_buckets.iter().flat_map(|bucket| &bucket.words) {
+            word.store(0);
+        }
         for destination in tables.destinations {
             destination.set_state(DestinationState::default());
             destination.set_next_hop(lb_common::abi::NextHop::default());
@@ -125,6 +128,13 @@ impl Machine for InKernel {
             if let Some(state) = word.state() {
                 let seen = now.wrapping_sub(word.idle(now)).wrapping_sub(ticks);
                 entry.refresh(word.refreshed(state, seen));
+            }
+        }
+        for place in tables.nat_buckets.iter().flat_map(|bucket| &bucket.words) {
+            let word = FlowWord::from_bits(place.load());
+            if let Some(state) = word.state() {
+                let seen = now.wrapping_sub(word.idle(now)).wrapping_sub(ticks);
+                place.store(word.refreshed(state, seen).to_bits());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Configurations: services, their backends, and how they get into tables.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::{
     abi::{
@@ -9,8 +9,12 @@ use lb_common::{
     },
     features::Features,
     flow::FlowState,
+    nat::table::pool_index,
     parse::Family,
-    service::builder::{self, Rule},
+    service::{
+        builder::{self, Rule},
+        filter,
+    },
     wire::ip::Protocol,
 };
 
@@ -77,6 +81,15 @@ impl Backend {
         if self == Self::Far { FAR_MAC } else { NEAR_MAC }
     }
 
+    /// Its address.
+    pub(crate) fn address(self, family: Family) -> IpAddr {
+        let host = self as u8 + 1;
+        match family {
+            Family::V4 => Ipv4Addr::new(10, 0, 0, host).into(),
+            Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, host.into()).into(),
+        }
+    }
+
     /// Its destination id in a service (from 0).
     pub(crate) fn id(self, service: usize) -> u32 {
         (1 + service * Self::ALL.len()) as u32 + self as u32
@@ -96,6 +109,8 @@ pub(crate) struct Service {
     pub(crate) fragments_by_hash: bool,
     /// How its backends are reached; `None`: with other MAC addresses alone.
     pub(crate) outer: Option<Outer>,
+    /// Its mode if packets are translated, and the port of its backends; 0: that of the packet.
+    pub(crate) nat: Option<(Mode, u16)>,
     /// Seconds, by [`FlowState::ALL`].
     pub(crate) timeouts: [u32; 5],
 }
@@ -112,6 +127,7 @@ impl Service {
             reject: false,
             fragments_by_hash: false,
             outer: None,
+            nat: None,
             timeouts,
         }
     }
@@ -141,6 +157,19 @@ impl Service {
     pub(crate) fn through(mut self, outer: Outer) -> Self {
         self.outer = Some(outer);
         self
+    }
+
+    /// The same with packets translated, to backends with this port; 0: that of the packet.
+    pub(crate) fn translated(mut self, mode: Mode, port: u16) -> Self {
+        self.nat = Some((mode, port));
+        self
+    }
+
+    fn mode(&self) -> Mode {
+        match (self.nat, self.outer) {
+            (Some((mode, _)), _) => mode,
+            (None, outer) => outer.map_or(Mode::DsrL2, |outer| outer.mode),
+        }
     }
 
     /// The same with policy `reject`.
@@ -178,8 +207,7 @@ impl Service {
 
     /// What a program needs for it.
     pub(crate) fn features(&self) -> Features {
-        let mode = self.outer.map_or(Mode::DsrL2, |outer| outer.mode);
-        Features::of_service(&self.identity()).with(Features::of_mode(mode))
+        Features::of_service(&self.identity()).with(Features::of_mode(self.mode()))
     }
 
     fn identity(&self) -> ServiceIdentity {
@@ -216,7 +244,34 @@ pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
         set_identity(machine, index, service);
         set_slots(machine, index, &service.slots);
     }
+    set_pool(machine, true);
+    let tables = machine.tables();
+    filter::refresh_backends(tables.vip_filter, tables.destinations);
     switch_table(machine, services, |_| true);
+}
+
+/// Source addresses of `full-nat`.
+pub(crate) const POOL: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
+pub(crate) const POOL6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 1));
+
+/// Writes them; whether new flows may have them.
+pub(crate) fn set_pool(machine: &impl Machine, is_open: bool) {
+    let tables = machine.tables();
+    for (family, address) in [(Family::V4, POOL), (Family::V6, POOL6)] {
+        tables.nat_pool[pool_index(family, 0) as usize].set(&words(address), is_open);
+        tables.control.set_pool(family, 1);
+    }
+}
+
+/// An address as in memory.
+fn words(address: IpAddr) -> [u32; 4] {
+    match address {
+        IpAddr::V4(address) => [u32::from_ne_bytes(address.octets()), 0, 0, 0],
+        IpAddr::V6(address) => {
+            let octets = address.octets();
+            std::array::from_fn(|i| u32::from_ne_bytes(octets[4 * i..][..4].try_into().expect("four bytes")))
+        }
+    }
 }
 
 fn set_timeouts(machine: &impl Machine, services: &[Service]) {
@@ -234,7 +289,7 @@ fn set_destinations(machine: &impl Machine, service: usize, description: &Servic
     for backend in Backend::ALL {
         let id = backend.id(service);
         let tables = machine.tables();
-        let mode = description.outer.map_or(Mode::DsrL2, |outer| outer.mode);
+        let mode = description.mode();
         if let Some(outer) = description.outer {
             // Either of its places will do.
             let state = DestinationState { second_tunnel: id % 2 == 1, ..DestinationState::default() };
@@ -242,7 +297,11 @@ fn set_destinations(machine: &impl Machine, service: usize, description: &Servic
         }
         tables.destinations[id as usize].set_state(DestinationState { mode, ..DestinationState::default() });
         let destination = &machine.tables().destinations[backend.id(service) as usize];
-        destination.set_address(&[u32::from_ne_bytes([10, 0, 0, backend as u8 + 1]), 0, 0, 0], 80);
+        let address = match backend.address(description.prefix().0) {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        destination.set_address(&words(address.into()), description.nat.map_or(80, |(_, port)| port));
         let mac = NextHop::mac_word(backend.mac());
         destination.set_next_hop(NextHop { mac, egress: backend.egress() });
         set_state(machine, service, backend, State::default());

@@ -93,6 +93,7 @@ pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: NatPlace, id: 
         return Err(DropReason::Hairpin.into());
     }
     flow.set_backend(backend, is_full);
+    flow.set_known(place.is_known());
     flow.set_hop(hop(env, frame).ok_or(DropReason::Tables)?);
     flow.id.store(id);
     flow.identity.store(FlowWord::identity_of(id, state.generation));
@@ -164,9 +165,10 @@ pub fn follow<E: Environment>(env: &E, state: FlowState) {
         return;
     }
     entry.refresh(followed);
-    if present.is_active() && !state.is_active() {
-        if let Some(counters) = env.destination_counters(word.destination()) {
-            counters.flows_closed.add(1);
-        }
+    if present.is_active()
+        && !state.is_active()
+        && let Some(counters) = env.destination_counters(word.destination())
+    {
+        counters.flows_closed.add(1);
     }
 }

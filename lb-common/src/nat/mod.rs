@@ -48,6 +48,7 @@ pub struct NatPlace(u32);
 
 impl NatPlace {
     const UDP: u32 = 1 << Place::BITS;
+    const KNOWN: u32 = Self::UDP << 1;
 
     /// Of a packet that was parsed.
     #[inline(always)]
@@ -60,7 +61,19 @@ impl NatPlace {
         Self(Place::of(packet).bits() | protocol)
     }
 
-    /// As a number of 17 bits.
+    /// The same of a packet whose flow the flow table knew.
+    #[inline(always)]
+    #[must_use]
+    pub const fn known(self) -> Self {
+        Self(self.0 | Self::KNOWN)
+    }
+
+    #[inline(always)]
+    const fn is_known(self) -> bool {
+        self.0 & Self::KNOWN != 0
+    }
+
+    /// As a number of 18 bits.
     #[inline(always)]
     #[must_use]
     pub const fn bits(self) -> u32 {

@@ -32,6 +32,7 @@ pub struct Scratch {
     /// The destination's id.
     pub(super) id: Word32,
     is_full: Word32,
+    is_known: Word32,
     hop_limit: Word32,
     /// Of a reply: its slot, if it is to an address of the pool.
     pub(super) port_slot: Word32,
@@ -82,6 +83,17 @@ impl Scratch {
         self.hop_addresses.store(hop.addresses);
         self.hop_tail.store(hop.tail);
         self.ifindex.store(hop.ifindex);
+    }
+
+    /// Notes whether the flow table knew the flow.
+    #[inline(always)]
+    pub(super) fn set_known(&self, is_known: bool) {
+        self.is_known.store(is_known as u32);
+    }
+
+    #[inline(always)]
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known.load() != 0
     }
 
     #[inline(always)]

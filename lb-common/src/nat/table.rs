@@ -154,6 +154,46 @@ pub fn survey<E: Environment>(env: &E, bucket: u32, tag: u64) -> u32 {
     found
 }
 
+/// Whose a slot with the flow's tag is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Whose(u32);
+
+impl Whose {
+    /// Another's, and not in the way.
+    const OTHERS: Self = Self(0);
+    /// The flow's.
+    const OWN: Self = Self(1);
+    /// The flow's, from a life that is over.
+    const PAST: Self = Self(2);
+    /// Another's, whose replies would be the flow's.
+    const COLLISION: Self = Self(3);
+    /// Nobody's: it was given up.
+    const FREE: Self = Self(4);
+}
+
+/// Whose a slot is that has the tag of the flow that was noted, as [`Whose`] has it. Gives up what stands in the flow's way and is
+/// nobody's any more: replies find one slot of a tag in a bucket.
+#[inline(always)]
+pub fn judge<E: Environment>(env: &E, slot: u32) -> u32 {
+    let (Some(flow), Some((word, record))) = (env.scratch(), slot_at(env, slot)) else { return Whose::OTHERS.0 };
+    if !is_in_the_way(record, flow) {
+        return Whose::OTHERS.0;
+    }
+    let present = word.load();
+    let is_claimed = FlowWord::from_bits(present).state_index() as u64 == CLAIMED;
+    let is_live = is_current(env, record, FlowWord::from_bits(present));
+    let is_of_vip = is_of_vip(record, flow);
+    if is_of_vip && record.destination().identity_bits() == flow.identity.load() {
+        return if is_live { Whose::OWN.0 } else { Whose::PAST.0 };
+    }
+    // The same flow may have gone to a destination that it no longer has.
+    if is_claimed || is_live && !is_of_vip {
+        return if flow.is_full() { Whose::OTHERS.0 } else { Whose::COLLISION.0 };
+    }
+    // Unless somebody else was faster.
+    if word.exchange(present, 0) { Whose::FREE.0 } else { Whose::OTHERS.0 }
+}
+
 /// The bucket at which the ports of a destination at a place of the pool begin. `kind` is [`kind_of`] the flow.
 #[inline(always)]
 pub fn base_of<E: Environment>(env: &E, id: u32, place: u32, kind: u32) -> u32 {
@@ -192,7 +232,9 @@ fn freedom<E: Environment>(env: &E, word: FlowWord) -> u32 {
     // 1 for the state of a claim alone.
     let is_claim = (index as u32 + 1) >> 3;
     let limit = longest + is_claim * CLAIM_SECONDS * env.ticks_per_second();
-    (word.age(env.now()) as u32).wrapping_sub(limit) >> 31 ^ 1
+    // 1 for a slot that was never used: just before the clock begins again its time seems to lie ahead.
+    let is_unused = (index as u32).wrapping_sub(1) >> 31;
+    (word.age(env.now()) as u32).wrapping_sub(limit) >> 31 ^ 1 | is_unused
 }
 
 /// The place of the lowest bit that is set, of eight (a de Bruijn sequence of order three; Leiserson et al., 1998).
@@ -214,58 +256,96 @@ const fn lowest(bits: u32) -> usize {
 pub(super) fn open<E: Environment>(env: &E, flow: &Scratch) -> Result<(FlowState, Option<(u32, u16)>), DropReason> {
     let flags = flow.tcp_flags();
     let is_new = matches!(flow.protocol(), Protocol::Tcp) && flags & (SYN | ACK | RST) == SYN;
-    // The first half looks for the flow's slot, the other takes the first free one. Of a new flow both are one.
-    for turn in 0..2 * TRIES {
-        if is_new && turn == TRIES {
+    // The first half looks for the flow's slot, the other takes the first free one. Of a flow of `full-nat` that nobody knew both are
+    // one; of `nat` there are but two buckets to look at.
+    let is_short = is_new && flow.is_full() && !flow.is_known();
+    // What is done with a slot is done behind the loop: the verifier follows every turn.
+    let (mut whose, mut slot, mut chosen) = (Whose::OTHERS, 0, 0);
+    'turns: for turn in 0..2 * TRIES {
+        if is_short && turn == TRIES {
             break;
         }
-        let claims = is_new || turn >= TRIES;
+        let claims = is_short || turn >= TRIES;
         let Some(candidate) = Candidate::of(env, flow, turn & (TRIES - 1)) else { continue };
-        let (Some(bucket), Some(slots)) = (env.nat_bucket(candidate.bucket), env.nat_slots(candidate.bucket)) else {
-            return Err(DropReason::Tables);
-        };
+        let first = candidate.bucket * NAT_BUCKET as u32;
         let found = Survey(env.nat_survey(candidate.bucket, flow.tag.load()));
-        if found.own() != 0 {
-            let index = lowest(found.own()) & (NAT_BUCKET - 1);
-            let record = &slots.records[index];
-            if is_of(record, flow) {
-                let word = FlowWord::from_bits(bucket.words[index].load());
-                let state = after(record, word, flags, Side::Client, is_new);
-                refresh(env, &bucket.words[index], word, state);
-                if record.hop() != flow.hop() {
-                    record.set_hop(flow.hop());
-                }
-                return Ok((state, record.source()));
+        let (mut own, mut free) = (found.own(), found.free());
+        // Of more than two with one tag there is a chance of 36 bits.
+        for _ in 0..2 {
+            if own == 0 {
+                break;
             }
-            if !flow.is_full() && is_in_the_way(record, flow) {
+            let index = lowest(own) as u32;
+            own &= own - 1;
+            whose = Whose(env.nat_judge(first + index));
+            if whose == Whose::COLLISION {
                 return Err(DropReason::NatCollision);
             }
+            if whose == Whose::OWN || whose == Whose::PAST {
+                slot = first + index;
+                break 'turns;
+            }
+            if whose == Whose::FREE {
+                free |= 1 << index;
+            }
         }
-        if !claims || found.free() == 0 || flow.is_full() && !is_open(env, flow, candidate.place) {
+        whose = Whose::OTHERS;
+        if !claims || free == 0 || flow.is_full() && !is_open(env, flow, candidate.place) {
             continue;
         }
-        let index = lowest(found.free()) & (NAT_BUCKET - 1);
-        let word = &bucket.words[index];
+        slot = first + lowest(free) as u32;
+        let (word, _) = slot_at(env, slot).ok_or(DropReason::Tables)?;
         let before = FlowWord::from_bits(word.load());
-        let claim = flow.tag.load() << 28 | CLAIMED << 24 | u64::from(env.now() & TICK_MASK);
-        if freedom(env, before) == 0 || !word.exchange(before.to_bits(), claim) {
+        if freedom(env, before) == 0 || !word.exchange(before.to_bits(), claim(env, flow)) {
             continue;
         }
+        whose = Whose::FREE;
+        chosen = (candidate.place << 16) | (candidate.group * NAT_BUCKET as u32);
+        break;
+    }
+    let (word, record) = slot_at(env, slot).ok_or(DropReason::Tables)?;
+    if whose == Whose::FREE {
         if !flow.is_full() && !is_alone(env, flow) {
             word.store(0);
             return Err(DropReason::NatCollision);
         }
-        let port = (candidate.group * NAT_BUCKET as u32 + index as u32) as u16;
-        let source = if flow.is_full() { Some((candidate.place, port)) } else { None };
-        write(&slots.records[index], flow, source);
-        let state = match FlowState::of_first(flow.protocol(), flags) {
-            Some(state) => state,
-            None => FlowState::Closing,
-        };
-        word.publish(FlowWord::from_bits(claim).refreshed(state, env.now()).to_bits());
+        let port = (chosen + slot % NAT_BUCKET as u32) as u16;
+        let source = if flow.is_full() { Some((chosen >> 16, port)) } else { None };
+        write(record, flow, source);
+        let state = first_state(flow);
+        word.publish(FlowWord::from_bits(claim(env, flow)).refreshed(state, env.now()).to_bits());
         return Ok((state, source));
     }
-    Err(if flow.is_full() { DropReason::SnatPorts } else { DropReason::NatTable })
+    if whose == Whose::OTHERS {
+        return Err(if flow.is_full() { DropReason::SnatPorts } else { DropReason::NatTable });
+    }
+    let present = FlowWord::from_bits(word.load());
+    let state = if whose == Whose::OWN {
+        after(record, present, flags, Side::Client, is_new)
+    } else {
+        record.set_finished(false, false);
+        first_state(flow)
+    };
+    refresh(env, word, present, state);
+    if record.hop() != flow.hop() {
+        record.set_hop(flow.hop());
+    }
+    Ok((state, record.source()))
+}
+
+/// The word of a slot that is being written for a flow.
+#[inline(always)]
+fn claim<E: Environment>(env: &E, flow: &Scratch) -> u64 {
+    flow.tag.load() << 28 | CLAIMED << 24 | u64::from(env.now() & TICK_MASK)
+}
+
+/// The state that a new slot has.
+#[inline(always)]
+fn first_state(flow: &Scratch) -> FlowState {
+    match FlowState::of_first(flow.protocol(), flow.tcp_flags()) {
+        Some(state) => state,
+        None => FlowState::Closing,
+    }
 }
 
 /// Notes in a flow's scratch what finds its slot.
@@ -285,7 +365,11 @@ pub(super) fn find<E: Environment>(env: &E, flow: &Scratch) -> Option<(u32, u16)
     for turn in 0..TRIES {
         let Some(candidate) = Candidate::of(env, flow, turn) else { continue };
         let own = Survey(env.nat_survey(candidate.bucket, flow.tag.load())).own();
-        if own != 0 {
+        // The slot of a destination that the flow no longer has may be beside its own.
+        for own in [own, own & own.wrapping_sub(1)] {
+            if own == 0 {
+                break;
+            }
             let record = &env.nat_slots(candidate.bucket)?.records[lowest(own) & (NAT_BUCKET - 1)];
             if is_of(record, flow) {
                 return record.source();
@@ -299,7 +383,7 @@ pub(super) fn find<E: Environment>(env: &E, flow: &Scratch) -> Option<(u32, u16)
 #[inline(always)]
 pub(super) fn client_place<E: Environment>(env: &E, flow: &Scratch) -> u32 {
     let count = env.control().map_or(0, |control| control.pool(flow.family()));
-    ((finish(flow.hash_of_client(env).index) >> 32) * count as u64 >> 32) as u32
+    (((finish(flow.hash_of_client(env).index) >> 32) * count as u64) >> 32) as u32
 }
 
 /// Where a flow may have its slot.
@@ -320,7 +404,7 @@ impl Candidate {
     fn of_port<E: Environment>(env: &E, flow: &Scratch, turn: u32) -> Option<Self> {
         let count = env.control()?.pool(flow.family());
         let random = finish(flow.index.load().wrapping_add((turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let any = ((random >> 32) * count as u64 >> 32) as u32;
+        let any = (((random >> 32) * count as u64) >> 32) as u32;
         let place = if turn < TRIES / 2 { flow.place.load() } else { any };
         let group = FIRST_GROUP + ((random as u32 as u64 * (GROUPS - FIRST_GROUP) as u64) >> 32) as u32;
         let base = env.nat_base(flow.id.load(), place, kind_of(flow));
@@ -375,23 +459,30 @@ fn write(record: &NatRecord, flow: &Scratch, source: Option<(u32, u16)>) {
 /// Whether a record is the flow's.
 #[inline(always)]
 fn is_of(record: &NatRecord, flow: &Scratch) -> bool {
-    let mut different = (record.ports() ^ flow.ports()) as u64;
-    for word in 0..4 {
-        different |= (record.client(word) ^ flow.source(word) | record.vip(word) ^ flow.destination(word)) as u64;
-    }
-    different |= record.destination().identity_bits() ^ flow.identity.load();
-    different == 0 && record.is(flow.protocol()) && record.source().is_some() == flow.is_full()
+    record.destination().identity_bits() == flow.identity.load()
+        && is_of_vip(record, flow)
+        && is_in_the_way(record, flow)
 }
 
-/// Whether it is of another flow of the same client with the same port. That the backend is the same one, too, its tag says: one of 36
-/// bits would be another's once in 10^10.
+/// Whether it is of the flow's service.
+#[inline(always)]
+fn is_of_vip(record: &NatRecord, flow: &Scratch) -> bool {
+    let mut different = record.ports() ^ flow.ports();
+    for word in 0..4 {
+        different |= record.vip(word) ^ flow.destination(word);
+    }
+    different == 0
+}
+
+/// Whether it is of the same client with the same port. Of `nat` its backend is the same one then, too, as its tag says: one of 36 bits
+/// would be another's once in 10^10.
 #[inline(always)]
 fn is_in_the_way(record: &NatRecord, flow: &Scratch) -> bool {
     let mut different = (first_port(record.ports()) ^ first_port(flow.ports())) as u32;
     for word in 0..4 {
         different |= record.client(word) ^ flow.source(word);
     }
-    different == 0 && record.is(flow.protocol()) && record.source().is_none()
+    different == 0 && record.is(flow.protocol()) && record.source().is_some() == flow.is_full()
 }
 
 /// Whether the claim that was just made is the only word with this tag: two flows may have claimed a slot at once, each in another
@@ -469,7 +560,9 @@ pub(super) fn find_reply<E: Environment>(env: &E, reply: &Scratch) -> Option<u32
 #[inline(always)]
 pub fn is_reply<E: Environment>(env: &E, slot: u32) -> bool {
     let (Some(reply), Some((word, record))) = (env.scratch(), slot_at(env, slot)) else { return false };
-    is_reply_of(env, reply, record) && is_live(env, record, word, reply)
+    is_reply_of(env, reply, record)
+        && is_from(env, reply, record)
+        && is_current(env, record, FlowWord::from_bits(word.load()))
 }
 
 /// Word and record of a slot: its bucket, and three bits for the place in it.
@@ -521,21 +614,27 @@ fn is_reply_of<E: Environment>(env: &E, reply: &Scratch, record: &NatRecord) -> 
     different == 0
 }
 
-/// Whether a record is of a flow that is not over, to the backend that the packet is from.
+/// Whether a record is of a flow that is not over.
 #[inline(always)]
-fn is_live<E: Environment>(env: &E, record: &NatRecord, word: &Word64, reply: &Scratch) -> bool {
-    let word = FlowWord::from_bits(word.load());
+fn is_current<E: Environment>(env: &E, record: &NatRecord, word: FlowWord) -> bool {
     let at = record.destination();
     let (Some(state), Some(destination)) = (word.state(), env.destination(at.destination())) else { return false };
     let is = destination.state();
-    if is.generation != at.generation() || !is.keeps_flows || !record.is(reply.protocol()) {
+    if is.generation != at.generation() || !is.keeps_flows {
         return false;
     }
+    let Some(service) = env.service(is.service) else { return false };
+    !flow::table::is_expired(word, env.now(), service.timeout(state))
+}
+
+/// Whether a record's packets go to the backend that the reply is from.
+#[inline(always)]
+fn is_from<E: Environment>(env: &E, reply: &Scratch, record: &NatRecord) -> bool {
+    let Some(destination) = env.destination(record.destination().destination()) else { return false };
     let (address, port) = backend(reply.family(), destination, second_port(record.ports()));
     let mut different = (port ^ first_port(reply.ports())) as u32;
     for (i, word) in address.iter().enumerate() {
         different |= word ^ reply.source(i);
     }
-    let Some(service) = env.service(is.service) else { return false };
-    different == 0 && !flow::table::is_expired(word, env.now(), service.timeout(state))
+    different == 0 && record.is(reply.protocol())
 }

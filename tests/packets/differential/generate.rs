@@ -5,7 +5,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
     recipe::{Fault, Ip, Oddity, Recipe, What},
-    setting::{DESTINATIONS, MANY, NOT_SERVED, SERVED, SERVICES, SLOTS},
+    setting::{ANSWERED, DESTINATIONS, MANY, NOT_SERVED, SERVED, SERVICES, SLOTS},
     step::{Step, Stranger},
 };
 use crate::{
@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn change() -> impl Strategy<Value = Step> {
     let service = || 0..SERVICES;
     prop_oneof![
-        1 => prop::array::uniform8(prop::bool::weighted(0.8)).prop_map(Step::Table),
+        1 => prop::array::uniform11(prop::bool::weighted(0.8)).prop_map(Step::Table),
         1 => (service(), any::<bool>()).prop_map(|(service, reject)| Step::Policy { service, reject }),
         2 => (service(), state(), ticks())
             .prop_map(|(service, state, ticks)| Step::Timeout { service, state, ticks: ticks.unsigned_abs() }),
@@ -135,7 +135,7 @@ fn ip() -> impl Strategy<Value = Ip> {
 }
 
 fn target() -> impl Strategy<Value = (&'static str, u16)> {
-    prop_oneof![9 => select(&SERVED[..]), 1 => select(&NOT_SERVED[..])]
+    prop_oneof![9 => select(&SERVED[..]), 1 => select(&ANSWERED[..]), 1 => select(&NOT_SERVED[..])]
 }
 
 /// Sources of both families: clients, and addresses that cannot be.
@@ -149,7 +149,9 @@ fn source() -> impl Strategy<Value = (&'static str, &'static str)> {
             ("0.0.0.0", "::ffff:192.0.2.1"),
         ][..],
     );
-    prop_oneof![30 => Just((CLIENT.0, CLIENT6.0)), 1 => odd]
+    // A backend answers, or is a client itself.
+    let backend = ("10.0.0.1", "2001:db8:b::1");
+    prop_oneof![26 => Just((CLIENT.0, CLIENT6.0)), 4 => Just(backend), 1 => odd]
 }
 
 fn flags() -> impl Strategy<Value = u8> {

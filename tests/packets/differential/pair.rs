@@ -1,8 +1,9 @@
 //! Both machines, in step.
 
 use lb_common::{
-    abi::ReplyBudget,
+    abi::{ReplyBudget, Translated},
     flow::{BUCKET_ENTRIES, FlowEntry, FlowWord, TICK_MASK},
+    wire::ip::Protocol,
 };
 
 use super::{
@@ -48,6 +49,7 @@ struct Seen {
     flows: Flows,
     /// The table of fragments.
     fragments: Flows,
+    nat: Slots,
     /// Tokens, and when they were filled up.
     budget: [u64; 2],
 }
@@ -122,6 +124,7 @@ impl Pair {
 
     fn packet(&mut self, frame: &[u8]) -> Result<(), String> {
         let fragments_before = fragments(&self.memory);
+        let nat_before = nat(&self.memory);
         let before = self.kernel.now();
         let (action, bytes) = self.kernel.run(frame);
         let after = self.kernel.now();
@@ -131,6 +134,7 @@ impl Pair {
             destinations: counted.destinations_since(&self.kernel_counted),
             flows: flows(&self.kernel),
             fragments: fragments(&self.kernel),
+            nat: nat(&self.kernel),
             budget: words(&self.kernel.reply_budget(self.cpu)),
         };
         self.kernel_counted = counted;
@@ -140,6 +144,7 @@ impl Pair {
         let mut difference = None;
         for clock in Move::all(before, after) {
             restore(&self.memory, &flows_before, &fragments_before, budget);
+            restore_nat(&self.memory, &nat_before);
             match compare(&self.packet_in_memory(frame, clock), &kernel) {
                 Ok(()) => return Ok(()),
                 Err(message) => difference.get_or_insert(format!("at tick {clock:?}: {message}")),
@@ -161,6 +166,7 @@ impl Pair {
             destinations: counted.destinations_since(&self.memory_counted),
             flows: flows(&self.memory),
             fragments: fragments(&self.memory),
+            nat: nat(&self.memory),
             budget: words(self.memory.view(0).reply_budget),
         };
         self.memory_counted = counted;
@@ -178,6 +184,45 @@ fn flows(machine: &impl Machine) -> Flows {
 
 fn fragments(machine: &impl Machine) -> Flows {
     machine.tables().fragments.iter().flat_map(|bucket| &bucket.entries).map(FlowEntry::load).collect()
+}
+
+/// A slot of translated flows: its word, and what its record says.
+type Slots = Vec<(u64, Option<(Translated, (bool, bool))>)>;
+
+/// Translated flows.
+fn nat(machine: &impl Machine) -> Slots {
+    let tables = machine.tables();
+    let words = tables.nat_buckets.iter().flat_map(|bucket| &bucket.words);
+    let records = tables.nat_slots.iter().flat_map(|bucket| &bucket.records);
+    let slots = words.zip(records).map(|(word, record)| {
+        let said = Translated {
+            client: std::array::from_fn(|i| record.client(i)),
+            vip: std::array::from_fn(|i| record.vip(i)),
+            ports: record.ports(),
+            protocol: if record.is(Protocol::Udp) { Protocol::Udp } else { Protocol::Tcp },
+            source: record.source(),
+            destination: record.destination().identity_bits(),
+            hop: record.hop(),
+        };
+        let bits = word.load();
+        // What a slot says that is not used does not matter.
+        (bits, (bits != 0).then_some((said, record.finished())))
+    });
+    slots.collect()
+}
+
+/// Takes back what a packet did to them in memory.
+fn restore_nat(memory: &InMemory, slots: &Slots) {
+    let tables = memory.tables();
+    let words = tables.nat_buckets.iter().flat_map(|bucket| &bucket.words);
+    let records = tables.nat_slots.iter().flat_map(|bucket| &bucket.records);
+    for ((word, record), (bits, said)) in words.zip(records).zip(slots) {
+        if let Some((said, (client, backend))) = said {
+            record.set(said);
+            record.set_finished(*client, *backend);
+        }
+        word.store(*bits);
+    }
 }
 
 /// Takes back what a packet did in memory, but for the counters, of which only differences matter.
@@ -202,6 +247,9 @@ fn compare(memory: &Seen, kernel: &Seen) -> Result<(), String> {
     }
     same_flows(&memory.flows, &kernel.flows)?;
     same_flows(&memory.fragments, &kernel.fragments)?;
+    if let Some((index, (memory, kernel))) = memory.nat.iter().zip(&kernel.nat).enumerate().find(|(_, (a, b))| a != b) {
+        return Err(format!("slot {index} of translated flows:\n  memory {memory:?}\n  kernel {kernel:?}"));
+    }
     Err(format!("budget [tokens, filled]:\n  memory {:?}\n  kernel {:?}", memory.budget, kernel.budget))
 }
 

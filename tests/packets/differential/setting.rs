@@ -3,7 +3,7 @@
 use lb_common::{abi::Mode, memory::Sizes};
 
 use crate::{
-    lines::{DNS, DNS6, HOST, HOST6, WEB, WEB6},
+    lines::{CLIENT, CLIENT6, DNS, DNS6, HOST, HOST6, WEB, WEB6},
     outer::Outer,
     world::{A, B, Backend, C, Service},
 };
@@ -12,11 +12,11 @@ use crate::{
 pub(super) const FLOW_BUCKETS: [usize; 2] = [4, 16];
 
 /// Services.
-pub(super) const SERVICES: usize = 8;
+pub(super) const SERVICES: usize = 11;
 /// Destinations that some service has; ids begin with 1.
 pub(super) const DESTINATIONS: usize = SERVICES * Backend::ALL.len();
 /// Slots that services have; those of each are a range of their own.
-pub(super) const SLOTS: usize = 256;
+pub(super) const SLOTS: usize = 512;
 
 /// Tables that are just large enough, with a flow table of so many buckets.
 pub(super) const fn sizes(flow_buckets: usize) -> Sizes {
@@ -26,7 +26,8 @@ pub(super) const fn sizes(flow_buckets: usize) -> Sizes {
         slots: SLOTS,
         destinations: DESTINATIONS + 1,
         flow_buckets,
-        nat_buckets: 64,
+        // Small as well.
+        nat_buckets: 2,
         fragment_buckets: 2,
     }
 }
@@ -46,15 +47,38 @@ pub(super) fn services() -> [Service; SERVICES] {
         Service::tcp("2001:db8:100::/48", 0, &[B, Backend::Unresolved]).ports(0, u16::MAX),
         Service::udp(WEB.0, 0, &[C, Backend::Gone]).ports(1000, 2000).timeouts([6, 60, 1, 5, 12]),
         Service::tcp(WEB.0, 443, &[]).rejecting(),
+        Service::tcp(WEB.0, 0, &[A, Backend::Far]).ports(40_000, 40_100).translated(Mode::Nat, 0),
+        Service::tcp(DNS.0, 0, &[A]).ports(40_000, 40_100).translated(Mode::Nat, 0),
+        Service::tcp(WEB6.0, 0, &[A, B]).ports(40_000, 40_100).translated(Mode::FullNat, 0),
     ]
 }
 
 /// In the range of ports of a UDP service.
 pub(super) const MANY: (&str, u16) = (WEB.0, 1500);
 
+/// Of services that translate, whose backends have the ports that clients may have.
+const NAT: (&str, u16) = (WEB.0, 40_001);
+const NAT_TOO: (&str, u16) = (DNS.0, 40_001);
+const FULL_NAT: (&str, u16) = (WEB6.0, 40_001);
+
 /// Where a service is.
-pub(super) const SERVED: [(&str, u16); 9] =
-    [WEB, WEB6, DNS, DNS6, (WEB.0, 443), (WEB.0, 8000), ("198.51.100.77", 8099), ("2001:db8:100::77", u16::MAX), MANY];
+pub(super) const SERVED: [(&str, u16); 12] = [
+    NAT,
+    NAT_TOO,
+    FULL_NAT,
+    WEB,
+    WEB6,
+    DNS,
+    DNS6,
+    (WEB.0, 443),
+    (WEB.0, 8000),
+    ("198.51.100.77", 8099),
+    ("2001:db8:100::77", u16::MAX),
+    MANY,
+];
+
+/// Where backends' answers go.
+pub(super) const ANSWERED: [(&str, u16); 3] = [(CLIENT.0, 40_001), (CLIENT6.0, 40_001), ("203.0.113.77", 1500)];
 
 /// Where none is: beside a service's ports, at a VIP's neighbour, at the host, at nobody.
 pub(super) const NOT_SERVED: [(&str, u16); 5] = [(WEB.0, 81), ("198.51.100.77", 8100), HOST, HOST6, ("224.0.0.1", 80)];

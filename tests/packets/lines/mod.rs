@@ -28,6 +28,7 @@ mod known_flows;
 mod malformed;
 mod martians;
 pub(crate) mod mutations;
+mod nat;
 mod next_hops;
 mod no_backend;
 mod no_vip;
