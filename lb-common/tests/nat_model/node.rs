@@ -143,7 +143,7 @@ impl Node {
             let identity = ServiceIdentity {
                 first_port,
                 last_port,
-                protocol: service.protocol,
+                protocol: service.protocol.into(),
                 prefix_length,
                 family: self.family,
                 on_no_backend: 0,
