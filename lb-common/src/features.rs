@@ -33,12 +33,14 @@ impl Features {
     pub const NAT: Self = Self(1 << 7);
     /// Services that choose by the addresses alone where fragments lack their first.
     pub const FRAGMENTS_BY_HASH: Self = Self(1 << 8);
+    /// Services whose packets go where their QUIC connection id says.
+    pub const QUIC: Self = Self(1 << 9);
     /// Everything.
-    pub const ALL: Self = Self((1 << 9) - 1);
+    pub const ALL: Self = Self((1 << 10) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 9] = [
+    const NAMES: [&'static str; 10] = [
         "ipv4",
         "ipv6",
         "prefixes-or-ranges",
@@ -48,6 +50,7 @@ impl Features {
         "icmp-echo",
         "nat",
         "fragments-by-hash",
+        "quic",
     ];
 
     /// From the program's constant.
@@ -112,7 +115,8 @@ impl Features {
         let shapes = if identity.is_single() { Self::NONE } else { Self::SHAPES };
         let fragments =
             if identity.fragments == crate::abi::FRAGMENTS_HASH { Self::FRAGMENTS_BY_HASH } else { Self::NONE };
-        Self::of_family(identity.family).with(shapes).with(fragments)
+        let quic = if identity.quic == 0 { Self::NONE } else { Self::QUIC };
+        Self::of_family(identity.family).with(shapes).with(fragments).with(quic)
     }
 
     /// What an interface that leads to backends needs, if packets come from these.

@@ -3,12 +3,12 @@
 //! [`Slices`] are tables wherever they lie: in vectors ([`Tables`]) or in mappings of the kernel's maps. [`View`] adds what a
 //! program has besides tables and implements [`Environment`]. [`Packet`] is a frame in a buffer.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Deref};
 
 use crate::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32,
+        PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32,
     },
     environment::Environment,
     features::Features,
@@ -16,6 +16,7 @@ use crate::{
     frame::{Frame, Window},
     hash::HashKey,
     nat::scratch::Scratch,
+    quic::QuicLb,
     service::filter::{self, FILTER_BYTES},
 };
 
@@ -48,6 +49,10 @@ pub struct Slices<'a> {
     pub nat_pool: &'a [PoolAddress],
     /// The table of fragments: a power of two of buckets.
     pub fragments: &'a [FlowBucket],
+    /// Configurations of QUIC-LB, by [`quic_index`](crate::abi::quic_index).
+    pub quic_configurations: &'a [QuicRecord],
+    /// Their server ids: a power of two of buckets.
+    pub quic_servers: &'a [QuicBucket],
 }
 
 /// Sizes of tables in memory.
@@ -67,6 +72,8 @@ pub struct Sizes {
     pub nat_buckets: usize,
     /// Buckets of the table of fragments, a power of two.
     pub fragment_buckets: usize,
+    /// Buckets of the table of server ids, a power of two.
+    pub quic_buckets: usize,
 }
 
 /// Tables in vectors.
@@ -85,6 +92,8 @@ pub struct Tables {
     nat_slots: Vec<NatSlots>,
     nat_pool: Vec<PoolAddress>,
     fragments: Vec<FlowBucket>,
+    quic_configurations: Vec<QuicRecord>,
+    quic_servers: Vec<QuicBucket>,
     node_counters: NodeCounters,
     destination_counters: Vec<DestinationCounters>,
     reply_budget: ReplyBudget,
@@ -113,6 +122,8 @@ impl Tables {
             nat_slots: zeroed(sizes.nat_buckets),
             nat_pool: zeroed(2 * MAX_POOL as usize),
             fragments: zeroed(sizes.fragment_buckets),
+            quic_configurations: zeroed(QUIC_PLACES as usize),
+            quic_servers: zeroed(sizes.quic_buckets),
             node_counters: NodeCounters::default(),
             destination_counters: zeroed(sizes.destinations),
             reply_budget: ReplyBudget::default(),
@@ -137,6 +148,8 @@ impl Tables {
             nat_slots: &self.nat_slots,
             nat_pool: &self.nat_pool,
             fragments: &self.fragments,
+            quic_configurations: &self.quic_configurations,
+            quic_servers: &self.quic_servers,
         }
     }
 
@@ -239,6 +252,18 @@ impl Environment for View<'_> {
 
     fn pool_address(&self, index: u32) -> Option<&PoolAddress> {
         self.tables.nat_pool.get(index as usize)
+    }
+
+    fn quic_configuration(&self, index: u32) -> Option<impl Deref<Target = QuicLb> + '_> {
+        self.tables.quic_configurations.get(index as usize).map(|record| Box::new(record.load()))
+    }
+
+    fn quic_bucket(&self, index: u32) -> Option<&QuicBucket> {
+        self.tables.quic_servers.get(index as usize)
+    }
+
+    fn quic_mask(&self) -> u32 {
+        self.tables.quic_servers.len() as u32 - 1
     }
 
     fn service_bucket(&self, index: u32) -> Option<&ServiceBucket> {

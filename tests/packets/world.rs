@@ -10,6 +10,7 @@ use lb_common::{
     features::Features,
     flow::FlowState,
     parse::Family,
+    quic::Parameters,
     service::builder::{self, Rule},
     wire::ip::Protocol,
 };
@@ -17,6 +18,7 @@ use lb_common::{
 use crate::{
     machine::{INGRESS, Machine},
     outer::Outer,
+    quic,
 };
 
 /// The interface that packets come from and that leads to [`Backend::A`] to [`Backend::C`].
@@ -82,6 +84,11 @@ pub(crate) struct Service {
     pub(crate) reject: bool,
     /// New flows, and fragments without their first, by the addresses alone.
     pub(crate) fragments_by_hash: bool,
+    /// Configurations of QUIC-LB; empty: connection ids mean nothing. Each backend has the server id that
+    /// [`quic::server_id_of`](crate::quic::server_id_of) says.
+    pub(crate) quic: Vec<Parameters>,
+    /// Further server ids.
+    pub(crate) server_ids: Vec<(Vec<u8>, Backend)>,
     /// How its backends are reached; `None`: with other MAC addresses alone.
     pub(crate) outer: Option<Outer>,
     /// Seconds, by [`FlowState::ALL`].
@@ -99,6 +106,8 @@ impl Service {
             slots: slots.to_vec(),
             reject: false,
             fragments_by_hash: false,
+            quic: Vec::new(),
+            server_ids: Vec::new(),
             outer: None,
             timeouts,
         }
@@ -132,6 +141,12 @@ impl Service {
         self
     }
 
+    /// The same with configurations of QUIC-LB.
+    pub(crate) fn quic(mut self, configurations: &[Parameters]) -> Self {
+        self.quic = configurations.to_vec();
+        self
+    }
+
     /// The same with `fragments: hash`.
     pub(crate) fn by_addresses(mut self) -> Self {
         self.fragments_by_hash = true;
@@ -162,10 +177,11 @@ impl Service {
     /// What a program needs for it.
     pub(crate) fn features(&self) -> Features {
         let mode = self.outer.map_or(Mode::DsrL2, |outer| outer.mode);
-        Features::of_service(&self.identity()).with(Features::of_mode(mode))
+        Features::of_service(&self.identity(1)).with(Features::of_mode(mode))
     }
 
-    fn identity(&self) -> ServiceIdentity {
+    /// `quic`: its place for configurations, if it has any.
+    fn identity(&self, quic: u8) -> ServiceIdentity {
         let (family, _, prefix_length) = self.prefix();
         ServiceIdentity {
             first_port: self.ports.0,
@@ -175,6 +191,7 @@ impl Service {
             family,
             on_no_backend: if self.reject { ON_NO_BACKEND_REJECT } else { ON_NO_BACKEND_DROP },
             fragments: if self.fragments_by_hash { FRAGMENTS_HASH } else { FRAGMENTS_DROP },
+            quic: if self.quic.is_empty() { 0 } else { quic },
         }
     }
 }
@@ -194,6 +211,7 @@ pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
     set_timeouts(machine, services);
     for (index, service) in services.iter().enumerate() {
         set_destinations(machine, index, service);
+        quic::set(machine, index, service);
         set_identity(machine, index, service);
         set_slots(machine, index, &service.slots);
     }
@@ -281,7 +299,8 @@ pub(crate) fn set_slots_at(machine: &impl Machine, service: usize, offset: u32, 
 
 /// Says what a service answers to and what it does without a backend.
 pub(crate) fn set_identity(machine: &impl Machine, service: usize, description: &Service) {
-    machine.tables().services[service + 1].set_identity(&description.prefix().1, description.identity());
+    machine.tables().services[service + 1]
+        .set_identity(&description.prefix().1, description.identity(service as u8 + 1));
 }
 
 /// Puts a table of some services (from 0) in force; it lies where the present one does not.

@@ -79,6 +79,9 @@ pub struct NodeTotals {
     /// Replies of backends that were translated back (`nat`, `full-nat`); part of `transmitted` and `redirected`.
     #[serde(default)]
     pub nat_replies: u64,
+    /// Packets of services with `quic` whose connection id named no backend; they went by flow table or hash.
+    #[serde(default)]
+    pub quic_unrouted: u64,
 }
 
 /// The state of a service.

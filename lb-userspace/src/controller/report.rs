@@ -366,5 +366,6 @@ fn totals(counters: &NodeCounters) -> NodeTotals {
         flows_displaced: counters.flows_displaced.get(),
         flows_untracked: counters.flows_untracked.get(),
         nat_replies: counters.nat_replies.get(),
+        quic_unrouted: counters.quic_unrouted.get(),
     }
 }

@@ -383,5 +383,6 @@ fn identity(key: &ServiceKey, desired: &DesiredService) -> ServiceIdentity {
         family: key.family,
         on_no_backend: desired.on_no_backend,
         fragments: desired.fragments,
+        quic: 0,
     }
 }

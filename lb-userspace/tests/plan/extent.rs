@@ -21,6 +21,7 @@ const SIZES: Sizes = Sizes {
     flow_buckets: 64,
     nat_buckets: 64,
     fragment_buckets: 1,
+    quic_buckets: 4,
 };
 
 fn key(index: u32) -> ServiceKey {

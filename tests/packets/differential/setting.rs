@@ -28,6 +28,7 @@ pub(super) const fn sizes(flow_buckets: usize) -> Sizes {
         flow_buckets,
         nat_buckets: 64,
         fragment_buckets: 2,
+        quic_buckets: 4,
     }
 }
 

@@ -15,7 +15,8 @@ use aya::{
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32, map,
+        PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32,
+        map,
     },
     features::Features,
     flow::FlowBucket,
@@ -71,11 +72,13 @@ pub struct Loaded {
     nat_slots: Region<NatSlots>,
     nat_pool: Region<PoolAddress>,
     fragments: Region<FlowBucket>,
+    quic_configurations: Region<QuicRecord>,
+    quic_servers: Region<QuicBucket>,
 }
 
 impl LoadOptions {
     /// Entries of each map whose size is not fixed.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 10] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 11] {
         let sizes = &self.sizes;
         [
             (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
@@ -88,6 +91,7 @@ impl LoadOptions {
             (map::NAT_BUCKETS, sizes.nat_buckets as u32),
             (map::NAT_SLOTS, sizes.nat_buckets as u32),
             (map::FRAGMENTS, sizes.fragment_buckets as u32),
+            (map::QUIC_SERVERS, sizes.quic_buckets as u32),
         ]
     }
 }
@@ -116,6 +120,8 @@ impl Loaded {
             nat_slots: region(&ebpf, map::NAT_SLOTS, sizes.nat_buckets, options.flows_writable)?,
             nat_pool: region(&ebpf, map::NAT_POOL, 2 * MAX_POOL as usize, true)?,
             fragments: region(&ebpf, map::FRAGMENTS, sizes.fragment_buckets, options.flows_writable)?,
+            quic_configurations: region(&ebpf, map::QUIC_CONFIGURATIONS, QUIC_PLACES as usize, true)?,
+            quic_servers: region(&ebpf, map::QUIC_SERVERS, sizes.quic_buckets, true)?,
             constants: Constants {
                 hash_key: options.hash_key,
                 ticks_per_second: clock.ticks_per_second(),
@@ -190,6 +196,8 @@ impl Loaded {
             nat_slots: self.nat_slots.records(),
             nat_pool: self.nat_pool.records(),
             fragments: self.fragments.records(),
+            quic_configurations: self.quic_configurations.records(),
+            quic_servers: self.quic_servers.records(),
         }
     }
 
@@ -384,6 +392,11 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
         "the buckets of the table of fragments are not a power of two"
     );
     let fragment_mask = options.sizes.fragment_buckets as u32 - 1;
+    ensure!(
+        options.sizes.quic_buckets.is_power_of_two(),
+        "the buckets of the table of server ids are not a power of two"
+    );
+    let quic_mask = options.sizes.quic_buckets as u32 - 1;
     let fragment_timeout = clock.ticks(options.fragment_timeout);
     let ticks_per_second = clock.ticks_per_second();
     let features = options.features.bits();
@@ -394,6 +407,7 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
         .override_global("FLOW_MASK", &mask, true)
         .override_global("NAT_MASK", &nat_mask, true)
         .override_global("FRAGMENT_MASK", &fragment_mask, true)
+        .override_global("QUIC_MASK", &quic_mask, true)
         .override_global("FRAGMENT_TIMEOUT", &fragment_timeout, true)
         .override_global("TICK_SHIFT", &clock.shift, true)
         .override_global("TICKS_PER_SECOND", &ticks_per_second, true);
@@ -471,6 +485,7 @@ mod tests {
             flow_buckets: 1024,
             nat_buckets: 64,
             fragment_buckets: 64,
+            quic_buckets: 64,
         };
         let options = LoadOptions {
             sizes,
