@@ -49,6 +49,7 @@ fn web() -> Service {
         on_no_backend: OnNoBackend::Drop,
         on_backend_down: OnBackendDown::Move,
         fragments: Fragments::Drop,
+        quic: Vec::new(),
         drain_timeout: Duration::from_secs(300),
         timeouts: Timeouts::default(),
         backends: vec![server("192.0.2.101", "192.0.2.101", 80), server("192.0.2.102", "192.0.2.102", 80)],
@@ -57,7 +58,16 @@ fn web() -> Service {
 
 fn server(name: &str, address: &str, port: u16) -> Backend {
     let address = address.parse().unwrap();
-    Backend { name: name.into(), address, mode: None, port, weight: 1, backup: false, admin_state: AdminState::Enabled }
+    Backend {
+        name: name.into(),
+        address,
+        mode: None,
+        port,
+        weight: 1,
+        backup: false,
+        admin_state: AdminState::Enabled,
+        quic_server_id: None,
+    }
 }
 
 fn example(name: &str) -> Config {
