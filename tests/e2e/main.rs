@@ -15,6 +15,7 @@ mod nat;
 mod neighbour;
 mod no_backend;
 mod programs;
+mod quic;
 mod restart;
 mod runtime;
 mod shares;
