@@ -1,16 +1,19 @@
 //! Where tables live: the trait that BPF maps and slices implement.
 
+use core::ops::Deref;
+
 use crate::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, ReplyBudget,
-        Service, ServiceBucket, Tunnel, Word64,
+        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
+        ReplyBudget, Service, ServiceBucket, Tunnel, Word64,
     },
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, room},
     fragment,
     frame::Frame,
     hash::HashKey,
-    nat::{self, scratch::Scratch},
+    nat::{self, NatPlace, scratch::Scratch},
+    quic::{self, QuicLb},
     service,
     wire::ethernet,
 };
@@ -39,6 +42,12 @@ pub trait Environment {
     fn scratch(&self) -> Option<&Scratch>;
     /// A source address of `full-nat`, by [`pool_index`](crate::nat::table::pool_index).
     fn pool_address(&self, index: u32) -> Option<&PoolAddress>;
+    /// A configuration of QUIC-LB, by [`quic_index`](crate::abi::quic_index).
+    fn quic_configuration(&self, index: u32) -> Option<impl Deref<Target = QuicLb> + '_>;
+    /// A bucket of the table of server ids.
+    fn quic_bucket(&self, index: u32) -> Option<&QuicBucket>;
+    /// Number of its buckets less one; a power of two less one.
+    fn quic_mask(&self) -> u32;
     /// A service, by index from 1.
     fn service(&self, index: u32) -> Option<&Service>;
     /// The destination id in a slot.
@@ -173,6 +182,42 @@ pub trait Environment {
         Self: Sized,
     {
         fragment::spread(self, frame)
+    }
+
+    /// See [`quic::route::read`].
+    #[inline(always)]
+    fn read_quic<F: Frame>(&self, frame: &F, place: NatPlace, service: u32) -> u32
+    where
+        Self: Sized,
+    {
+        quic::route::read(self, frame, place, service)
+    }
+
+    /// See [`quic::route::decode`].
+    #[inline(always)]
+    fn decode_quic(&self, configuration: u32, service: u32)
+    where
+        Self: Sized,
+    {
+        quic::route::decode(self, configuration, service);
+    }
+
+    /// See [`quic::route::pick`].
+    #[inline(always)]
+    fn pick_quic(&self, service: u32, index: u64) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        quic::route::pick(self, service, index)
+    }
+
+    /// See [`quic::route::follow`].
+    #[inline(always)]
+    fn follow_quic<F: Frame>(&self, frame: &F, place: NatPlace)
+    where
+        Self: Sized,
+    {
+        quic::route::follow(self, frame, place);
     }
 
     /// See [`service::by_key`].

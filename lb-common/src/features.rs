@@ -41,12 +41,14 @@ impl Features {
     pub const VLAN: Self = Self(1 << 9);
     /// Frames too long for one buffer; else they are malformed. Since Linux 5.18.
     pub const LONG_FRAMES: Self = Self(1 << 10);
+    /// Services whose packets go where their QUIC connection id says.
+    pub const QUIC: Self = Self(1 << 11);
     /// Everything.
-    pub const ALL: Self = Self((1 << 11) - 1);
+    pub const ALL: Self = Self((1 << 12) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 11] = [
+    const NAMES: [&'static str; 12] = [
         "ipv4",
         "ipv6",
         "prefixes-or-ranges",
@@ -58,6 +60,7 @@ impl Features {
         "fragments-by-hash",
         "vlan",
         "long-frames",
+        "quic",
     ];
 
     /// From the program's constant.
@@ -122,7 +125,8 @@ impl Features {
         let shapes = if identity.is_single() { Self::NONE } else { Self::SHAPES };
         let fragments =
             if identity.fragments == crate::abi::FRAGMENTS_HASH { Self::FRAGMENTS_BY_HASH } else { Self::NONE };
-        Self::of_family(identity.family).with(shapes).with(fragments)
+        let quic = if identity.quic == 0 { Self::NONE } else { Self::QUIC };
+        Self::of_family(identity.family).with(shapes).with(fragments).with(quic)
     }
 
     /// What an interface and a VLAN (0: none) that lead to backends need, if packets come from these interfaces.

@@ -96,7 +96,13 @@ impl FlowHash {
     #[inline(always)]
     #[must_use]
     pub fn of_key<E: Environment>(env: &E, key: impl FlowKey) -> Self {
-        let words = env.hash_key();
+        Self::with_key(env.hash_key(), key)
+    }
+
+    /// The same with a key that is given.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_key(words: &HashKey, key: impl FlowKey) -> Self {
         let tag = lane(words, 0, key);
         // Computed here and not where it is first compared: until then every word of the key would have to be kept.
         Self { tag: opaque(tag), index: lane(words, KEY_WORDS / 2, key) }

@@ -3,12 +3,13 @@
 //! [`Slices`] are tables wherever they lie: in vectors ([`Tables`]) or in mappings of the kernel's maps. [`View`] adds what a
 //! program has besides tables and implements [`Environment`]. [`Packet`] is a frame in a buffer.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Deref};
 
 use crate::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32, Word64,
+        PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32,
+        Word64,
     },
     environment::Environment,
     features::Features,
@@ -16,6 +17,7 @@ use crate::{
     frame::{Frame, Window},
     hash::HashKey,
     nat::{hairpin, scratch::Scratch},
+    quic::QuicLb,
     service::filter::{self, FILTER_BYTES},
 };
 
@@ -50,6 +52,10 @@ pub struct Slices<'a> {
     pub backend_set: &'a [Word64],
     /// The table of fragments: a power of two of buckets.
     pub fragments: &'a [FlowBucket],
+    /// Configurations of QUIC-LB, by [`quic_index`](crate::abi::quic_index).
+    pub quic_configurations: &'a [QuicRecord],
+    /// Their server ids: a power of two of buckets.
+    pub quic_servers: &'a [QuicBucket],
 }
 
 /// Sizes of tables in memory.
@@ -69,6 +75,8 @@ pub struct Sizes {
     pub nat_buckets: usize,
     /// Buckets of the table of fragments, a power of two.
     pub fragment_buckets: usize,
+    /// Buckets of the table of server ids, a power of two.
+    pub quic_buckets: usize,
 }
 
 /// Tables in vectors.
@@ -88,6 +96,8 @@ pub struct Tables {
     nat_pool: Vec<PoolAddress>,
     backend_set: Vec<Word64>,
     fragments: Vec<FlowBucket>,
+    quic_configurations: Vec<QuicRecord>,
+    quic_servers: Vec<QuicBucket>,
     node_counters: NodeCounters,
     destination_counters: Vec<DestinationCounters>,
     reply_budget: ReplyBudget,
@@ -117,6 +127,8 @@ impl Tables {
             nat_pool: zeroed(2 * MAX_POOL as usize),
             backend_set: zeroed(hairpin::size_for(sizes.destinations)),
             fragments: zeroed(sizes.fragment_buckets),
+            quic_configurations: zeroed(QUIC_PLACES as usize),
+            quic_servers: zeroed(sizes.quic_buckets),
             node_counters: NodeCounters::default(),
             destination_counters: zeroed(sizes.destinations),
             reply_budget: ReplyBudget::default(),
@@ -142,6 +154,8 @@ impl Tables {
             nat_pool: &self.nat_pool,
             backend_set: &self.backend_set,
             fragments: &self.fragments,
+            quic_configurations: &self.quic_configurations,
+            quic_servers: &self.quic_servers,
         }
     }
 
@@ -249,6 +263,18 @@ impl Environment for View<'_> {
 
     fn pool_address(&self, index: u32) -> Option<&PoolAddress> {
         self.tables.nat_pool.get(index as usize)
+    }
+
+    fn quic_configuration(&self, index: u32) -> Option<impl Deref<Target = QuicLb> + '_> {
+        self.tables.quic_configurations.get(index as usize).map(|record| Box::new(record.load()))
+    }
+
+    fn quic_bucket(&self, index: u32) -> Option<&QuicBucket> {
+        self.tables.quic_servers.get(index as usize)
+    }
+
+    fn quic_mask(&self) -> u32 {
+        self.tables.quic_servers.len() as u32 - 1
     }
 
     fn service_bucket(&self, index: u32) -> Option<&ServiceBucket> {

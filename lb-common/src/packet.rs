@@ -18,6 +18,7 @@ use crate::{
     icmp,
     nat::{self, NatPlace},
     parse::{Family, Fault, Parsed, Place, parse},
+    quic,
     reply::{self, Answer},
     schedule::slot,
     service, steady,
@@ -171,6 +172,13 @@ fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Out
         return Err(not_served(env, &packet));
     };
     accept(&packet)?;
+    if has_quic(env, service) {
+        let configuration = env.read_quic(frame, NatPlace::of(&packet), index);
+        if configuration != quic::route::NONE {
+            env.decode_quic(configuration, index);
+            env.follow_quic(frame, NatPlace::of(&packet));
+        }
+    }
     let hash = FlowHash::of(env, &packet);
     let mut nat_place = NatPlace::of(&packet);
     let chosen = match known(env, index, service, &packet, hash) {
@@ -178,7 +186,7 @@ fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Out
             nat_place = nat_place.known();
             Some((id, destination))
         }
-        Known::Not(stale) => admit(env, frame, service, &packet, hash, stale)?,
+        Known::Not(stale) => admit(env, frame, (index, service), &packet, hash, stale)?,
     };
     let Some((id, destination)) = chosen else {
         return Err(no_backend(service));
@@ -194,6 +202,12 @@ fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Out
     let verdict = forward::send(env, (id, destination), &packet, choice, Content::Transport, frame)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
     Ok(Outcome { verdict, destination: Some(counters) })
+}
+
+/// Whether connection ids say where packets of a service go.
+#[inline(always)]
+fn has_quic<E: Environment>(env: &E, service: &Service) -> bool {
+    env.features().has(Features::QUIC) && service.quic() != 0
 }
 
 /// What is for no service may be the reply of a backend.
@@ -301,12 +315,13 @@ fn closed<E: Environment>(env: &E, id: u32) {
     }
 }
 
-/// Gives a new flow its destination and an entry; `None` if the service has no backend.
+/// Gives a new flow its destination, the one that its connection id named or one by its hash, and an entry; `None` if the service has
+/// no backend.
 #[inline(always)]
 fn admit<'a, E: Environment, F: Frame>(
     env: &'a E,
     frame: &F,
-    service: &Service,
+    (service_index, service): (u32, &Service),
     packet: &Parsed,
     hash: FlowHash,
     stale: Option<&FlowEntry>,
@@ -316,7 +331,13 @@ fn admit<'a, E: Environment, F: Frame>(
     }
     let by_addresses = env.features().has(Features::FRAGMENTS_BY_HASH) && service.hashes_fragments();
     let index = if by_addresses { env.spread_by_addresses(frame) } else { hash.index };
-    let Some(id) = slot::pick(env, service, FlowHash { index, ..hash })? else { return Ok(None) };
+    let picked = if env.features().has(Features::QUIC) {
+        // Apart for all services: the verifier follows one way here and not several.
+        env.pick_quic(service_index, index)
+    } else {
+        slot::pick(env, service, FlowHash { index, ..hash })?
+    };
+    let Some(id) = picked else { return Ok(None) };
     let destination = env.destination(id).ok_or(DropReason::Tables)?;
     if let Some(state) = FlowState::of_first(packet.protocol, packet.tcp_flags) {
         let word = FlowWord::new(id, destination.state().generation, state, env.now());

@@ -91,7 +91,7 @@ impl Place {
     }
 
     #[inline(always)]
-    const fn transport(self) -> usize {
+    pub(crate) const fn transport(self) -> usize {
         (self.0 & Self::OFFSET) as usize
     }
 

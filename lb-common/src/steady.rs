@@ -456,6 +456,10 @@ fn gather(tables: &Slices<'_>, id: u32, destination: &Destination, alone: &mut H
     let egress = tables.egress.get(next_hop.egress as usize).filter(|egress| egress.vlan() == 0)?;
     let service = tables.services.get(state.service as usize)?;
     let (_, identity) = service.identity()?;
+    // Only a connection id says where such a packet goes.
+    if identity.quic != 0 {
+        return None;
+    }
     if !*alone.entry(state.service).or_insert_with(|| is_alone(tables, state.service)) {
         return None;
     }

@@ -50,6 +50,7 @@ fn tables() -> Tables {
         flow_buckets: BUCKETS,
         nat_buckets: 64,
         fragment_buckets: 1,
+        quic_buckets: 1,
     });
     for state in FlowState::ALL {
         tables.slices().services[1].set_timeout(state, TIMEOUT);

@@ -9,6 +9,7 @@ use lb_common::{
     nat::{self, NatPlace, back::FoundSlot, forth::Opened},
     packet::{self, Rare},
     parse::Place,
+    quic,
     reply::Answer,
     service,
     verdict::{DropReason, Stop, Verdict},
@@ -220,6 +221,36 @@ pub(crate) extern "C" fn note_fragment(context: *mut xdp_md, id: u32) -> u64 {
 #[inline(never)]
 pub(crate) extern "C" fn spread_by_addresses(context: *mut xdp_md) -> u64 {
     fragment::spread(&MAPS, &Context::<true>::new(context))
+}
+
+/// See [`quic::route::read`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn read_quic(context: *mut xdp_md, place: u32, service: u32) -> u32 {
+    quic::route::read(&MAPS, &Context::<true>::new(context), NatPlace::from_bits(place), service)
+}
+
+/// See [`quic::route::decode`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn decode_quic(configuration: u32, service: u32) -> u32 {
+    quic::route::decode(&MAPS, configuration, service);
+    0
+}
+
+/// See [`quic::route::pick`]; 0: none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn pick_quic(service: u32, index: u64) -> u32 {
+    quic::route::pick(&MAPS, service, index).unwrap_or(0)
+}
+
+/// See [`quic::route::follow`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn follow_quic(context: *mut xdp_md, place: u32) -> u32 {
+    quic::route::follow(&MAPS, &Context::<true>::new(context), NatPlace::from_bits(place));
+    0
 }
 
 /// In what a beginning returns: the packet goes on to a destination, whose id is in the bits below and the choice of its flow in

@@ -24,6 +24,9 @@ static FRAGMENT_MASK: u32 = 0;
 /// Ticks after which the first part of a datagram is forgotten.
 #[unsafe(no_mangle)]
 static FRAGMENT_TIMEOUT: u32 = 0;
+/// Buckets of the table of server ids less one.
+#[unsafe(no_mangle)]
+static QUIC_MASK: u32 = 0;
 /// Jiffies are shifted by this to ticks.
 #[unsafe(no_mangle)]
 static TICK_SHIFT: u32 = 0;
@@ -80,6 +83,12 @@ pub(crate) fn fragment_mask() -> u32 {
 #[inline(always)]
 pub(crate) fn fragment_timeout() -> u32 {
     read(&FRAGMENT_TIMEOUT)
+}
+
+/// Buckets of the table of server ids less one.
+#[inline(always)]
+pub(crate) fn quic_mask() -> u32 {
+    read(&QUIC_MASK)
 }
 
 /// The clock's shift.

@@ -1,19 +1,20 @@
 //! The maps as the environment, and the context's own fields.
 
-use core::ptr;
+use core::{ops::Deref, ptr};
 
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_jiffies64};
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, ReplyBudget,
-        Service, ServiceBucket, Tunnel, Word64,
+        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
+        ReplyBudget, Service, ServiceBucket, Tunnel, Word64,
     },
     environment::Environment,
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, TICK_MASK},
     frame::Frame,
     hash::HashKey,
-    nat::scratch::Scratch,
+    nat::{NatPlace, scratch::Scratch},
+    quic::QuicLb,
     service::filter::{BACKEND, VIP},
 };
 
@@ -89,6 +90,21 @@ impl Environment for Maps {
     #[inline(always)]
     fn pool_address(&self, index: u32) -> Option<&PoolAddress> {
         maps::NAT_POOL.get(index)
+    }
+
+    #[inline(always)]
+    fn quic_configuration(&self, index: u32) -> Option<impl Deref<Target = QuicLb> + '_> {
+        maps::QUIC_CONFIGURATIONS.get(index)
+    }
+
+    #[inline(always)]
+    fn quic_bucket(&self, index: u32) -> Option<&QuicBucket> {
+        maps::QUIC_SERVERS.get(index)
+    }
+
+    #[inline(always)]
+    fn quic_mask(&self) -> u32 {
+        constants::quic_mask()
     }
 
     #[inline(always)]
@@ -231,6 +247,29 @@ impl Environment for Maps {
     #[inline(always)]
     fn spread_by_addresses<F: Frame>(&self, _: &F) -> u64 {
         apart::spread_by_addresses(self.0)
+    }
+
+    #[inline(always)]
+    fn read_quic<F: Frame>(&self, _: &F, place: NatPlace, service: u32) -> u32 {
+        apart::read_quic(self.0, place.bits(), service)
+    }
+
+    #[inline(always)]
+    fn decode_quic(&self, configuration: u32, service: u32) {
+        apart::decode_quic(configuration, service);
+    }
+
+    #[inline(always)]
+    fn pick_quic(&self, service: u32, index: u64) -> Option<u32> {
+        match apart::pick_quic(service, index) {
+            0 => None,
+            id => Some(id),
+        }
+    }
+
+    #[inline(always)]
+    fn follow_quic<F: Frame>(&self, _: &F, place: NatPlace) {
+        apart::follow_quic(self.0, place.bits());
     }
 
     #[inline(always)]

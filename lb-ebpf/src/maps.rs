@@ -7,10 +7,11 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, ReplyBudget, Service, ServiceBucket, SlotPair, Tunnel, Word64,
+        PoolAddress, QUIC_PLACES, QuicBucket, ReplyBudget, Service, ServiceBucket, SlotPair, Tunnel, Word64,
     },
     flow::FlowBucket,
     nat::scratch::Scratch,
+    quic::QuicLb,
 };
 
 /// User space reads and writes these through its own mapping of the memory (`BPF_F_MMAPABLE`).
@@ -47,6 +48,11 @@ pub(crate) static BACKEND_SET: Array<Word64, 1, MAPPED> = Array::new();
 pub(crate) static NAT_SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static FRAGMENTS: Array<FlowBucket, 1, MAPPED> = Array::new();
+/// User space writes them as [`lb_common::abi::QuicRecord`]s.
+#[btf_map]
+pub(crate) static QUIC_CONFIGURATIONS: Array<QuicLb, { QUIC_PLACES as usize }, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static QUIC_SERVERS: Array<QuicBucket, 1, MAPPED> = Array::new();
 #[btf_map]
 pub(crate) static NODE_COUNTERS: PerCpuArray<NodeCounters, 1> = PerCpuArray::new();
 #[btf_map]

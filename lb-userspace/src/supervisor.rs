@@ -243,6 +243,8 @@ pub fn sizes(node: &Node) -> Sizes {
         flow_buckets: node.flow_entries as usize / lb_common::flow::BUCKET_ENTRIES,
         nat_buckets: node.nat.entries as usize / lb_common::abi::NAT_BUCKET,
         fragment_buckets: node.fragment_entries as usize / lb_common::flow::BUCKET_ENTRIES,
+        // Two words for each backend.
+        quic_buckets: (node.limits.backends as usize / 4).next_power_of_two(),
     }
 }
 

@@ -49,6 +49,7 @@ fn web() -> Service {
         on_no_backend: OnNoBackend::Drop,
         on_backend_down: OnBackendDown::Move,
         fragments: Fragments::Drop,
+        quic: Vec::new(),
         drain_timeout: Duration::from_secs(300),
         timeouts: Timeouts::default(),
         backends: vec![server("192.0.2.101", "192.0.2.101", 80), server("192.0.2.102", "192.0.2.102", 80)],
@@ -57,7 +58,16 @@ fn web() -> Service {
 
 fn server(name: &str, address: &str, port: u16) -> Backend {
     let address = address.parse().unwrap();
-    Backend { name: name.into(), address, mode: None, port, weight: 1, backup: false, admin_state: AdminState::Enabled }
+    Backend {
+        name: name.into(),
+        address,
+        mode: None,
+        port,
+        weight: 1,
+        backup: false,
+        admin_state: AdminState::Enabled,
+        quic_server_id: None,
+    }
 }
 
 fn example(name: &str) -> Config {
@@ -99,7 +109,7 @@ fn the_full_example_says_what_its_comments_say() {
     assert_eq!(modes, [AttachMode::Auto, AttachMode::Native]);
     assert_eq!(config.node.api_group.as_deref(), Some("evenkeel"));
     assert_eq!(config.node.hash_secret.as_deref(), Some("replace-me-with-32-random-letters"));
-    let [first, media, rest, _] = config.services.as_slice() else { panic!("four services") };
+    let [first, media, rest, h3, _] = config.services.as_slice() else { panic!("five services") };
     let sorry = Backend { backup: true, ..server("sorry", "192.0.2.109", 443) };
     let heavy = Backend { weight: 3, ..server("web-2", "192.0.2.102", 443) };
     let backends = vec![server("192.0.2.101", "192.0.2.101", 443), heavy, sorry];
@@ -112,6 +122,11 @@ fn the_full_example_says_what_its_comments_say() {
     assert_eq!(media.timeouts, Timeouts { udp: Duration::from_secs(300), ..Timeouts::default() });
     assert_eq!((rest.ports, rest.backends[0].port), (Ports::Any, 0));
     assert_eq!(rest.scheduler, Scheduler::Maglev { table_size: Some(65_537) });
+    let key = Some(0x8f95_f092_4576_5f80_2569_34e5_0c66_207f_u128.to_be_bytes());
+    assert_eq!(h3.quic, [QuicParameters { id: 0, server_id_length: 4, nonce_length: 12, key }]);
+    let ids: Vec<_> =
+        h3.backends.iter().map(|backend| backend.quic_server_id.as_ref().map(|id| id.0.clone())).collect();
+    assert_eq!(ids, [None, Some(vec![0, 0, 0, 0x0c])]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod next_hops;
 mod no_backend;
 mod programs;
 mod protocols;
+mod quic;
 mod restart;
 mod runtime;
 mod shares;

@@ -37,6 +37,8 @@ pub(crate) enum Step {
     Counted { backend: Backend, new: u64, closed: u64 },
     /// So many flows went untracked, and so many entries were evicted, since the row began.
     Table { untracked: u64, evicted: u64 },
+    /// So many packets had a QUIC connection id that named no backend, since the row began.
+    Unrouted(u64),
 }
 
 /// What becomes of a packet.
@@ -107,4 +109,4 @@ pub(crate) use DropReason::{ExtensionHeaders, Fragment, IcmpSpoof, Malformed, Ma
 pub(crate) use Expect::{Drop, Host, Pass, Reply, To, Wrapped};
 pub(crate) use FlowState::{Closing, Established, Setup, Udp, UdpSingle};
 pub(crate) use PassReason::{NotIp, NotParsed, NotServed, OtherProtocol};
-pub(crate) use Step::{Counted, Flows, Slots, Table, Wait};
+pub(crate) use Step::{Counted, Flows, Slots, Table, Unrouted, Wait};

@@ -84,6 +84,9 @@ impl Machine for InKernel {
         for slot in tables.slots {
             slot.store(0);
         }
+        for word in tables.quic_servers.iter().flat_map(|bucket| &bucket.words) {
+            word.store(0);
+        }
         for egress in tables.egress {
             egress.set([0; 6], 0, 0);
         }

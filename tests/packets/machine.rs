@@ -21,6 +21,7 @@ pub(crate) const ROOMY: Sizes = Sizes {
     flow_buckets: 256,
     nat_buckets: 64,
     fragment_buckets: 64,
+    quic_buckets: 16,
 };
 
 /// A flow table of two buckets, so that every flow may lie in both.
@@ -85,8 +86,8 @@ pub(crate) struct Books {
     pub(crate) transmitted: [u64; 2],
     /// Packets and bytes redirected.
     pub(crate) redirected: [u64; 2],
-    /// Replies; flows created, evicted, displaced, untracked.
-    pub(crate) other: [u64; 5],
+    /// Replies; flows created, evicted, displaced, untracked; packets whose QUIC connection id named no backend.
+    pub(crate) other: [u64; 6],
     /// By reason.
     pub(crate) passed: Vec<(PassReason, u64)>,
     /// By reason.
@@ -108,6 +109,7 @@ impl Books {
                 &node.flows_evicted,
                 &node.flows_displaced,
                 &node.flows_untracked,
+                &node.quic_unrouted,
             ]
             .map(lb_common::abi::Counter::get),
             passed: PassReason::ALL.iter().map(|reason| (*reason, node.passed(*reason).get())).collect(),

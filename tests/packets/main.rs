@@ -25,6 +25,7 @@ mod lines;
 mod machine;
 mod oracle;
 mod outer;
+mod quic;
 mod runner;
 mod specialise;
 mod two_cpus;

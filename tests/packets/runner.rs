@@ -87,8 +87,12 @@ impl<'a, M: Machine> Run<'a, M> {
             }
             Step::Table { untracked, evicted } => {
                 let since = self.last.since(&self.begin);
-                let [_, _, was_evicted, _, was_untracked] = since.other;
+                let [_, _, was_evicted, _, was_untracked, _] = since.other;
                 return same("untracked and evicted", &[was_untracked, was_evicted], &[*untracked, *evicted]);
+            }
+            Step::Unrouted(count) => {
+                let [.., unrouted] = self.last.since(&self.begin).other;
+                return same("unrouted", &unrouted, count);
             }
         }
         Ok(())
@@ -278,7 +282,7 @@ fn replay<M: Machine>(machine: &mut M, case: &Case, number: usize, frame: &[u8])
             // Leaves nothing behind but the counters, and replies are not had without limit.
             Step::Packet(..) => {}
             Step::Wait(_) | Step::Slots(..) | Step::State(..) => run.step(step)?,
-            Step::Flows(_) | Step::Counted { .. } | Step::Table { .. } => {}
+            Step::Flows(_) | Step::Counted { .. } | Step::Table { .. } | Step::Unrouted(_) => {}
         }
     }
     run.last = Books::of(run.machine);

@@ -50,6 +50,7 @@ const SIZES: Sizes = Sizes {
     flow_buckets: 2,
     nat_buckets: 64,
     fragment_buckets: 1,
+    quic_buckets: 1,
 };
 /// Where the slots lead that no flow has.
 const NOBODY: u32 = FLOWS as u32 + 1;
@@ -213,7 +214,7 @@ fn no_packet_goes_where_another_flow_goes() {
 /// What was seen of each packet, and what the counters tell.
 fn judge(kernel: &InKernel, seen: &[Seen], begin: &Books, operations: u64) {
     let books = Books::of(kernel).since(begin);
-    let [_, created, evicted, displaced, untracked] = books.other;
+    let [_, created, evicted, displaced, untracked, _] = books.other;
     let packets: u64 = seen.iter().flat_map(|seen| seen.packets).sum();
     println!(
         "two CPUs: {packets} packets of {FLOWS} flows: {created} entries written for new flows, {evicted} evicted, \

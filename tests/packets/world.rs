@@ -11,6 +11,7 @@ use lb_common::{
     flow::FlowState,
     nat::table::pool_index,
     parse::Family,
+    quic::Parameters,
     service::{
         builder::{self, Rule},
         filter,
@@ -21,6 +22,7 @@ use lb_common::{
 use crate::{
     machine::{INGRESS, Machine},
     outer::Outer,
+    quic,
 };
 
 /// The interface that packets come from and that leads to [`Backend::A`] to [`Backend::C`].
@@ -107,6 +109,11 @@ pub(crate) struct Service {
     pub(crate) reject: bool,
     /// New flows, and fragments without their first, by the addresses alone.
     pub(crate) fragments_by_hash: bool,
+    /// Configurations of QUIC-LB; empty: connection ids mean nothing. Each backend has the server id that
+    /// [`quic::server_id_of`](crate::quic::server_id_of) says.
+    pub(crate) quic: Vec<Parameters>,
+    /// Further server ids.
+    pub(crate) server_ids: Vec<(Vec<u8>, Backend)>,
     /// How its backends are reached; `None`: with other MAC addresses alone.
     pub(crate) outer: Option<Outer>,
     /// Its mode if packets are translated, and the port of its backends; 0: that of the packet.
@@ -126,6 +133,8 @@ impl Service {
             slots: slots.to_vec(),
             reject: false,
             fragments_by_hash: false,
+            quic: Vec::new(),
+            server_ids: Vec::new(),
             outer: None,
             nat: None,
             timeouts,
@@ -178,6 +187,12 @@ impl Service {
         self
     }
 
+    /// The same with configurations of QUIC-LB.
+    pub(crate) fn quic(mut self, configurations: &[Parameters]) -> Self {
+        self.quic = configurations.to_vec();
+        self
+    }
+
     /// The same with `fragments: hash`.
     pub(crate) fn by_addresses(mut self) -> Self {
         self.fragments_by_hash = true;
@@ -207,10 +222,11 @@ impl Service {
 
     /// What a program needs for it.
     pub(crate) fn features(&self) -> Features {
-        Features::of_service(&self.identity()).with(Features::of_mode(self.mode()))
+        Features::of_service(&self.identity(1)).with(Features::of_mode(self.mode()))
     }
 
-    fn identity(&self) -> ServiceIdentity {
+    /// `quic`: its place for configurations, if it has any.
+    fn identity(&self, quic: u8) -> ServiceIdentity {
         let (family, _, prefix_length) = self.prefix();
         ServiceIdentity {
             first_port: self.ports.0,
@@ -220,6 +236,7 @@ impl Service {
             family,
             on_no_backend: if self.reject { ON_NO_BACKEND_REJECT } else { ON_NO_BACKEND_DROP },
             fragments: if self.fragments_by_hash { FRAGMENTS_HASH } else { FRAGMENTS_DROP },
+            quic: if self.quic.is_empty() { 0 } else { quic },
         }
     }
 }
@@ -241,6 +258,7 @@ pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
     set_timeouts(machine, services);
     for (index, service) in services.iter().enumerate() {
         set_destinations(machine, index, service);
+        quic::set(machine, index, service);
         set_identity(machine, index, service);
         set_slots(machine, index, &service.slots);
     }
@@ -359,7 +377,8 @@ pub(crate) fn set_slots_at(machine: &impl Machine, service: usize, offset: u32, 
 
 /// Says what a service answers to and what it does without a backend.
 pub(crate) fn set_identity(machine: &impl Machine, service: usize, description: &Service) {
-    machine.tables().services[service + 1].set_identity(&description.prefix().1, description.identity());
+    machine.tables().services[service + 1]
+        .set_identity(&description.prefix().1, description.identity(service as u8 + 1));
 }
 
 /// Puts a table of some services (from 0) in force; it lies where the present one does not.

@@ -80,6 +80,7 @@ impl Evenkeel {
             flow_buckets: (setting.capacity * 4 / 3).div_ceil(BUCKET_ENTRIES as u64).next_power_of_two() as usize,
             nat_buckets: 1 << 15,
             fragment_buckets: 64,
+            quic_buckets: 4,
         };
         let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(2 * i as u32 + 1) ^ 0x5bd1_e995);
         let mut loaded = Loaded::load(&LoadOptions {
@@ -191,6 +192,7 @@ impl Evenkeel {
             family,
             on_no_backend: ON_NO_BACKEND_DROP,
             fragments: FRAGMENTS_DROP,
+            quic: 0,
         };
         service.set_identity(&prefix, identity);
         for state in FlowState::ALL {

@@ -71,7 +71,9 @@ pub struct NodeCounters {
     pub flows_untracked: Counter,
     /// Replies of backends that were translated back; they are part of `transmitted` and `redirected`.
     pub nat_replies: Counter,
-    spare: [Counter; 5],
+    /// Packets of services with `quic` whose connection id named no backend that takes them; they went by flow table or hash.
+    pub quic_unrouted: Counter,
+    spare: [Counter; 4],
     passed: [Counter; PASS_REASONS],
     dropped: [Counter; DROP_REASONS],
 }
@@ -90,6 +92,7 @@ impl NodeCounters {
             &self.flows_displaced,
             &self.flows_untracked,
             &self.nat_replies,
+            &self.quic_unrouted,
         ];
         pairs
             .into_iter()

@@ -9,6 +9,7 @@ mod control;
 mod counters;
 mod destination;
 mod nat;
+mod quic;
 mod service;
 mod tunnel;
 mod word;
@@ -17,6 +18,7 @@ pub use control::{AddressKind, Control, MAX_SHAPES, Shape, TableHeader};
 pub use counters::{Counter, DestinationCounters, NodeCounters, PacketCounter, ReplyBudget};
 pub use destination::{Destination, DestinationState, Egress, GENERATION_BITS, NextHop, Steady};
 pub use nat::{Hop, MAX_POOL, NAT_BUCKET, NatBucket, NatRecord, NatSlots, PoolAddress, Translated};
+pub use quic::{MAX_QUIC, QUIC_BUCKET, QUIC_PLACES, QuicBucket, QuicRecord, QuicServer, quic_index};
 pub use service::{
     Entry, FRAGMENTS_DROP, FRAGMENTS_HASH, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Protocols, SERVICE_BUCKET_ENTRIES,
     Service, ServiceBucket, ServiceIdentity, SlotPair, SlotRange,
@@ -25,7 +27,7 @@ pub use tunnel::{GUE_HEADER, Mode, Tunnel, TunnelEnds, inner_protocol, tunnel_in
 pub use word::{Word8, Word32, Word64};
 
 /// Changes with every incompatible change of a record or of a table's meaning. User space refuses pins of another version.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// Names of the maps, the same in the object, in the pin directory and in messages.
 pub mod map {
@@ -59,6 +61,10 @@ pub mod map {
     pub const NAT_POOL: &str = "NAT_POOL";
     /// [`crate::flow::FlowBucket`]s of fragments ([`crate::fragment`]).
     pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// [`crate::quic::QuicLb`] by [`super::quic_index`].
+    pub const QUIC_CONFIGURATIONS: &str = "QUIC_CONFIGURATIONS";
+    /// [`super::QuicBucket`] by bucket index.
+    pub const QUIC_SERVERS: &str = "QUIC_SERVERS";
     /// [`super::NodeCounters`] per CPU.
     pub const NODE_COUNTERS: &str = "NODE_COUNTERS";
     /// [`super::DestinationCounters`] per destination and CPU.

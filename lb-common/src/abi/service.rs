@@ -14,6 +14,7 @@ pub const FRAGMENTS_DROP: u8 = 0;
 /// It goes where the hash of source, destination and protocol says, as new flows of the service do.
 pub const FRAGMENTS_HASH: u8 = 1;
 const FRAGMENTS_SHIFT: u32 = 60;
+const QUIC: usize = 7;
 
 /// One service: a cache line.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
@@ -22,7 +23,8 @@ pub struct Service {
     slots: Word64,
     prefix: [Word32; 4],
     identity: Word64,
-    /// In ticks, by [`FlowState`]; the first, which no state has, says whether the table in force lists the service.
+    /// In ticks, by [`FlowState`]; the first, which no state has, says whether the table in force lists the service, and the
+    /// last, which none has either, is the service's place in the table of QUIC configurations.
     timeouts: [Word32; 8],
 }
 
@@ -101,6 +103,8 @@ pub struct ServiceIdentity {
     pub on_no_backend: u8,
     /// [`FRAGMENTS_DROP`] or [`FRAGMENTS_HASH`].
     pub fragments: u8,
+    /// Its place in the table of QUIC configurations, 1 to [`MAX_QUIC`](super::MAX_QUIC); 0: connection ids mean nothing.
+    pub quic: u8,
 }
 
 /// A range of the slot array.
@@ -153,6 +157,7 @@ impl Service {
         for (word, value) in self.prefix.iter().zip(prefix) {
             word.store(*value);
         }
+        self.timeouts[QUIC].store(u32::from(identity.quic));
         self.identity.store(identity.pack());
     }
 
@@ -169,6 +174,7 @@ impl Service {
             family: if (word >> 48) as u8 == 0 { Family::V4 } else { Family::V6 },
             on_no_backend: (word >> 56) as u8 & 0xf,
             fragments: (word >> FRAGMENTS_SHIFT) as u8,
+            quic: self.timeouts[QUIC].load() as u8,
         };
         let mut prefix = [0; 4];
         for (value, word) in prefix.iter_mut().zip(&self.prefix) {
@@ -207,6 +213,13 @@ impl Service {
     #[must_use]
     pub fn hashes_fragments(&self) -> bool {
         self.identity.load() >> FRAGMENTS_SHIFT == FRAGMENTS_HASH as u64
+    }
+
+    /// Its place in the table of QUIC configurations; 0: it has none.
+    #[inline(always)]
+    #[must_use]
+    pub fn quic(&self) -> u32 {
+        self.timeouts[QUIC].load()
     }
 
     /// Bits of the address that count.

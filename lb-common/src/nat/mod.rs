@@ -86,11 +86,17 @@ impl NatPlace {
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
+
+    /// Where the transport header begins.
+    #[inline(always)]
+    pub(crate) const fn transport(self) -> usize {
+        Place::from_bits(self.0).transport()
+    }
 }
 
 /// Reads a packet again.
 #[inline(always)]
-fn read<F: Frame>(frame: &F, place: NatPlace, packet: &mut Parsed) -> Result<(), DropReason> {
+pub(crate) fn read<F: Frame>(frame: &F, place: NatPlace, packet: &mut Parsed) -> Result<(), DropReason> {
     let transport = Place::from_bits(place.0 & (NatPlace::UDP - 1));
     parse_again(frame, transport, packet).map_err(|_| DropReason::Tables)?;
     if place.0 & NatPlace::UDP == 0 {

@@ -5,6 +5,7 @@ use crate::{
     abi::{Hop, NatRecord, Word32, Word64},
     hash::{FlowHash, FlowKey, HashKey, KEY_WORDS, pair},
     parse::{Family, Parsed},
+    quic::ConnectionId,
     wire::ip::Protocol,
 };
 
@@ -40,6 +41,10 @@ pub struct Scratch {
     pub(super) quoted: Word32,
     /// The place of the pool that the client's flows try first.
     pub(super) place: Word32,
+    /// Of a service with `quic`: the destination that the packet's connection id names.
+    named: Word32,
+    /// The connection id itself, as its `to_words` packs it.
+    connection_id: [Word64; 3],
 }
 
 impl Scratch {
@@ -65,6 +70,34 @@ impl Scratch {
         }
         self.ports.store(record.ports());
         self.identity.store(record.destination().identity_bits());
+    }
+
+    /// Notes the destination that a connection id names.
+    #[inline(always)]
+    pub(crate) fn set_named(&self, id: u32) {
+        self.named.store(id);
+    }
+
+    /// Notes a connection id whose configuration is known.
+    #[inline(always)]
+    pub(crate) fn set_connection_id(&self, id: &ConnectionId) {
+        let [high, low, tail] = id.to_words();
+        self.connection_id[0].store(high);
+        self.connection_id[1].store(low);
+        self.connection_id[2].store(tail);
+    }
+
+    /// All of the connection id but its first octet.
+    #[inline(always)]
+    pub(crate) fn connection_id(&self) -> ConnectionId {
+        let [high, low, tail] = &self.connection_id;
+        ConnectionId::from_words([high.load(), low.load(), tail.load()])
+    }
+
+    /// The destination that a connection id names.
+    #[inline(always)]
+    pub(crate) fn named(&self) -> u32 {
+        self.named.load()
     }
 
     /// Notes the backend.

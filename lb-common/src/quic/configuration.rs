@@ -87,6 +87,9 @@ const _: () = {
     assert!(core::mem::offset_of!(QuicLb, spare) == 240);
 };
 
+/// 32-bit words of a [`QuicLb`].
+pub const RECORD_WORDS: usize = size_of::<QuicLb>() / 4;
+
 impl Default for QuicLb {
     fn default() -> Self {
         Self::NONE
@@ -137,6 +140,54 @@ impl QuicLb {
             last_pass: if server_id_bits > right_at { 1 } else { 2 },
             ..Self::NONE
         })
+    }
+
+    /// Where the mode is among the words.
+    pub const MODE_WORD: usize = core::mem::offset_of!(Self, mode) / 4;
+
+    /// The record as words, as they lie in memory.
+    #[must_use]
+    pub fn to_words(&self) -> [u32; RECORD_WORDS] {
+        let mut words = [0; RECORD_WORDS];
+        let numbers = [self.server_id, self.left, self.right].into_iter().flat_map(|octets| [octets.high, octets.low]);
+        let halves = numbers.flat_map(|number| {
+            let [a, b, c, d, e, f, g, h] = number.to_ne_bytes();
+            [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
+        });
+        let rest = [self.mode, self.length, self.right_at, self.last_pass];
+        for (word, value) in words.iter_mut().zip(self.keys.into_iter().chain(halves).chain(rest)) {
+            *word = value;
+        }
+        words
+    }
+
+    /// The record of [`Self::to_words`].
+    #[must_use]
+    pub fn from_words(words: &[u32; RECORD_WORDS]) -> Self {
+        let number = |at: usize| {
+            let ([a, b, c, d], [e, f, g, h]) = (words[at].to_ne_bytes(), words[at + 1].to_ne_bytes());
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+        };
+        let octets = |at: usize| Octets { high: number(at), low: number(at + 2) };
+        let at = aes::ROUND_KEY_WORDS;
+        Self {
+            keys: core::array::from_fn(|word| words[word]),
+            server_id: octets(at),
+            left: octets(at + 4),
+            right: octets(at + 8),
+            mode: words[Self::MODE_WORD],
+            length: words[Self::MODE_WORD + 1],
+            right_at: words[Self::MODE_WORD + 2],
+            last_pass: words[Self::MODE_WORD + 3],
+            ..Self::NONE
+        }
+    }
+
+    /// Ones where a server id of this configuration has bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn server_id_mask(&self) -> Octets {
+        self.server_id
     }
 
     /// One of `MODE_…`.

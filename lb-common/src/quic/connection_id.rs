@@ -46,6 +46,18 @@ impl ConnectionId {
         })
     }
 
+    /// All of it but the first octet.
+    #[inline(always)]
+    pub(crate) const fn to_words(self) -> [u64; 3] {
+        [self.block.high, self.block.low, self.tail]
+    }
+
+    /// From [`Self::to_words`]; the first octet is 0.
+    #[inline(always)]
+    pub(crate) const fn from_words([high, low, tail]: [u64; 3]) -> Self {
+        Self { first: 0, block: Octets { high, low }, tail }
+    }
+
     /// From its octets, zeros after them; `None` for none and for more than 20.
     #[must_use]
     pub fn from_slice(octets: &[u8]) -> Option<Self> {

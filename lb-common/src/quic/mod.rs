@@ -8,6 +8,7 @@
 //! - [`connection_id`]: octets of a connection id, and which configuration they name.
 //! - [`configuration`]: the record of one configuration, prepared by user space.
 //! - [`server_id`]: connection id → server id. [`encode`]: the reverse, for servers and tests.
+//! - [`route`]: the way of a packet of a service with `quic`. [`servers`]: the table of server ids.
 //! - [`aes`]: the cipher. [`octets`]: sixteen octets as two numbers.
 
 pub mod aes;
@@ -17,7 +18,9 @@ pub mod connection_id;
 pub mod encode;
 pub mod header;
 pub mod octets;
+pub mod route;
 pub mod server_id;
+pub mod servers;
 
 pub use configuration::{Parameters, ParametersError, QuicLb};
 pub use connection_id::ConnectionId;

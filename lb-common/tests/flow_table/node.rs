@@ -68,6 +68,7 @@ impl Node {
             flow_buckets,
             nat_buckets: 1,
             fragment_buckets: 1,
+            quic_buckets: 1,
         };
         let node = Self { tables: Tables::new(sizes), now: 1000 };
         node.write_services();
@@ -109,6 +110,7 @@ impl Node {
                 family,
                 on_no_backend: 0,
                 fragments: 0,
+                quic: 0,
             };
             service.set_identity(&prefix, identity);
             for (state, seconds) in FlowState::ALL.into_iter().zip(TIMEOUTS) {

@@ -89,6 +89,7 @@ impl Node {
     pub(crate) fn new(family: Family, flow_buckets: usize, nat_buckets: usize, pool: u32) -> Self {
         let destinations = SERVICES.len() * BACKENDS as usize + 1;
         let sizes = Sizes {
+            quic_buckets: 1,
             service_buckets: 64,
             services: SERVICES.len() + 1,
             slots: SERVICES.len() * SLOTS as usize,
@@ -141,6 +142,7 @@ impl Node {
                 hashes_fragments: false,
             });
             let identity = ServiceIdentity {
+                quic: 0,
                 first_port,
                 last_port,
                 protocol: service.protocol.into(),

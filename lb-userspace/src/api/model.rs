@@ -79,6 +79,9 @@ pub struct NodeTotals {
     /// Replies of backends that were translated back (`nat`, `full-nat`); part of `transmitted` and `redirected`.
     #[serde(default)]
     pub nat_replies: u64,
+    /// Packets of services with `quic` whose connection id named no backend; they went by flow table or hash.
+    #[serde(default)]
+    pub quic_unrouted: u64,
 }
 
 /// The state of a service.
@@ -165,6 +168,22 @@ pub struct BackendStatus {
     pub origin: String,
     /// What was changed at run time: `weight`, `admin_state`.
     pub runtime_changes: Vec<String>,
+    /// Its server id in each QUIC-LB configuration of the service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quic: Vec<QuicServerStatus>,
+}
+
+/// What the server of a backend has to use in its QUIC connection ids.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuicServerStatus {
+    /// The configuration's id.
+    pub config_id: u8,
+    /// `plain`, `single-pass` or `four-pass`.
+    pub mode: String,
+    /// The server id in hexadecimal digits.
+    pub server_id: String,
+    /// Octets of a nonce.
+    pub nonce_length: u8,
 }
 
 /// The last probe of a backend.

@@ -99,7 +99,7 @@ enum Command {
     Explain(explain::Arguments),
     /// Make and read QUIC connection ids that name a server (QUIC-LB).
     ///
-    /// Follows draft-ietf-quic-load-balancers-21. Needs no daemon.
+    /// Follows draft-ietf-quic-load-balancers-21. All but `servers` need no daemon.
     #[command(subcommand)]
     QuicId(quic_id::Command),
     /// Take the program off all interfaces and remove all pins.
@@ -156,7 +156,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Backend(command) => backend::main(command, &daemon),
         Command::Flows(arguments) => flows::main(arguments, &daemon),
         Command::Explain(arguments) => explain::main(arguments, &daemon),
-        Command::QuicId(command) => quic_id::main(command, cli.json),
+        Command::QuicId(command) => quic_id::main(command, &daemon),
         Command::Detach(arguments) => detach::main(arguments),
         Command::Decap(command) => decap::main(command, cli.json),
         Command::Completions(arguments) => completions::main(arguments),

@@ -1,7 +1,8 @@
 //! `evenkeel quic-id`
 
-use std::{collections::HashSet, fs::File, io::Read as _, path::PathBuf};
+use std::{collections::HashSet, fs::File, io::Read as _, net::IpAddr, path::PathBuf};
 
+use anyhow::ensure;
 use clap::{Args, Subcommand};
 use lb_common::quic::{
     ConnectionId, DRAFT, MAX_LENGTH, Parameters, QuicLb, Unroutable,
@@ -12,8 +13,14 @@ use rand::RngCore as _;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::output;
-use crate::quic::Hex;
+use super::{
+    Daemon,
+    output::{self, Rows, plain},
+};
+use crate::{
+    api::model::{QuicServerStatus, Status},
+    quic::Hex,
+};
 
 /// Octets of a key.
 const KEY: usize = 16;
@@ -25,6 +32,7 @@ Examples:
   evenkeel quic-id make --config-id 0 --server-id c4605e --nonce-length 5
   evenkeel quic-id make --config-id 1 --server-id ed793a51 --nonce-length 12 \\
     --key-file /etc/evenkeel/quic.key --count 3 --json
+  evenkeel quic-id servers
   evenkeel quic-id read --config-id 0 --server-id-length 3 --nonce-length 4 \\
     07c4605e4504cc4f";
 
@@ -42,6 +50,17 @@ pub(super) enum Command {
     /// connection id tells.
     #[command(after_help = EXAMPLES)]
     Read(Read),
+    /// Print what the server of each backend has to use: its server id in each configuration.
+    ///
+    /// Asks the daemon. Every node with the same `hash_secret` says the same.
+    Servers(Servers),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Servers {
+    /// Only those of this service.
+    #[arg(value_name = "SERVICE")]
+    service: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -120,8 +139,26 @@ struct Found {
     server_id: String,
 }
 
-pub(super) fn main(command: &Command, json: bool) -> anyhow::Result<()> {
+#[derive(Debug, Serialize)]
+struct Server {
+    service: String,
+    backend: String,
+    address: IpAddr,
+    port: u16,
+    #[serde(flatten)]
+    quic: QuicServerStatus,
+}
+
+pub(super) fn main(command: &Command, daemon: &Daemon<'_>) -> anyhow::Result<()> {
+    let json = daemon.json;
     match command {
+        Command::Servers(arguments) => {
+            let servers = servers(daemon.get("/v1/status")?, arguments.service.as_deref())?;
+            if json {
+                return output::json(&servers);
+            }
+            print_servers(&servers);
+        }
         Command::Make(arguments) => {
             let made = make(arguments)?;
             if json {
@@ -138,6 +175,41 @@ pub(super) fn main(command: &Command, json: bool) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn servers(status: Status, wanted: Option<&str>) -> anyhow::Result<Vec<Server>> {
+    let mut found = Vec::new();
+    let mut is_known = wanted.is_none();
+    for service in status.services.into_iter().filter(|service| wanted.is_none_or(|name| service.name == name)) {
+        is_known = true;
+        for backend in service.backends {
+            for quic in backend.quic {
+                let (service, backend, address, port) =
+                    (service.name.clone(), backend.name.clone(), backend.address, backend.port);
+                found.push(Server { service, backend, address, port, quic });
+            }
+        }
+    }
+    ensure!(is_known, "there is no service `{}`; `evenkeel service list` shows them", wanted.unwrap_or_default());
+    Ok(found)
+}
+
+fn print_servers(servers: &[Server]) {
+    if servers.is_empty() {
+        return output::print("no service has `quic`");
+    }
+    let mut rows = Rows::new(&["SERVICE", "BACKEND", "CONFIG", "MODE", "SERVER ID", "NONCE"]);
+    for Server { service, backend, quic, .. } in servers {
+        rows.row([
+            plain(service),
+            plain(backend),
+            plain(quic.config_id.to_string()),
+            plain(&quic.mode),
+            plain(&quic.server_id),
+            plain(format!("{} octets", quic.nonce_length)),
+        ]);
+    }
+    rows.print();
 }
 
 fn make(arguments: &Make) -> Result<Made, BadArguments> {
@@ -263,7 +335,7 @@ mod tests {
     fn made(words: &str) -> Result<Made, BadArguments> {
         match command(&format!("make {words}")) {
             Command::Make(arguments) => make(&arguments),
-            Command::Read(_) => unreachable!("asked to make"),
+            Command::Read(_) | Command::Servers(_) => unreachable!("asked to make"),
         }
     }
 
@@ -272,7 +344,7 @@ mod tests {
             Command::Read(arguments) => {
                 read(&arguments).map(|found| found.server_id).map_err(|error| error.to_string())
             }
-            Command::Make(_) => unreachable!("asked to read"),
+            Command::Make(_) | Command::Servers(_) => unreachable!("asked to read"),
         }
     }
 

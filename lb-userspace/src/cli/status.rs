@@ -44,6 +44,12 @@ fn print_node(status: &Status) {
         let help = lb_common::verdict::DropReason::ALL.iter().find(|known| known.name() == reason);
         output::print(&format!("  {} {reason}: {}", number(*count), help.map_or("", |known| known.help())));
     }
+    if counters.quic_unrouted > 0 {
+        output::print(&format!(
+            "  {} with a QUIC connection id that names no backend, by flow table or hash",
+            number(counters.quic_unrouted)
+        ));
+    }
     if let Some(error) = &status.reload_error {
         output::print(&format!("the last reload was refused:\n{error}"));
     }

@@ -6,9 +6,12 @@
 use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub use lb_common::quic::Parameters as QuicParameters;
 use lb_common::schedule::maglev;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::quic::Hex;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,6 +152,8 @@ pub struct Service {
     pub drain_timeout: Duration,
     /// When idle flows are forgotten.
     pub timeouts: Timeouts,
+    /// Configurations of QUIC-LB, for UDP, their ids unique; none: connection ids mean nothing.
+    pub quic: Vec<QuicParameters>,
     /// The servers, at least one, addresses unique.
     pub backends: Vec<Backend>,
 }
@@ -362,6 +367,8 @@ pub struct Backend {
     pub backup: bool,
     /// What the operator wants of it.
     pub admin_state: AdminState,
+    /// Its server id in configurations of QUIC-LB with ids of that length; `None`: the daemon gives it one.
+    pub quic_server_id: Option<Hex>,
 }
 
 /// What the operator wants of a backend.

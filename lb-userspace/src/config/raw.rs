@@ -229,10 +229,44 @@ with_options! {
         pub(super) port: Field<PortSpec>,
         /// Its transport protocol; `any`: TCP and UDP.
         pub(super) protocol: Field<Protocol>,
+        /// Packets of UDP services go where their QUIC connection id says (QUIC-LB, draft -21).
+        #[serde(default)]
+        pub(super) quic: Field<Quic>,
         /// The servers: an address, or a map.
         #[schemars(length(min = 1))]
         pub(super) backends: Field<Vec<Field<ShortOrMap<Backend>>>>,
     }
+}
+
+/// QUIC-LB.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Quic {
+    /// Configurations that connection ids may have: one, or several while one takes the place of another.
+    #[schemars(length(min = 1, max = 7))]
+    pub(super) configurations: Field<Vec<Field<QuicConfiguration>>>,
+}
+
+/// A configuration of QUIC-LB, as the servers have it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QuicConfiguration {
+    /// Its id.
+    #[schemars(range(min = 0, max = 6))]
+    pub(super) id: Field<Whole>,
+    /// Octets of a server id.
+    #[schemars(range(min = 1, max = 15))]
+    pub(super) server_id_length: Field<Whole>,
+    /// Octets of a nonce; at most 19 with the server id.
+    #[schemars(range(min = 4, max = 18))]
+    pub(super) nonce_length: Field<Whole>,
+    /// The key: 16 octets, two hexadecimal digits each. Without one, connection ids are plain text.
+    #[serde(default)]
+    #[schemars(regex(pattern = "^[0-9A-Fa-f]{32}$"))]
+    pub(super) key: Field<Secret>,
+    /// Absolute path of a file with the key, instead of `key`.
+    #[serde(default)]
+    pub(super) key_file: Field<String>,
 }
 
 /// A forwarding mode.
@@ -382,6 +416,11 @@ pub struct Backend {
     /// What the operator wants of it. Default: `enabled`.
     #[serde(default)]
     pub admin_state: Field<AdminState>,
+    /// Its server id in QUIC connection ids, two hexadecimal digits for each octet. Default: one that follows from address, port
+    /// and the node's secret.
+    #[serde(default)]
+    #[schemars(regex(pattern = "^([0-9A-Fa-f]{2}){1,15}$"))]
+    pub quic_server_id: Field<String>,
 }
 
 impl Short for Backend {

@@ -56,6 +56,7 @@ impl Controller {
                 weight: checked.weight,
                 backup: checked.backup,
                 admin_state: checked.admin_state,
+                quic_server_id: checked.quic_server_id.as_ref().map(ToString::to_string),
             });
         }
         self.commit(&service.name, runtime, format!("backend {} added to service {}", checked.name, service.name))

@@ -14,7 +14,7 @@ use super::{Controller, inputs, precedence};
 use crate::{
     api::model::{
         ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, InterfaceStatus,
-        LastProbe, NextHopStatus, NodeStatus, NodeTotals, ServiceStatus, Status,
+        LastProbe, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, ServiceStatus, Status,
     },
     config::model::{Backend, OnBackendDown, OnNoBackend, Protocol, Scheduler, Service},
     dataplane::{
@@ -23,6 +23,7 @@ use crate::{
     },
     neighbour::Resolution,
     plan::desired::{BackendKey, ServiceKey, backend_key},
+    quic::{self, Hex},
     state::{DrainRecord, runtime::parse_key},
 };
 
@@ -64,8 +65,8 @@ impl Controller {
     fn service_status(&self, service: &Service, scan: &Scan) -> Result<ServiceStatus> {
         let slots = self.slots_of(service);
         let mut backends = Vec::new();
-        for backend in &service.backends {
-            backends.push(self.backend_status(service, backend, &slots, scan)?);
+        for (backend, quic) in service.backends.iter().zip(self.server_ids(service)?) {
+            backends.push(BackendStatus { quic, ..self.backend_status(service, backend, &slots, scan)? });
         }
         let changes = self.reconciler.runtime.services.get(&service.name);
         for (key, leaving) in changes.into_iter().flat_map(|changes| &changes.leaving) {
@@ -106,6 +107,24 @@ impl Controller {
             bytes: backends.iter().map(|backend| backend.bytes).sum(),
             backends,
         })
+    }
+
+    /// What the servers of a service have to use in QUIC connection ids, by backend.
+    fn server_ids(&self, service: &Service) -> Result<Vec<Vec<QuicServerStatus>>> {
+        let secret = quic::secret(&self.plane.constants().hash_key);
+        let mut found = vec![Vec::new(); service.backends.len()];
+        for parameters in &service.quic {
+            let length = parameters.server_id_length;
+            for (found, id) in found.iter_mut().zip(quic::server_ids(&secret, &service.backends, length)?) {
+                found.push(QuicServerStatus {
+                    config_id: parameters.id,
+                    mode: parameters.mode_name().to_owned(),
+                    server_id: Hex(id.octets()[..usize::from(length)].to_vec()).to_string(),
+                    nonce_length: parameters.nonce_length,
+                });
+            }
+        }
+        Ok(found)
     }
 
     /// Slots of a service's table by destination.
@@ -183,6 +202,7 @@ impl Controller {
                 .flatten()
                 .map(str::to_owned)
                 .collect(),
+            quic: Vec::new(),
         })
     }
 
@@ -378,5 +398,6 @@ fn totals(counters: &NodeCounters) -> NodeTotals {
         flows_displaced: counters.flows_displaced.get(),
         flows_untracked: counters.flows_untracked.get(),
         nat_replies: counters.nat_replies.get(),
+        quic_unrouted: counters.quic_unrouted.get(),
     }
 }

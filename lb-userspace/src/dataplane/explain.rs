@@ -6,8 +6,8 @@ use super::scan;
 use anyhow::{Result, ensure};
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, ReplyBudget,
-        Service, ServiceBucket, Tunnel, Word64,
+        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
+        ReplyBudget, Service, ServiceBucket, Tunnel, Word64,
     },
     environment::Environment,
     features::Features,
@@ -17,6 +17,7 @@ use lb_common::{
     nat::scratch::Scratch,
     packet,
     parse::{Parsed, parse},
+    quic::QuicLb,
     service,
     verdict::Verdict,
     wire::{ethernet, ip::Protocol, ipv4, ipv6, tcp},
@@ -178,6 +179,18 @@ impl Environment for Dry<'_> {
 
     fn pool_address(&self, index: u32) -> Option<&PoolAddress> {
         self.view.pool_address(index)
+    }
+
+    fn quic_configuration(&self, index: u32) -> Option<impl std::ops::Deref<Target = QuicLb> + '_> {
+        self.view.quic_configuration(index)
+    }
+
+    fn quic_bucket(&self, index: u32) -> Option<&QuicBucket> {
+        self.view.quic_bucket(index)
+    }
+
+    fn quic_mask(&self) -> u32 {
+        self.view.quic_mask()
     }
 
     fn service_bucket(&self, index: u32) -> Option<&ServiceBucket> {

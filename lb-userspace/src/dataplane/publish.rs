@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 use lb_common::{
-    abi::{DestinationState, TunnelEnds, tunnel_index},
+    abi::{DestinationState, QUIC_BUCKET, TunnelEnds, tunnel_index},
     flow::FlowState,
     nat::{hairpin, table::pool_index},
     service::{builder, filter},
@@ -105,7 +105,9 @@ fn leaves_services(write: &Write) -> bool {
         | Write::ServiceSlots { .. }
         | Write::ServiceOptions { .. }
         | Write::Egress { .. }
-        | Write::PoolAddress { .. } => true,
+        | Write::PoolAddress { .. }
+        | Write::QuicConfiguration { .. }
+        | Write::QuicServer { .. } => true,
         Write::LongestTimeouts(_)
         | Write::ServiceTable { .. }
         | Write::Quiesce
@@ -128,6 +130,13 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
             let tables = plane.tables();
             tables.nat_pool[pool_index(family, *place) as usize].set(&words, *is_open);
             tables.control.set_pool(family, tables.control.pool(family).max(place + 1));
+        }
+        Write::QuicConfiguration { index, record } => {
+            plane.tables().quic_configurations[*index as usize].set(record);
+        }
+        Write::QuicServer { place, server } => {
+            let (bucket, word) = (*place as usize / QUIC_BUCKET, *place as usize % QUIC_BUCKET);
+            plane.tables().quic_servers[bucket].words[word].publish(server.to_bits());
         }
         Write::LongestTimeouts(timeouts) => {
             for (state, ticks) in FlowState::ALL.into_iter().zip(timeouts) {
@@ -240,6 +249,8 @@ fn name(write: &Write) -> String {
     match write {
         Write::Egress { index, .. } => format!("egress {index}"),
         Write::PoolAddress { address, .. } => format!("pool address {address}"),
+        Write::QuicConfiguration { index, .. } => format!("QUIC configuration {index}"),
+        Write::QuicServer { place, .. } => format!("server id {place}"),
         Write::LongestTimeouts(_) => "the longest time-outs".to_owned(),
         Write::Destination { id, .. }
         | Write::NextHop { id, .. }

@@ -195,6 +195,7 @@ mod tests {
         flow_buckets: 16,
         nat_buckets: 64,
         fragment_buckets: 1,
+        quic_buckets: 1,
     };
     const NOW: u32 = 5000;
 

@@ -20,6 +20,7 @@ use super::{
     allocate::{Places, Ranges},
     desired::{BackendKey, ServiceKey, address_words, backend_address_of},
     pool::{self, Pool},
+    quic::QuicTables,
     write::{EgressRecord, TimeoutTicks, Write},
 };
 
@@ -37,6 +38,8 @@ pub struct Actual {
     pub egress: BTreeMap<u32, EgressRecord>,
     /// Source addresses of `full-nat` by family and place.
     pub pool: [Pool; 2],
+    /// Configurations of QUIC-LB and server ids.
+    pub quic: QuicTables,
     /// Longest time-outs.
     pub longest_timeouts: TimeoutTicks,
     /// Used slots, those of replaced ranges included until a grace period has passed.
@@ -143,6 +146,7 @@ impl Actual {
             destinations: Destinations::new(tables.destinations.len()),
             egress: read_egress(tables),
             pool: [Family::V4, Family::V6].map(|family| pool::read(tables.control, tables.nat_pool, family)),
+            quic: QuicTables::read(tables.quic_configurations, tables.quic_servers),
             longest_timeouts: FlowState::ALL.map(|state| tables.control.longest_timeout(state as usize)),
             slots: Ranges::default(),
             service_places: Places::new(tables.services.len()),
@@ -241,6 +245,8 @@ impl Actual {
                 pool.resize((*place as usize + 1).max(pool.len()), (*address, false));
                 pool[*place as usize] = (*address, *is_open);
             }
+            Write::QuicConfiguration { index, record } => self.quic.set_configuration(*index, record),
+            Write::QuicServer { place, server } => self.quic.set_server(*place, *server),
             Write::LongestTimeouts(timeouts) => self.longest_timeouts = *timeouts,
             Write::Destination { id, address, port, next_hop, tunnel, state } => {
                 let backend: (IpAddr, u16) = (*address, *port);

@@ -8,6 +8,7 @@ use std::{
 use lb_common::{
     abi::{FRAGMENTS_DROP, FRAGMENTS_HASH, Mode, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Protocols, TunnelEnds},
     parse::Family,
+    quic::Parameters,
 };
 
 use super::write::{EgressRecord, TimeoutTicks};
@@ -59,8 +60,19 @@ pub struct DesiredService {
     pub timeouts: TimeoutTicks,
     /// Slots of its table.
     pub table_size: u32,
+    /// QUIC-LB, if connection ids mean something.
+    pub quic: Option<DesiredQuic>,
     /// Its backends, leaving ones included.
     pub backends: BTreeMap<BackendKey, DesiredBackend>,
+}
+
+/// QUIC-LB of a service as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredQuic {
+    /// Its configurations.
+    pub configurations: Vec<Parameters>,
+    /// The backends that have server ids: those that are leaving keep what they have.
+    pub backends: Vec<Backend>,
 }
 
 /// A backend as it should be.
@@ -278,6 +290,8 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
         ]
         .map(|time| clock.ticks(time)),
         table_size: service.table_size(),
+        quic: (!service.quic.is_empty())
+            .then(|| DesiredQuic { configurations: service.quic.clone(), backends: service.backends.clone() }),
         backends,
     }
 }

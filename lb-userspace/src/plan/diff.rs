@@ -23,7 +23,7 @@ use super::{
 
 pub(super) struct Planner<'a> {
     pub(super) tables: Slices<'a>,
-    key: &'a HashKey,
+    pub(super) key: &'a HashKey,
     /// What is, kept up with each write that is planned.
     pub(super) actual: Actual,
     writes: Vec<Write>,
@@ -103,6 +103,7 @@ impl<'a> Planner<'a> {
     /// Plans everything, if need be in the room of what goes.
     fn run(mut self, desired: &Desired, memo: &mut Memo, make_room: bool) -> Result<Vec<Write>, PlanError> {
         self.reclaim();
+        self.reclaim_quic();
         self.plan_pool(&desired.pool);
         let longest = longest_timeouts(desired);
         self.raise_timeouts(longest);
@@ -121,7 +122,12 @@ impl<'a> Planner<'a> {
     /// Whether a service is there and answers as it did.
     fn goes_on(&self, key: &ServiceKey, desired: &DesiredService) -> bool {
         let present = self.actual.services.get(key);
-        present.is_some_and(|found| found.identity == identity(key, desired) && found.timeouts == desired.timeouts)
+        present.is_some_and(|found| {
+            let quic = found.identity.quic;
+            (quic != 0) == desired.quic.is_some()
+                && found.identity == identity(key, desired, quic)
+                && found.timeouts == desired.timeouts
+        })
     }
 
     fn compares_slots(&self, key: &ServiceKey, desired: &DesiredService) -> bool {
@@ -195,8 +201,10 @@ impl<'a> Planner<'a> {
             self.actual.service_places.insert(index);
         }
         let ids = self.plan_destinations(index, desired, present.as_deref())?;
+        let quic = present.as_ref().map_or(0, |found| found.identity.quic);
+        let quic = self.plan_quic(index, desired.quic.as_ref(), quic, &ids)?;
         let slots = self.plan_slots(key, desired, &ids, present.as_deref(), memo)?;
-        self.plan_record(key, desired, index, slots, present.as_deref(), leftovers);
+        self.plan_record((key, desired, quic), index, slots, present.as_deref(), leftovers);
         self.plan_states(index, desired, &ids);
         let gone = present.iter().flat_map(|service| &service.backends);
         leftovers.destinations.extend(gone.filter(|(key, _)| !desired.backends.contains_key(key)).map(|(_, id)| *id));
@@ -264,14 +272,13 @@ impl<'a> Planner<'a> {
     /// The service's own record.
     fn plan_record(
         &mut self,
-        key: &ServiceKey,
-        desired: &DesiredService,
+        (key, desired, quic): (&ServiceKey, &DesiredService, u8),
         index: u32,
         slots: SlotRange,
         present: Option<&ActualService>,
         leftovers: &mut Leftovers,
     ) {
-        let identity = identity(key, desired);
+        let identity = identity(key, desired, quic);
         let timeouts = desired.timeouts;
         let Some(present) = present else {
             return self.push(Write::Service { index, prefix: key.prefix, identity, timeouts, slots });
@@ -350,6 +357,10 @@ impl<'a> Planner<'a> {
 
     pub(super) fn free(&mut self, leftovers: &Leftovers) {
         self.let_go(leftovers);
+        leftovers.destinations.iter().for_each(|id| self.forget_server_ids(*id));
+        let gone = self.actual.services.values().filter(|service| leftovers.services.contains(&service.index));
+        let quic: Vec<u8> = gone.map(|service| service.identity.quic).filter(|place| *place != 0).collect();
+        quic.into_iter().for_each(|place| self.forget_quic(place));
         let freed = !leftovers.destinations.is_empty() || !leftovers.services.is_empty();
         if leftovers.replaced || freed {
             self.push(Write::Quiesce);
@@ -374,7 +385,7 @@ fn longest_timeouts(desired: &Desired) -> TimeoutTicks {
     longest
 }
 
-fn identity(key: &ServiceKey, desired: &DesiredService) -> ServiceIdentity {
+fn identity(key: &ServiceKey, desired: &DesiredService, quic: u8) -> ServiceIdentity {
     ServiceIdentity {
         first_port: key.first_port,
         last_port: key.last_port,
@@ -383,5 +394,6 @@ fn identity(key: &ServiceKey, desired: &DesiredService) -> ServiceIdentity {
         family: key.family,
         on_no_backend: desired.on_no_backend,
         fragments: desired.fragments,
+        quic,
     }
 }

@@ -2,7 +2,14 @@
 
 use std::fmt;
 
-use lb_common::{abi::MAX_EGRESS, schedule::maglev::MaglevError, service::builder::BuildError};
+use lb_common::{
+    abi::{MAX_EGRESS, MAX_QUIC},
+    quic::ParametersError,
+    schedule::maglev::MaglevError,
+    service::builder::BuildError,
+};
+
+use crate::quic::AllocationError;
 
 /// Why a plan cannot be made. Nothing was written.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,6 +22,12 @@ pub enum PlanError {
     Services(BuildError),
     /// A Maglev table cannot be built.
     Maglev(MaglevError),
+    /// Backends cannot have server ids.
+    ServerIds(AllocationError),
+    /// A configuration of QUIC-LB is none.
+    Quic(ParametersError),
+    /// More services have `quic` than there is room for.
+    QuicServices,
 }
 
 impl fmt::Display for PlanError {
@@ -26,6 +39,9 @@ impl fmt::Display for PlanError {
             Self::Egress => write!(f, "more than {} interfaces lead to backends", MAX_EGRESS - 1),
             Self::Services(error) => write!(f, "{error}"),
             Self::Maglev(error) => write!(f, "{error}"),
+            Self::ServerIds(error) => write!(f, "{error}"),
+            Self::Quic(error) => write!(f, "{error}"),
+            Self::QuicServices => write!(f, "more than {MAX_QUIC} services have `quic`; remove it from some"),
         }
     }
 }

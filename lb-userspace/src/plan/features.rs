@@ -23,6 +23,8 @@ fn of(write: &Write, ingress: &[u32]) -> Features {
         Write::Egress { record, .. } => Features::of_egress(record.ifindex, record.vlan, record.mtu, ingress),
         Write::Destination { state, .. } | Write::Way { state, .. } => Features::of_mode(state.mode),
         Write::PoolAddress { .. }
+        | Write::QuicConfiguration { .. }
+        | Write::QuicServer { .. }
         | Write::LongestTimeouts(_)
         | Write::NextHop { .. }
         | Write::State { .. }

@@ -21,6 +21,7 @@ pub mod features;
 pub mod memo;
 mod next_hop;
 pub mod pool;
+pub mod quic;
 mod room;
 pub mod slot_table;
 mod slots;

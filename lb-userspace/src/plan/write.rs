@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use lb_common::{
-    abi::{DestinationState, NextHop, ServiceIdentity, SlotRange, TunnelEnds},
+    abi::{DestinationState, NextHop, QuicServer, ServiceIdentity, SlotRange, TunnelEnds},
+    quic::QuicLb,
     service::builder::Table,
 };
 
@@ -44,6 +45,20 @@ pub enum Write {
         address: IpAddr,
         /// Whether new flows may have it.
         is_open: bool,
+    },
+    /// A configuration of QUIC-LB.
+    QuicConfiguration {
+        /// Its place: [`quic_index`](lb_common::abi::quic_index).
+        index: u32,
+        /// What it is from now on.
+        record: Box<QuicLb>,
+    },
+    /// A server id: one word.
+    QuicServer {
+        /// Its place: eight in each bucket.
+        place: u32,
+        /// What is there from now on.
+        server: QuicServer,
     },
     /// The longest time-outs of all services.
     LongestTimeouts(TimeoutTicks),
@@ -163,6 +178,8 @@ impl Write {
             | Self::FreeService { .. } => true,
             Self::Egress { .. }
             | Self::PoolAddress { .. }
+            | Self::QuicConfiguration { .. }
+            | Self::QuicServer { .. }
             | Self::LongestTimeouts(_)
             | Self::NextHop { .. }
             | Self::State { .. }

@@ -63,6 +63,9 @@ pub struct Added {
     pub backup: bool,
     /// What the operator wants of it.
     pub admin_state: AdminState,
+    /// Its server id in QUIC connection ids, in hexadecimal digits, if it was given one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quic_server_id: Option<String>,
 }
 
 /// A drain.
@@ -199,6 +202,7 @@ fn added_backend(added: &Added, change: &BackendRuntime, address: IpAddr, port: 
         weight: change.weight.unwrap_or(added.weight),
         backup: added.backup,
         admin_state: change.admin_state.unwrap_or(added.admin_state),
+        quic_server_id: added.quic_server_id.as_ref().and_then(|id| id.parse().ok()),
     }
 }
 
@@ -222,8 +226,14 @@ mod tests {
         let config = config("10.0.0.1, 10.0.0.9");
         let mut runtime = Runtime::default();
         runtime.backend_mut("web", B1).weight = Some(7);
-        let added =
-            Added { name: "new".to_owned(), mode: None, weight: 2, backup: false, admin_state: AdminState::Enabled };
+        let added = Added {
+            name: "new".to_owned(),
+            mode: None,
+            weight: 2,
+            backup: false,
+            admin_state: AdminState::Enabled,
+            quic_server_id: None,
+        };
         runtime.backend_mut("web", B2).added = Some(added);
         runtime.backend_mut("web", ("10.0.0.9".parse().expect("an address"), 80)).removed = true;
         let backends = &runtime.effective(&config).services[0].backends;

@@ -21,6 +21,8 @@ pub(crate) struct Checker {
     /// Interface and VLAN by index.
     egress: BTreeMap<u32, (u32, u16)>,
     longest: TimeoutTicks,
+    /// The destination that each word of the table of server ids names; 0: none.
+    server_ids: BTreeMap<u32, u32>,
     /// Buckets and services of the table in force.
     buckets: Range<u32>,
     listed: BTreeSet<u32>,
@@ -65,6 +67,7 @@ impl Checker {
             generations: BTreeMap::new(),
             egress: BTreeMap::new(),
             longest: [0; 5],
+            server_ids: BTreeMap::new(),
             buckets: 0..0,
             listed: BTreeSet::new(),
             half: sizes.service_buckets as u32 / 2,
@@ -131,7 +134,15 @@ impl Checker {
                     "buckets {range:?} are in both halves"
                 );
             }
-            Write::FreeDestination { id } => assert!(!recent.destinations.contains(id), "destination {id} is in use"),
+            Write::FreeDestination { id } => {
+                assert!(!recent.destinations.contains(id), "destination {id} is in use");
+                assert!(self.server_ids.values().all(|named| named != id), "a server id names destination {id}");
+            }
+            Write::QuicServer { place, server } => {
+                let named = server.destination();
+                assert!(named == 0 || self.destinations.contains_key(&named), "server id {place} names nobody");
+                assert_ne!(self.server_ids.get(place).copied().unwrap_or(0), named, "server id {place} stays");
+            }
             Write::FreeService { index } => assert!(!recent.services.contains(index), "service {index} is in use"),
             _ => {}
         }
@@ -140,7 +151,8 @@ impl Checker {
     fn apply(&mut self, write: &Write) {
         match write {
             Write::Egress { index, record } => drop(self.egress.insert(*index, (record.ifindex, record.vlan))),
-            Write::PoolAddress { .. } => {}
+            Write::PoolAddress { .. } | Write::QuicConfiguration { .. } => {}
+            Write::QuicServer { place, server } => drop(self.server_ids.insert(*place, server.destination())),
             Write::LongestTimeouts(longest) => self.longest = *longest,
             Write::Destination { id, next_hop, state, .. } => {
                 self.generations.insert(*id, state.generation);

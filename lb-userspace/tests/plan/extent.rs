@@ -21,6 +21,7 @@ const SIZES: Sizes = Sizes {
     flow_buckets: 64,
     nat_buckets: 64,
     fragment_buckets: 1,
+    quic_buckets: 4,
 };
 
 fn key(index: u32) -> ServiceKey {
@@ -45,6 +46,7 @@ fn service(index: u32) -> DesiredService {
     DesiredService {
         on_no_backend: 0,
         fragments: 0,
+        quic: None,
         timeouts: [960; 5],
         table_size: table_size_for(usize::from(BACKENDS)),
         backends: (0..BACKENDS).map(backend).collect(),
@@ -65,6 +67,8 @@ fn kind(write: &Write) -> &'static str {
     match write {
         Write::Egress { .. } => "egress",
         Write::PoolAddress { .. } => "pool address",
+        Write::QuicConfiguration { .. } => "quic configuration",
+        Write::QuicServer { .. } => "server id",
         Write::LongestTimeouts(_) => "longest time-outs",
         Write::Destination { .. } => "destination",
         Write::NextHop { .. } => "next hop",

@@ -19,6 +19,7 @@ const SIZES: Sizes = Sizes {
     flow_buckets: 512,
     nat_buckets: 64,
     fragment_buckets: 1,
+    quic_buckets: 4,
 };
 
 fn image(fake: &Fake) -> String {

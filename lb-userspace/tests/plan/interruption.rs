@@ -26,6 +26,7 @@ const TIGHT: Sizes = Sizes {
     flow_buckets: 512,
     nat_buckets: 64,
     fragment_buckets: 1,
+    quic_buckets: 4,
 };
 
 fn worlds() -> impl Strategy<Value = (World, World)> {

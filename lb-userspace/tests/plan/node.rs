@@ -26,6 +26,7 @@ pub(crate) const ROOMY: Sizes = Sizes {
     flow_buckets: 2048,
     nat_buckets: 64,
     fragment_buckets: 1,
+    quic_buckets: 4,
 };
 
 pub(crate) struct Node {

@@ -84,7 +84,16 @@ fn key(host: u8) -> BackendKey {
 fn backend(host: u8) -> Backend {
     let (address, port) = key(host);
     let admin_state = AdminState::Enabled;
-    Backend { name: address.to_string(), address, mode: None, port, weight: 7, backup: false, admin_state }
+    Backend {
+        name: address.to_string(),
+        address,
+        mode: None,
+        port,
+        weight: 7,
+        backup: false,
+        admin_state,
+        quic_server_id: None,
+    }
 }
 
 fn hop(host: u8) -> (EgressRecord, [u8; 6]) {
@@ -106,6 +115,7 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         on_no_backend: case.on_no_backend,
         on_backend_down: case.on_down,
         fragments: Fragments::Drop,
+        quic: Vec::new(),
         drain_timeout: Duration::from_secs(300),
         timeouts: Timeouts::default(),
         backends: std::iter::once(subject).chain(others.iter().cloned()).collect(),

@@ -2,13 +2,19 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use evenkeel::plan::{
-    Desired,
-    desired::{BackendKey, DesiredBackend, DesiredService, DesiredWay, ServiceKey, address_words},
-    write::EgressRecord,
+use evenkeel::{
+    config,
+    plan::{
+        Desired,
+        desired::{BackendKey, DesiredBackend, DesiredQuic, DesiredService, DesiredWay, ServiceKey, address_words},
+        write::EgressRecord,
+    },
 };
 use ipnet::IpNet;
-use lb_common::abi::{FRAGMENTS_HASH, Mode, ON_NO_BACKEND_REJECT, Protocols, TunnelEnds};
+use lb_common::{
+    abi::{FRAGMENTS_HASH, Mode, ON_NO_BACKEND_REJECT, Protocols, TunnelEnds},
+    quic::Parameters,
+};
 use proptest::prelude::*;
 
 use super::packets::Target;
@@ -159,7 +165,17 @@ impl World {
             let desired = DesiredBackend { weight: backend.weight, keeps_flows: backend.keeps(), next_hop, way };
             (backend_key(s, *b), desired)
         };
+        let quic = |id, server_id_length| Parameters {
+            id,
+            server_id_length,
+            nonce_length: 8,
+            key: Some([self.egress_version; 16]),
+        };
+        // With `reject` for the sake of variety: one configuration, or two with server ids of two lengths.
+        let configurations = if service.large { vec![quic(0, 8), quic(5, 4)] } else { vec![quic(0, 8)] };
+        let backends = service.backends.keys().map(|b| model_backend(backend_key(s, *b))).collect();
         DesiredService {
+            quic: service.reject.then_some(DesiredQuic { configurations, backends }),
             on_no_backend: if service.reject { ON_NO_BACKEND_REJECT } else { 0 },
             fragments: if service.reject { FRAGMENTS_HASH } else { 0 },
             timeouts: [0, 1, 2, 3, 4].map(|state| service.timeout + state),
@@ -227,4 +243,17 @@ pub(crate) fn ifindex(b: u8, version: u8) -> u32 {
 /// Some are reached through a VLAN of the interface by which others are reached without.
 pub(crate) fn vlan(b: u8, version: u8) -> u16 {
     if version == 2 { 100 + u16::from(b % 2) } else { 0 }
+}
+
+fn model_backend((address, port): BackendKey) -> config::model::Backend {
+    config::model::Backend {
+        name: address.to_string(),
+        address,
+        mode: None,
+        port,
+        weight: 1,
+        backup: false,
+        admin_state: config::model::AdminState::Enabled,
+        quic_server_id: None,
+    }
 }

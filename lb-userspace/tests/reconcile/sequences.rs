@@ -107,7 +107,14 @@ impl Node {
             }
             Event::Add(s, host, weight) => {
                 let name = backend(host).to_string();
-                let added = Added { name, mode: None, weight, backup: host == 7, admin_state: AdminState::Enabled };
+                let added = Added {
+                    name,
+                    mode: None,
+                    weight,
+                    backup: host == 7,
+                    admin_state: AdminState::Enabled,
+                    quic_server_id: None,
+                };
                 self.change_backend(s, host, |change| {
                     *change = BackendRuntime { added: Some(added), ..BackendRuntime::default() };
                 });

@@ -6,8 +6,8 @@ use std::cell::Cell;
 
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, ReplyBudget,
-        Service, ServiceBucket, Tunnel, Word64,
+        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
+        ReplyBudget, Service, ServiceBucket, Tunnel, Word64,
     },
     environment::Environment,
     features::Features,
@@ -15,6 +15,7 @@ use lb_common::{
     hash::HashKey,
     memory::View,
     nat::scratch::Scratch,
+    quic::QuicLb,
 };
 
 /// When the clock moved: the first readings give one tick, the others a later one.
@@ -162,6 +163,18 @@ impl Environment for Moving<'_> {
 
     fn pool_address(&self, index: u32) -> Option<&PoolAddress> {
         self.view.pool_address(index)
+    }
+
+    fn quic_configuration(&self, index: u32) -> Option<impl std::ops::Deref<Target = QuicLb> + '_> {
+        self.view.quic_configuration(index)
+    }
+
+    fn quic_bucket(&self, index: u32) -> Option<&QuicBucket> {
+        self.view.quic_bucket(index)
+    }
+
+    fn quic_mask(&self) -> u32 {
+        self.view.quic_mask()
     }
 
     fn ticks_per_second(&self) -> u32 {

@@ -29,6 +29,7 @@ pub(super) const fn sizes(flow_buckets: usize) -> Sizes {
         // Small as well.
         nat_buckets: 2,
         fragment_buckets: 2,
+        quic_buckets: 4,
     }
 }
 

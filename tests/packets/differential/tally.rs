@@ -63,7 +63,7 @@ impl Tally {
         self.count(REDIRECTED, u64::from(outcome.action == Action::Redirect));
         books.passed.iter().for_each(|(reason, count)| self.count(&passed(*reason), *count));
         books.dropped.iter().for_each(|(reason, count)| self.count(&dropped(*reason), *count));
-        let [_, created, evicted, displaced, _] = books.other;
+        let [_, created, evicted, displaced, ..] = books.other;
         if created > evicted + displaced {
             let changed = before.iter().zip(after).find(|(before, after)| before != after);
             if let Some(((tag, word), (new_tag, _))) = changed.filter(|((_, word), _)| word.state().is_some()) {

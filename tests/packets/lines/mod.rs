@@ -34,6 +34,7 @@ mod no_backend;
 mod no_vip;
 mod options;
 mod precedence;
+mod quic;
 mod same_everywhere;
 mod syn;
 mod timeouts;
@@ -203,5 +204,6 @@ catalogue! {
     echo 28 ROOMY "echo requests to a VIP are answered by the node";
     icmp_errors 29 ROOMY "ICMP errors go to the backend whose packet they quote";
     fragments 30 ROOMY "later fragments follow their first, atomic ones are whole packets";
+    quic 31 ROOMY "a QUIC connection id leads to the backend that it names, whatever the flow table says";
     tunnels 32 ROOMY "what is tunnelled is never unpacked by the balancer";
 }

@@ -7,9 +7,12 @@ use std::{
     sync::Arc,
 };
 
+use lb_common::abi::MAX_QUIC;
+
 use super::{
     super::model::{Backend, Config, Fragments, Limits, Node, Ports, Probe, ProbeKind, Service},
     backend::show,
+    quic,
 };
 use crate::plan::desired::ServiceKey;
 
@@ -22,6 +25,7 @@ pub(super) enum Place {
     Ports(usize),
     Scheduler(usize),
     Probe(usize),
+    Quic(usize),
 }
 
 /// A rule that does not hold.
@@ -63,6 +67,7 @@ pub fn check_one<'a, Others: Iterator<Item = &'a Service>>(
         }
     }
     table_sizes(std::slice::from_ref(service), &mut conflicts);
+    server_ids(std::slice::from_ref(service), &mut conflicts);
     totals(
         services.iter().map(|other| if other.name == service.name { service } else { other }),
         limits,
@@ -82,6 +87,8 @@ pub(super) fn check(services: &[Arc<Service>], node: &Node) -> Vec<Conflict> {
     fragments(services, &mut conflicts);
     probes(services, &mut conflicts);
     table_sizes(services, &mut conflicts);
+    server_ids(services, &mut conflicts);
+    quic_places(services, &mut conflicts);
     totals(services.iter(), node.limits, &mut conflicts);
     pool(services, node, &mut conflicts);
     conflicts
@@ -101,6 +108,31 @@ fn pool(services: &[Arc<Service>], node: &Node, conflicts: &mut Vec<Conflict>) {
                 remedy: "give `node.nat.pool` addresses that serve for nothing else".to_owned(),
             });
         }
+    }
+}
+
+/// Every backend of a service with `quic` has a server id of its own.
+fn server_ids(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
+    for (index, service) in services.iter().enumerate() {
+        if let Some(message) = quic::ids_conflict(&service.quic, &service.backends) {
+            let (reason, remedy) = message.split_once("; ").unwrap_or((&message, ""));
+            conflicts.push(Conflict {
+                place: Place::Quic(index),
+                reason: format!("service `{}`: {reason}", service.name),
+                remedy: remedy.to_owned(),
+            });
+        }
+    }
+}
+
+fn quic_places(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
+    let mut with_quic = services.iter().enumerate().filter(|(_, service)| !service.quic.is_empty());
+    if let Some((index, _)) = with_quic.nth(MAX_QUIC as usize) {
+        conflicts.push(Conflict {
+            place: Place::Quic(index),
+            reason: format!("more than {MAX_QUIC} services have `quic`"),
+            remedy: "remove it from some; a node has room for no more configurations".to_owned(),
+        });
     }
 }
 

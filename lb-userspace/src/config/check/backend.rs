@@ -11,7 +11,7 @@ use super::{
         problem::{Findings, Position, Problem},
         raw,
     },
-    address, options, values,
+    address, options, quic, values,
 };
 
 /// What a backend is checked against; unknown parts of its service are not checked.
@@ -88,6 +88,7 @@ pub(super) fn check(
         weight,
         backup: raw.backup.get().copied().unwrap_or(false),
         admin_state: raw.admin_state.get().copied().unwrap_or(AdminState::Enabled),
+        quic_server_id: quic::server_id(findings, &raw.quic_server_id),
     })
 }
 

@@ -9,6 +9,7 @@ mod backend;
 mod node;
 mod options;
 mod probe;
+mod quic;
 mod service;
 mod values;
 
@@ -48,8 +49,10 @@ pub(super) fn document(
     options::check(findings, defaults, none.options(), unused);
 
     let sources = node.as_ref().map(|node| (node.tunnel, node.nat.families())).unwrap_or_default();
-    let (services, places): (Vec<_>, Vec<_>) =
-        services?.iter().filter_map(|item| service::check(findings, item.get()?, defaults, sources, item.at())).unzip();
+    let (services, places): (Vec<_>, Vec<_>) = services?
+        .iter()
+        .filter_map(|item| service::check(findings, item.get()?, defaults, sources, read_secret, item.at()))
+        .unzip();
     let config = Config { node: node?, services };
     for conflict in across::check(&config.services, &config.node) {
         let at = service::Places::find(&places, conflict.place, raw.services.at());

@@ -12,8 +12,9 @@ use super::{
     across::Place,
     address,
     backend::{self, Surroundings},
+    node::ReadSecret,
     options::{self, Use},
-    values,
+    quic, values,
 };
 
 /// Where the parts of a service stand, for problems that show only between services.
@@ -23,6 +24,7 @@ pub(super) struct Places {
     ports: Position,
     scheduler: Position,
     probe: Position,
+    quic: Position,
 }
 
 impl Places {
@@ -33,6 +35,7 @@ impl Places {
             ports: raw.port.at().or(at),
             scheduler: raw.scheduler.at().or(at),
             probe: raw.probe.at().or(at),
+            quic: raw.quic.at().or(at),
         }
     }
 
@@ -46,6 +49,7 @@ impl Places {
             Place::Ports(index) => at(index, |places| places.ports),
             Place::Scheduler(index) => at(index, |places| places.scheduler),
             Place::Probe(index) => at(index, |places| places.probe),
+            Place::Quic(index) => at(index, |places| places.quic),
         }
     }
 }
@@ -56,6 +60,7 @@ pub(super) fn check(
     raw: &raw::Service,
     defaults: raw::Options<'_>,
     (tunnel, pool): (TunnelSources, PoolFamilies),
+    read_secret: Option<ReadSecret<'_>>,
     at: Position,
 ) -> Option<(Arc<Service>, Places)> {
     let name = values::required(findings, &raw.name, at, "name")
@@ -66,6 +71,7 @@ pub(super) fn check(
     let protocol = values::required(findings, &raw.protocol, at, "protocol").copied();
     let options = options::check(findings, raw.options(), defaults, Use { at, protocol, ports });
     let backends = backends(findings, &raw.backends, Surroundings::new(vip, ports, options.mode, (tunnel, pool)), at);
+    let quic = quic::configurations(findings, &raw.quic, protocol, read_secret);
     let service = Service {
         name: name?,
         vip: vip?,
@@ -81,6 +87,7 @@ pub(super) fn check(
         fragments: options.fragments,
         drain_timeout: options.drain_timeout,
         timeouts: options.timeouts,
+        quic,
         backends,
     };
     Some((Arc::new(service), Places::of(raw, at)))

@@ -15,7 +15,8 @@ use aya::{
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32, Word64, map,
+        PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32,
+        Word64, map,
     },
     features::Features,
     flow::FlowBucket,
@@ -75,11 +76,13 @@ pub struct Loaded {
     nat_pool: Region<PoolAddress>,
     backend_set: Region<Word64>,
     fragments: Region<FlowBucket>,
+    quic_configurations: Region<QuicRecord>,
+    quic_servers: Region<QuicBucket>,
 }
 
 impl LoadOptions {
     /// Entries of each map whose size is not fixed.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 11] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 12] {
         let sizes = &self.sizes;
         [
             (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
@@ -93,6 +96,7 @@ impl LoadOptions {
             (map::NAT_SLOTS, sizes.nat_buckets as u32),
             (map::BACKEND_SET, hairpin::size_for(sizes.destinations) as u32),
             (map::FRAGMENTS, sizes.fragment_buckets as u32),
+            (map::QUIC_SERVERS, sizes.quic_buckets as u32),
         ]
     }
 }
@@ -123,6 +127,8 @@ impl Loaded {
             nat_pool: region(&ebpf, map::NAT_POOL, 2 * MAX_POOL as usize, true)?,
             backend_set: region(&ebpf, map::BACKEND_SET, hairpin::size_for(sizes.destinations), true)?,
             fragments: region(&ebpf, map::FRAGMENTS, sizes.fragment_buckets, options.flows_writable)?,
+            quic_configurations: region(&ebpf, map::QUIC_CONFIGURATIONS, QUIC_PLACES as usize, true)?,
+            quic_servers: region(&ebpf, map::QUIC_SERVERS, sizes.quic_buckets, true)?,
             constants: Constants {
                 hash_key: options.hash_key,
                 ticks_per_second: clock.ticks_per_second(),
@@ -209,6 +215,8 @@ impl Loaded {
             nat_pool: self.nat_pool.records(),
             backend_set: self.backend_set.records(),
             fragments: self.fragments.records(),
+            quic_configurations: self.quic_configurations.records(),
+            quic_servers: self.quic_servers.records(),
         }
     }
 
@@ -417,6 +425,11 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
         "the buckets of the table of fragments are not a power of two"
     );
     let fragment_mask = options.sizes.fragment_buckets as u32 - 1;
+    ensure!(
+        options.sizes.quic_buckets.is_power_of_two(),
+        "the buckets of the table of server ids are not a power of two"
+    );
+    let quic_mask = options.sizes.quic_buckets as u32 - 1;
     let fragment_timeout = clock.ticks(options.fragment_timeout);
     let ticks_per_second = clock.ticks_per_second();
     let features = options.features.bits();
@@ -428,6 +441,7 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
         .override_global("NAT_MASK", &nat_mask, true)
         .override_global("BACKEND_MASK", &backend_mask, true)
         .override_global("FRAGMENT_MASK", &fragment_mask, true)
+        .override_global("QUIC_MASK", &quic_mask, true)
         .override_global("FRAGMENT_TIMEOUT", &fragment_timeout, true)
         .override_global("TICK_SHIFT", &clock.shift, true)
         .override_global("TICKS_PER_SECOND", &ticks_per_second, true);
@@ -510,6 +524,7 @@ mod tests {
             flow_buckets: 1024,
             nat_buckets: 64,
             fragment_buckets: 64,
+            quic_buckets: 64,
         };
         let options = LoadOptions {
             sizes,

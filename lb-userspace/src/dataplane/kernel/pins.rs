@@ -19,7 +19,8 @@ use aya::maps::{MapInfo, MapType};
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots,
-        NodeCounters, PoolAddress, ReplyBudget, Service, ServiceBucket, SlotPair, Tunnel, Word64, map,
+        NodeCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget, Service, ServiceBucket, SlotPair,
+        Tunnel, Word64, map,
     },
     decap,
     flow::FlowBucket,
@@ -80,7 +81,7 @@ struct Shape {
 
 impl Pins {
     /// Names of all maps.
-    pub const MAPS: [&'static str; 17] = [
+    pub const MAPS: [&'static str; 19] = [
         map::CONTROL,
         map::SERVICE_BUCKETS,
         map::SERVICES,
@@ -95,6 +96,8 @@ impl Pins {
         map::NAT_POOL,
         map::BACKEND_SET,
         map::FRAGMENTS,
+        map::QUIC_CONFIGURATIONS,
+        map::QUIC_SERVERS,
         map::NODE_COUNTERS,
         map::DESTINATION_COUNTERS,
         map::REPLY_BUDGET,
@@ -298,6 +301,8 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
         array(map::BACKEND_SET, size_of::<Word64>()),
         Shape { entries: 2 * MAX_POOL, ..array(map::NAT_POOL, size_of::<PoolAddress>()) },
         array(map::FRAGMENTS, size_of::<FlowBucket>()),
+        Shape { entries: QUIC_PLACES, ..array(map::QUIC_CONFIGURATIONS, size_of::<QuicRecord>()) },
+        array(map::QUIC_SERVERS, size_of::<QuicBucket>()),
         per_cpu(map::NODE_COUNTERS, size_of::<NodeCounters>()),
         per_cpu(map::DESTINATION_COUNTERS, size_of::<DestinationCounters>()),
         per_cpu(map::REPLY_BUDGET, size_of::<ReplyBudget>()),

@@ -41,6 +41,10 @@ unsafe impl Record for lb_common::abi::NatSlots {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::abi::PoolAddress {}
 // SAFETY: likewise.
+unsafe impl Record for lb_common::abi::QuicRecord {}
+// SAFETY: likewise.
+unsafe impl Record for lb_common::abi::QuicBucket {}
+// SAFETY: likewise.
 unsafe impl Record for lb_common::flow::FlowBucket {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::decap::Control {}
