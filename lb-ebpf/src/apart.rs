@@ -238,11 +238,11 @@ pub(crate) extern "C" fn decode_quic(configuration: u32, service: u32) -> u32 {
     0
 }
 
-/// See [`quic::route::pick`]; 0: none.
+/// See [`quic::route::pick`]; all ones: none.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn pick_quic(service: u32, index: u64) -> u32 {
-    quic::route::pick(&MAPS, service, index).unwrap_or(0)
+    quic::route::pick(&MAPS, service, index).unwrap_or(u32::MAX)
 }
 
 /// See [`quic::route::follow`].

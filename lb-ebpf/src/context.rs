@@ -262,7 +262,7 @@ impl Environment for Maps {
     #[inline(always)]
     fn pick_quic(&self, service: u32, index: u64) -> Option<u32> {
         match apart::pick_quic(service, index) {
-            0 => None,
+            u32::MAX => None,
             id => Some(id),
         }
     }

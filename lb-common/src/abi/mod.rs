@@ -18,7 +18,7 @@ pub use control::{AddressKind, Control, MAX_SHAPES, Shape, TableHeader};
 pub use counters::{Counter, DestinationCounters, NodeCounters, PacketCounter, ReplyBudget};
 pub use destination::{Destination, DestinationState, Egress, GENERATION_BITS, NextHop, Steady};
 pub use nat::{Hop, MAX_POOL, NAT_BUCKET, NatBucket, NatRecord, NatSlots, PoolAddress, Translated};
-pub use quic::{MAX_QUIC, QUIC_BUCKET, QUIC_PLACES, QuicBucket, QuicRecord, QuicServer, quic_index};
+pub use quic::{MAX_QUIC, QUIC_BUCKET, QUIC_PLACES, QuicBucket, QuicRecord, QuicServer, quic_index, quic_place};
 pub use service::{
     Entry, FRAGMENTS_DROP, FRAGMENTS_HASH, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Protocols, SERVICE_BUCKET_ENTRIES,
     Service, ServiceBucket, ServiceIdentity, SlotPair, SlotRange,

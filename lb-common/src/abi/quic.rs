@@ -19,6 +19,12 @@ pub const fn quic_index(place: u32, configuration: u8) -> u32 {
     place * PLACES + (configuration as u32 & (PLACES - 1))
 }
 
+/// The place of the service that has the configuration at an index.
+#[must_use]
+pub const fn quic_place(index: u32) -> u8 {
+    (index / PLACES) as u8
+}
+
 /// A [`QuicLb`] as user space writes it.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug))]
 #[repr(C, align(64))]
@@ -33,6 +39,12 @@ impl Default for QuicRecord {
 
 #[cfg(not(target_arch = "bpf"))]
 impl QuicRecord {
+    /// Whether there is a configuration.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.0[QuicLb::MODE_WORD].load() != 0
+    }
+
     /// What it is.
     #[must_use]
     pub fn load(&self) -> QuicLb {

@@ -136,5 +136,5 @@ pub fn pick<E: Environment>(env: &E, service: u32, index: u64) -> Option<u32> {
         return Some(id);
     }
     // A slot that is not there leads to a destination that is not there, and that is counted.
-    slot::pick(env, found, FlowHash { tag: 0, index }).unwrap_or(Some(u32::MAX))
+    slot::pick(env, found, FlowHash { tag: 0, index }).unwrap_or(Some(u32::MAX - 1))
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::OrdMap;
 use lb_common::{
-    abi::{MAX_QUIC, QUIC_BUCKET, QuicBucket, QuicRecord, QuicServer, quic_index},
+    abi::{MAX_QUIC, QUIC_BUCKET, QuicBucket, QuicRecord, QuicServer, quic_index, quic_place},
     quic::{CONFIGURATIONS, QuicLb, configuration::MODE_NONE, octets::Octets, servers::Wanted},
 };
 
@@ -39,7 +39,7 @@ impl QuicTables {
             by_destination: OrdMap::new(),
             buckets: servers.len() as u32,
         };
-        for (index, record) in (0..).zip(configurations) {
+        for (index, record) in (0..).zip(configurations).filter(|(_, record)| record.is_used()) {
             tables.set_configuration(index, &record.load());
         }
         for (place, word) in (0..).zip(servers.iter().flat_map(|bucket| &bucket.words)) {
@@ -155,10 +155,9 @@ impl Planner<'_> {
     /// Forgets what an earlier plan left that ended in between.
     pub(super) fn reclaim_quic(&mut self) {
         let named: BTreeSet<u8> = self.actual.services.values().map(|service| service.identity.quic).collect();
-        for place in 1..=MAX_QUIC as u8 {
-            if !named.contains(&place) {
-                self.forget_quic(place);
-            }
+        let lost: Vec<u32> = self.actual.quic.configurations.keys().copied().collect();
+        for index in lost.into_iter().filter(|index| !named.contains(&quic_place(*index))) {
+            self.set_quic(index, QuicLb::NONE);
         }
         let lost: Vec<u32> = self
             .actual
