@@ -262,9 +262,9 @@ pub(crate) const SEND: u64 = 1 << 31;
 #[inline(never)]
 pub(crate) extern "C" fn icmp(context: *mut xdp_md, place: u32) -> u64 {
     let mut frame = Context::<false>::new(context);
+    let bytes = frame.length();
     let begun = icmp::begin(&MAPS, &mut frame, Place::from_bits(place));
-    // No answer is longer or shorter than its request, so this is the length of what arrived.
-    end_or_send(begun, frame.length())
+    end_or_send(begun, bytes)
 }
 
 /// The beginning of a later fragment's way. Returns the XDP action, or [`SEND`].

@@ -9,6 +9,7 @@ use lb_common::{
     },
     features::Features,
     flow::FlowState,
+    nat::hairpin,
     nat::table::pool_index,
     parse::Family,
     quic::Parameters,
@@ -265,6 +266,7 @@ pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
     set_pool(machine, true);
     let tables = machine.tables();
     filter::refresh_backends(tables.vip_filter, tables.destinations);
+    hairpin::refresh(&tables, &machine.constants());
     switch_table(machine, services, |_| true);
 }
 
