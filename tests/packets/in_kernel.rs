@@ -2,7 +2,7 @@
 
 use evenkeel::dataplane::kernel::{LoadOptions, Loaded};
 use lb_common::{
-    abi::{DestinationCounters, DestinationState, NodeCounters, ReplyBudget, SlotRange},
+    abi::{Destination, DestinationCounters, DestinationState, NodeCounters, ReplyBudget, SlotRange},
     features::Features,
     flow::FlowWord,
     memory::{Constants, Sizes, Slices},
@@ -48,6 +48,18 @@ impl InKernel {
     /// Gives every CPU the same budget for replies.
     pub(crate) fn set_reply_budget(&mut self, budget: &ReplyBudget) {
         self.loaded.set_reply_budgets(budget).expect("the budgets are writable");
+    }
+
+    /// As [`Machine::run`], but packets to some destinations take the long way.
+    pub(crate) fn run_without_short_way(
+        &mut self,
+        frame: &[u8],
+        to: impl Fn(&Destination) -> bool,
+    ) -> (Action, Vec<u8>) {
+        let tables = self.loaded.tables();
+        steady::publish_all(&tables);
+        tables.destinations.iter().filter(|destination| to(destination)).for_each(Destination::void_steady);
+        self.run_here(frame)
     }
 
     /// [`Machine::run`], for several CPUs at once.

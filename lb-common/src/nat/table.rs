@@ -171,7 +171,7 @@ impl Whose {
     const FREE: Self = Self(4);
 }
 
-/// Whose a slot is that has the tag of the flow that was noted, as [`Whose`] has it. Gives up what stands in the flow's way and is
+/// Whose a slot is that has the tag of the flow that was noted, as `Whose` has it. Gives up what stands in the flow's way and is
 /// nobody's any more: replies find one slot of a tag in a bucket.
 #[inline(always)]
 pub fn judge<E: Environment>(env: &E, slot: u32) -> u32 {
@@ -194,7 +194,7 @@ pub fn judge<E: Environment>(env: &E, slot: u32) -> u32 {
     if word.exchange(present, 0) { Whose::FREE.0 } else { Whose::OTHERS.0 }
 }
 
-/// The bucket at which the ports of a destination at a place of the pool begin. `kind` is [`kind_of`] the flow.
+/// The bucket at which the ports of a destination at a place of the pool begin. `kind` is `kind_of` the flow.
 #[inline(always)]
 pub fn base_of<E: Environment>(env: &E, id: u32, place: u32, kind: u32) -> u32 {
     let (family, protocol) = (family_of(kind), protocol_of(kind));
