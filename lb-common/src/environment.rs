@@ -130,13 +130,13 @@ pub trait Environment {
         nat::table::judge(self, slot)
     }
 
-    /// See [`nat::table::base_of`].
+    /// See [`nat::table::candidate`].
     #[inline(always)]
-    fn nat_base(&self, id: u32, place: u32, kind: u32) -> u32
+    fn nat_candidate(&self, turn: u32) -> u64
     where
         Self: Sized,
     {
-        nat::table::base_of(self, id, place, kind)
+        nat::table::candidate(self, turn)
     }
 
     /// See [`ethernet::set_tag`].

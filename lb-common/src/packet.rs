@@ -16,7 +16,7 @@ use crate::{
     frame::Frame,
     hash::FlowHash,
     icmp,
-    nat::{self, NatPlace},
+    nat::{self, NatPlace, table::Round},
     parse::{Family, Fault, Parsed, Place, parse},
     quic,
     reply::{self, Answer},
@@ -85,7 +85,13 @@ fn translate<'a, E: Environment, F: Frame>(
     id: u32,
 ) -> Result<Outcome<'a>, Stop> {
     nat::forth::begin(env, frame, place, id)?;
-    let opened = nat::forth::open(env)?;
+    let mut opened = None;
+    for round in Round::ALL {
+        if opened.is_none() {
+            opened = nat::forth::open(env, round)?;
+        }
+    }
+    let opened = opened.ok_or(DropReason::Tables)?;
     if opened.is_closing() {
         nat::forth::follow(env, FlowState::Closing);
     }

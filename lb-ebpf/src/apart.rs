@@ -6,7 +6,7 @@ use lb_common::{
     flow::{FlowState, FlowWord, room},
     forward::target::{self, Target},
     fragment, icmp,
-    nat::{self, NatPlace, back::FoundSlot, forth::Opened},
+    nat::{self, NatPlace, back::FoundSlot, forth::Opened, table::Round},
     packet::{self, Rare},
     parse::Place,
     quic,
@@ -91,15 +91,20 @@ pub(crate) extern "C" fn nat_begin(context: *mut xdp_md, place: u32, id: u32) ->
     }
 }
 
-/// Sees to it that the flow of the packet that was noted has its slot. Returns the XDP action, or [`OPENED`] with what it has in the low half.
+/// In what [`nat_open`] returns: the next round may.
+pub(crate) const NEXT: u64 = 1 << 38;
+
+/// Sees to it that the flow of the packet that was noted has its slot. Returns the XDP action, [`OPENED`] with what it has in the low
+/// half, or [`NEXT`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn nat_open(context: *mut xdp_md) -> u64 {
+pub(crate) extern "C" fn nat_open(context: *mut xdp_md, round: u32) -> u64 {
     let frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    match nat::forth::open(&env) {
-        Ok(opened) => OPENED | u64::from(opened.bits()),
+    match nat::forth::open(&env, Round::from_bits(round)) {
+        Ok(Some(opened)) => OPENED | u64::from(opened.bits()),
+        Ok(None) => NEXT,
         Err(stop) => end(&env, stop, bytes),
     }
 }
@@ -164,8 +169,8 @@ pub(crate) extern "C" fn nat_follow(state: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn nat_base(id: u32, place: u32, kind: u32) -> u32 {
-    nat::table::base_of(&MAPS, id, place, kind)
+pub(crate) extern "C" fn nat_candidate(turn: u32) -> u64 {
+    nat::table::candidate(&MAPS, turn)
 }
 
 /// Notes a packet that may be a backend's reply. Returns the XDP action, or [`OPENED`].

@@ -219,8 +219,8 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
-    fn nat_base(&self, id: u32, place: u32, kind: u32) -> u32 {
-        apart::nat_base(id, place, kind)
+    fn nat_candidate(&self, turn: u32) -> u64 {
+        apart::nat_candidate(turn)
     }
 
     #[inline(always)]

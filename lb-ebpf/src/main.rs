@@ -26,13 +26,13 @@ mod programs {
     use lb_common::{
         flow::FlowState,
         frame::Frame as _,
-        nat::{back::FoundSlot, forth::Opened},
+        nat::{back::FoundSlot, forth::Opened, table::Round},
         packet::{self, Rare},
         steady,
     };
 
     use crate::{
-        apart::{self, OPENED},
+        apart::{self, NEXT, OPENED},
         context::{self, Context, Maps},
         finish::finish,
     };
@@ -68,7 +68,13 @@ mod programs {
             let (place, id) = (step as u32, (step >> ID) as u32);
             step = apart::nat_begin(xdp.ctx, place, id);
             if step & OPENED != 0 {
-                step = apart::nat_open(xdp.ctx);
+                step = apart::nat_open(xdp.ctx, Round::SEARCH.bits());
+                if step & NEXT != 0 {
+                    step = apart::nat_open(xdp.ctx, Round::BEFORE.bits());
+                }
+                if step & NEXT != 0 {
+                    step = apart::nat_open(xdp.ctx, Round::CLAIM.bits());
+                }
             }
             if step & OPENED != 0 {
                 if Opened::from_bits(step as u32).is_closing() {

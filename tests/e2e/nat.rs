@@ -180,3 +180,39 @@ fn a_backend_is_a_client_of_its_own_service_with_full_nat_only() -> Result<()> {
     );
     Ok(())
 }
+
+/// Flows keep their ports when the pool gets another address.
+#[test]
+fn a_larger_pool_breaks_no_connection() -> Result<()> {
+    const FLOWS: usize = 6;
+    const LENGTH: usize = 12_000_000;
+    const RATE: u64 = 3_000_000;
+    let topology = Topology::one_nic(2)?;
+    let content = Content::generate(5, LENGTH);
+    let _nginx = nginx_everywhere(&topology, &[80], Some(&content))?;
+    let pool = Pool::add(&topology)?;
+    let bpffs = Bpffs::mount()?;
+    let services = [
+        Service::tcp("four", VIP4.into(), 80, &topology).option("mode: full-nat"),
+        Service::tcp("six", VIP6.into(), 80, &topology).option("mode: full-nat"),
+    ];
+    let plain = |paths: &Paths| configuration(paths, &topology, &services);
+    let mut daemon = Daemon::start(topology.balancer(), &bpffs, |paths| pool.put_half_into(&plain(paths)))?;
+    for name in ["four", "six"] {
+        wait_for_takers(&daemon, name, &["b1", "b2"])?;
+    }
+    let vips = [IpAddr::from(VIP4), VIP6.into()];
+    let started =
+        vips.map(|vip| Download::start_many(FLOWS, topology.client(), SocketAddr::new(vip, 80), &content, Some(RATE)));
+    let downloads: Vec<Download> = started.into_iter().flatten().collect();
+    wait_until("every download has begun", PATIENCE, || downloads.iter().all(|download| download.received() > 0))?;
+    daemon.configure(|paths| pool.put_into(&plain(paths)))?;
+    daemon.hangup()?;
+    assert!(downloads.iter().all(|download| !download.ended()), "the reload came too late to matter");
+    for download in downloads {
+        let report = download.finish()?;
+        assert_eq!((report.received, &report.outcome), (LENGTH as u64, &Ok(())), "{report:?}");
+    }
+    println!("{} downloads went on while the pool got two more addresses", 2 * FLOWS);
+    Ok(())
+}

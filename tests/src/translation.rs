@@ -35,9 +35,19 @@ impl Pool {
     /// A configuration with them.
     #[must_use]
     pub fn put_into(&self, configuration: &str) -> String {
-        let addresses = self.0.map(|address| format!("\"{address}\"")).join(", ");
-        configuration.replace("  limits:", &format!("  nat: {{entries: 65536, pool: [{addresses}]}}\n  limits:"))
+        put(&self.0, configuration)
     }
+
+    /// A configuration with one of each family.
+    #[must_use]
+    pub fn put_half_into(&self, configuration: &str) -> String {
+        put(&[self.0[0], self.0[2]], configuration)
+    }
+}
+
+fn put(addresses: &[IpAddr], configuration: &str) -> String {
+    let addresses = addresses.iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ");
+    configuration.replace("  limits:", &format!("  nat: {{entries: 65536, pool: [{addresses}]}}\n  limits:"))
 }
 
 /// Lets backends send what is for these networks to the balancer, as `nat` needs it.

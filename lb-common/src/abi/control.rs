@@ -18,7 +18,7 @@ pub struct Control {
     key_fingerprint: Word64,
     /// The longest time-out of any service for each state, in ticks.
     longest_timeouts: [Word32; 8],
-    /// Used places of the pool of source addresses, for IPv4 and IPv6.
+    /// Used places of the pool of source addresses, for IPv4 and IPv6: now in the lower half, before the last change in the upper one.
     pool: [Word32; 2],
     pad: Word64,
     headers: [TableHeader; 2],
@@ -166,12 +166,23 @@ impl Control {
     #[must_use]
     pub fn pool(&self, family: Family) -> u32 {
         let index = opaque(family as u64) as usize & 1;
-        self.pool[index].load()
+        self.pool[index].load() & 0xffff
     }
 
-    /// Sets it, after the addresses were written.
+    /// The same before the last change: flows of that time found their ports by it.
+    #[inline(always)]
+    #[must_use]
+    pub fn pool_before(&self, family: Family) -> u32 {
+        let index = opaque(family as u64) as usize & 1;
+        self.pool[index].load() >> 16
+    }
+
+    /// Sets the number of places, after the addresses were written: one word.
     pub fn set_pool(&self, family: Family, count: u32) {
-        self.pool[family as usize].publish(count);
+        let before = self.pool(family);
+        if count != before {
+            self.pool[family as usize].publish(count | before << 16);
+        }
     }
 
     /// Sets it.

@@ -4,7 +4,7 @@ use super::{
     NatPlace, first_port, ports, read,
     rewrite::{Ends, rewrite},
     second_port,
-    table::{self, backend, pool_index, prepare},
+    table::{self, Round, backend, pool_index, prepare},
 };
 use crate::{
     abi::{Hop, MAX_POOL, Mode},
@@ -101,16 +101,16 @@ pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: NatPlace, id: 
     Ok(())
 }
 
-/// The second step: sees to it that the flow of the packet that was noted has its slot.
+/// The second step, round by round: sees to it that the flow of the packet that was noted has its slot. `None`: the next round may.
 ///
 /// # Errors
 ///
 /// Why there is none.
 #[inline(always)]
-pub fn open<E: Environment>(env: &E) -> Result<Opened, Stop> {
+pub fn open<E: Environment>(env: &E, round: Round) -> Result<Option<Opened>, Stop> {
     let flow = env.scratch().ok_or(DropReason::Tables)?;
-    let (state, source) = table::open(env, flow)?;
-    Ok(if matches!(state, FlowState::Closing) { Opened::of(source).closing() } else { Opened::of(source) })
+    let Some((state, source)) = table::open(env, flow, round)? else { return Ok(None) };
+    Ok(Some(if matches!(state, FlowState::Closing) { Opened::of(source).closing() } else { Opened::of(source) }))
 }
 
 /// The last step: sends the packet to a destination whose mode is `nat` or `full-nat`.

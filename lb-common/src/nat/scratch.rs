@@ -39,8 +39,8 @@ pub struct Scratch {
     pub(super) port_slot: Word32,
     /// Of an ICMP error: where the quoted transport header begins.
     pub(super) quoted: Word32,
-    /// The place of the pool that the client's flows try first.
-    pub(super) place: Word32,
+    /// What the place of the pool follows from that the client's flows try first.
+    pub(super) client: Word32,
     /// Of a service with `quic`: the destination that the packet's connection id names.
     named: Word32,
     /// The connection id itself, as its `to_words` packs it.

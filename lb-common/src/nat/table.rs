@@ -11,7 +11,7 @@
 
 use super::{first_port, ports, scratch::Scratch, second_port};
 use crate::{
-    abi::{Destination, NAT_BUCKET, NatRecord, PoolAddress, Translated, Word64},
+    abi::{Destination, MAX_POOL, NAT_BUCKET, NatRecord, PoolAddress, Translated, Word64},
     environment::Environment,
     flow::{self, FlowState, FlowWord, TICK_MASK},
     hash::{FlowHash, FlowKey, finish},
@@ -196,7 +196,7 @@ pub fn judge<E: Environment>(env: &E, slot: u32) -> u32 {
 
 /// The bucket at which the ports of a destination at a place of the pool begin. `kind` is `kind_of` the flow.
 #[inline(always)]
-pub fn base_of<E: Environment>(env: &E, id: u32, place: u32, kind: u32) -> u32 {
+fn base_of<E: Environment>(env: &E, id: u32, place: u32, kind: u32) -> u32 {
     let (family, protocol) = (family_of(kind), protocol_of(kind));
     let (Some(destination), Some(pool)) = (env.destination(id), env.pool_address(pool_index(family, place))) else {
         return 0;
@@ -245,30 +245,63 @@ const fn lowest(bits: u32) -> usize {
     (0x3457_2610_u32 >> (4 * row) & 7) as usize
 }
 
+/// A round of looking for a flow's slot. They come one after another until there is a slot; one for all, the verifier would follow each
+/// turn of each round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round(u32);
+
+impl Round {
+    /// Looks where the flow's slot is. A flow of `full-nat` that nobody knew takes the first free one at once.
+    pub const SEARCH: Self = Self(0);
+    /// Looks where it would be if the pool had its size before the last change.
+    pub const BEFORE: Self = Self(1);
+    /// Takes the first free one.
+    pub const CLAIM: Self = Self(2);
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::SEARCH, Self::BEFORE, Self::CLAIM];
+
+    /// As a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// From [`Self::bits`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+}
+
 /// Finds the flow's slot, or claims one for it, and keeps it alive. Returns the flow's state, which may have changed with this packet, and
-/// the source that packets to the backend have: a place in the pool and a port.
+/// the source that packets to the backend have: a place in the pool and a port. `None`: the next round may.
 ///
 /// # Errors
 ///
 /// [`DropReason::SnatPorts`] if none of the flow's ports is free; [`DropReason::NatTable`] if neither of its buckets has room;
 /// [`DropReason::NatCollision`] if the backend's replies would be those of another flow.
 #[inline(always)]
-pub(super) fn open<E: Environment>(env: &E, flow: &Scratch) -> Result<(FlowState, Option<(u32, u16)>), DropReason> {
+pub(super) fn open<E: Environment>(
+    env: &E,
+    flow: &Scratch,
+    round: Round,
+) -> Result<Option<(FlowState, Option<(u32, u16)>)>, DropReason> {
     let flags = flow.tcp_flags();
     let is_new = matches!(flow.protocol(), Protocol::Tcp) && flags & (SYN | ACK | RST) == SYN;
-    // The first half looks for the flow's slot, the other takes the first free one. Of a flow of `full-nat` that nobody knew both are
-    // one; of `nat` there are but two buckets to look at.
-    let is_short = is_new && flow.is_full() && !flow.is_known();
+    let claims =
+        round.0 == Round::CLAIM.0 || round.0 == Round::SEARCH.0 && is_new && flow.is_full() && !flow.is_known();
     // What is done with a slot is done behind the loop: the verifier follows every turn.
     let (mut whose, mut slot, mut chosen) = (Whose::OTHERS, 0, 0);
-    'turns: for turn in 0..2 * TRIES {
-        if is_short && turn == TRIES {
-            break;
+    let from = if round.0 == Round::BEFORE.0 { TRIES } else { 0 };
+    'turns: for turn in 0..TRIES {
+        let candidate = Candidate(env.nat_candidate(from + turn));
+        if candidate.0 == Candidate::NONE.0 {
+            continue;
         }
-        let claims = is_short || turn >= TRIES;
-        let Some(candidate) = Candidate::of(env, flow, turn & (TRIES - 1)) else { continue };
-        let first = candidate.bucket * NAT_BUCKET as u32;
-        let found = Survey(env.nat_survey(candidate.bucket, flow.tag.load()));
+        let first = candidate.bucket() * NAT_BUCKET as u32;
+        let found = Survey(env.nat_survey(candidate.bucket(), flow.tag.load()));
         let (mut own, mut free) = (found.own(), found.free());
         // Of more than two with one tag there is a chance of 36 bits.
         for _ in 0..2 {
@@ -290,7 +323,7 @@ pub(super) fn open<E: Environment>(env: &E, flow: &Scratch) -> Result<(FlowState
             }
         }
         whose = Whose::OTHERS;
-        if !claims || free == 0 || flow.is_full() && !is_open(env, flow, candidate.place) {
+        if !claims || free == 0 || flow.is_full() && !is_open(env, flow, candidate.place()) {
             continue;
         }
         slot = first + lowest(free) as u32;
@@ -300,7 +333,7 @@ pub(super) fn open<E: Environment>(env: &E, flow: &Scratch) -> Result<(FlowState
             continue;
         }
         whose = Whose::FREE;
-        chosen = (candidate.place << 16) | (candidate.group * NAT_BUCKET as u32);
+        chosen = candidate.place() << 16 | candidate.port();
         break;
     }
     let (word, record) = slot_at(env, slot).ok_or(DropReason::Tables)?;
@@ -314,9 +347,12 @@ pub(super) fn open<E: Environment>(env: &E, flow: &Scratch) -> Result<(FlowState
         write(record, flow, source);
         let state = first_state(flow);
         word.publish(FlowWord::from_bits(claim(env, flow)).refreshed(state, env.now()).to_bits());
-        return Ok((state, source));
+        return Ok(Some((state, source)));
     }
     if whose == Whose::OTHERS {
+        if !claims {
+            return Ok(None);
+        }
         return Err(if flow.is_full() { DropReason::SnatPorts } else { DropReason::NatTable });
     }
     let present = FlowWord::from_bits(word.load());
@@ -330,7 +366,7 @@ pub(super) fn open<E: Environment>(env: &E, flow: &Scratch) -> Result<(FlowState
     if record.hop() != flow.hop() {
         record.set_hop(flow.hop());
     }
-    Ok((state, record.source()))
+    Ok(Some((state, record.source())))
 }
 
 /// The word of a slot that is being written for a flow.
@@ -354,7 +390,7 @@ pub(super) fn prepare<E: Environment>(env: &E, flow: &Scratch) {
     let hash = if flow.is_full() { flow.hash(env) } else { flow.hash_of_reply(env) };
     flow.tag.store(tag_of(hash));
     if flow.is_full() {
-        flow.place.store(client_place(env, flow));
+        flow.client.store(client_hash(env, flow));
     }
     flow.index.store(if flow.is_full() { hash.index } else { pair_of(env, hash) });
 }
@@ -362,15 +398,18 @@ pub(super) fn prepare<E: Environment>(env: &E, flow: &Scratch) {
 /// The source that packets of a known flow of `full-nat` have. Changes nothing.
 #[inline(always)]
 pub(super) fn find<E: Environment>(env: &E, flow: &Scratch) -> Option<(u32, u16)> {
-    for turn in 0..TRIES {
-        let Some(candidate) = Candidate::of(env, flow, turn) else { continue };
-        let own = Survey(env.nat_survey(candidate.bucket, flow.tag.load())).own();
+    for turn in 0..2 * TRIES {
+        let candidate = Candidate(env.nat_candidate(turn));
+        if candidate.0 == Candidate::NONE.0 {
+            continue;
+        }
+        let own = Survey(env.nat_survey(candidate.bucket(), flow.tag.load())).own();
         // The slot of a destination that the flow no longer has may be beside its own.
         for own in [own, own & own.wrapping_sub(1)] {
             if own == 0 {
                 break;
             }
-            let record = &env.nat_slots(candidate.bucket)?.records[lowest(own) & (NAT_BUCKET - 1)];
+            let record = &env.nat_slots(candidate.bucket())?.records[lowest(own) & (NAT_BUCKET - 1)];
             if is_of(record, flow) {
                 return record.source();
             }
@@ -383,42 +422,80 @@ pub(super) fn find<E: Environment>(env: &E, flow: &Scratch) -> Option<(u32, u16)
 #[inline(always)]
 pub(super) fn client_place<E: Environment>(env: &E, flow: &Scratch) -> u32 {
     let count = env.control().map_or(0, |control| control.pool(flow.family()));
-    (((finish(flow.hash_of_client(env).index) >> 32) * count as u64) >> 32) as u32
+    scaled(client_hash(env, flow), count)
 }
 
-/// Where a flow may have its slot.
-struct Candidate {
-    bucket: u32,
-    /// The place in the pool, and the eight ports.
-    place: u32,
-    group: u32,
+#[inline(always)]
+fn client_hash<E: Environment>(env: &E, flow: &Scratch) -> u32 {
+    (finish(flow.hash_of_client(env).index) >> 32) as u32
 }
+
+/// A number below `count` from a random one (Lemire, 2019).
+#[inline(always)]
+const fn scaled(random: u32, count: u32) -> u32 {
+    ((random as u64 * count as u64) >> 32) as u32
+}
+
+/// Where a flow may have its slot, as a number: the bucket, the first of eight ports, the place in the pool, and that there is one.
+#[derive(Clone, Copy)]
+struct Candidate(u64);
 
 impl Candidate {
+    const NONE: Self = Self(0);
+
     #[inline(always)]
-    fn of<E: Environment>(env: &E, flow: &Scratch, turn: u32) -> Option<Self> {
-        if flow.is_full() { Self::of_port(env, flow, turn) } else { Self::of_pair(flow.index.load(), turn) }
+    const fn of(bucket: u32, place: u32, group: u32) -> Self {
+        Self(1 << 63 | (place as u64) << 48 | (group as u64) << 32 | bucket as u64)
     }
 
     #[inline(always)]
-    fn of_port<E: Environment>(env: &E, flow: &Scratch, turn: u32) -> Option<Self> {
-        let count = env.control()?.pool(flow.family());
-        let random = finish(flow.index.load().wrapping_add((turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let any = (((random >> 32) * count as u64) >> 32) as u32;
-        let place = if turn < TRIES / 2 { flow.place.load() } else { any };
-        let group = FIRST_GROUP + ((random as u32 as u64 * (GROUPS - FIRST_GROUP) as u64) >> 32) as u32;
-        let base = env.nat_base(flow.id.load(), place, kind_of(flow));
-        Some(Self { bucket: base.wrapping_add(group) & env.nat_mask(), place, group })
+    const fn bucket(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The first of eight ports.
+    #[inline(always)]
+    const fn port(self) -> u32 {
+        (self.0 >> 32) as u32 % (1 << 16) * NAT_BUCKET as u32
     }
 
     #[inline(always)]
-    fn of_pair(pair: u64, turn: u32) -> Option<Self> {
-        let bucket = match turn {
-            0 => pair as u32,
-            1 => (pair >> 32) as u32,
-            _ => return None,
-        };
-        Some(Self { bucket, place: 0, group: 0 })
+    const fn place(self) -> u32 {
+        (self.0 >> 48) as u32 & (MAX_POOL - 1)
+    }
+}
+
+/// Where the flow that was noted may have its slot. The turns from [`TRIES`] on are those that it has by the pool's size before the last
+/// change.
+#[inline(always)]
+pub fn candidate<E: Environment>(env: &E, turn: u32) -> u64 {
+    let Some(flow) = env.scratch() else { return Candidate::NONE.0 };
+    let found = if flow.is_full() { port_candidate(env, flow, turn) } else { pair_candidate(flow.index.load(), turn) };
+    found.0
+}
+
+#[inline(always)]
+fn port_candidate<E: Environment>(env: &E, flow: &Scratch, turn: u32) -> Candidate {
+    let Some(control) = env.control() else { return Candidate::NONE };
+    let count = if turn < TRIES { control.pool(flow.family()) } else { control.pool_before(flow.family()) };
+    if count == 0 {
+        return Candidate::NONE;
+    }
+    let turn = turn & (TRIES - 1);
+    let random = finish(flow.index.load().wrapping_add((turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let chooser = if turn < TRIES / 2 { flow.client.load() } else { (random >> 32) as u32 };
+    let place = scaled(chooser, count);
+    let group = FIRST_GROUP + scaled(random as u32, GROUPS - FIRST_GROUP);
+    let base = base_of(env, flow.id.load(), place, kind_of(flow));
+    Candidate::of(base.wrapping_add(group) & env.nat_mask(), place, group)
+}
+
+#[inline(always)]
+fn pair_candidate(pair: u64, turn: u32) -> Candidate {
+    match turn {
+        0 => Candidate::of(pair as u32, 0, 0),
+        1 => Candidate::of((pair >> 32) as u32, 0, 0),
+        _ => Candidate::NONE,
     }
 }
 
@@ -440,7 +517,7 @@ fn is_open<E: Environment>(env: &E, flow: &Scratch, place: u32) -> bool {
 #[inline(always)]
 #[must_use]
 pub const fn pool_index(family: Family, place: u32) -> u32 {
-    family as u32 * crate::abi::MAX_POOL + place
+    family as u32 * MAX_POOL + place
 }
 
 #[inline(always)]

@@ -106,6 +106,7 @@ fn leaves_services(write: &Write) -> bool {
         | Write::ServiceOptions { .. }
         | Write::Egress { .. }
         | Write::PoolAddress { .. }
+        | Write::PoolSize { .. }
         | Write::QuicConfiguration { .. }
         | Write::QuicServer { .. } => true,
         Write::LongestTimeouts(_)
@@ -129,7 +130,9 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
             let (family, words) = address_words(*address);
             let tables = plane.tables();
             tables.nat_pool[pool_index(family, *place) as usize].set(&words, *is_open);
-            tables.control.set_pool(family, tables.control.pool(family).max(place + 1));
+        }
+        Write::PoolSize { family, size } => {
+            plane.tables().control.set_pool(*family, *size);
         }
         Write::QuicConfiguration { index, record } => {
             plane.tables().quic_configurations[*index as usize].set(record);
@@ -249,6 +252,7 @@ fn name(write: &Write) -> String {
     match write {
         Write::Egress { index, .. } => format!("egress {index}"),
         Write::PoolAddress { address, .. } => format!("pool address {address}"),
+        Write::PoolSize { size, .. } => format!("a pool of {size} addresses"),
         Write::QuicConfiguration { index, .. } => format!("QUIC configuration {index}"),
         Write::QuicServer { place, .. } => format!("server id {place}"),
         Write::LongestTimeouts(_) => "the longest time-outs".to_owned(),

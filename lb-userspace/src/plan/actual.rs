@@ -240,6 +240,7 @@ impl Actual {
             Write::Egress { index, record } => {
                 self.egress.insert(*index, *record);
             }
+            Write::PoolSize { .. } => {}
             Write::PoolAddress { place, address, is_open } => {
                 let pool = &mut self.pool[address_words(*address).0 as usize];
                 pool.resize((*place as usize + 1).max(pool.len()), (*address, false));

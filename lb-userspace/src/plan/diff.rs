@@ -167,6 +167,8 @@ impl<'a> Planner<'a> {
     /// is taken for a backend of the next service in that place.
     fn reclaim(&mut self) {
         for id in self.actual.orphans() {
+            // Its server ids may have been written before its service.
+            self.forget_server_ids(id);
             self.push(Write::FreeDestination { id });
         }
     }

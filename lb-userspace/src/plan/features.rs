@@ -23,6 +23,7 @@ fn of(write: &Write, ingress: &[u32]) -> Features {
         Write::Egress { record, .. } => Features::of_egress(record.ifindex, record.vlan, record.mtu, ingress),
         Write::Destination { state, .. } | Write::Way { state, .. } => Features::of_mode(state.mode),
         Write::PoolAddress { .. }
+        | Write::PoolSize { .. }
         | Write::QuicConfiguration { .. }
         | Write::QuicServer { .. }
         | Write::LongestTimeouts(_)

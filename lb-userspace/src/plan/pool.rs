@@ -45,6 +45,11 @@ impl Planner<'_> {
                     self.push(Write::PoolAddress { place, address, is_open: true });
                 }
             }
+            // All at once: flows of before are found by the size of before.
+            let size = self.actual.pool[family as usize].len() as u32;
+            if size != present.len() as u32 {
+                self.push(Write::PoolSize { family, size });
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use lb_common::{
     abi::{DestinationState, NextHop, QuicServer, ServiceIdentity, SlotRange, TunnelEnds},
+    parse::Family,
     quic::QuicLb,
     service::builder::Table,
 };
@@ -59,6 +60,13 @@ pub enum Write {
         place: u32,
         /// What is there from now on.
         server: QuicServer,
+    },
+    /// How many places the pool of a family has, its new addresses included.
+    PoolSize {
+        /// The family.
+        family: Family,
+        /// Places that were ever used.
+        size: u32,
     },
     /// The longest time-outs of all services.
     LongestTimeouts(TimeoutTicks),
@@ -178,6 +186,7 @@ impl Write {
             | Self::FreeService { .. } => true,
             Self::Egress { .. }
             | Self::PoolAddress { .. }
+            | Self::PoolSize { .. }
             | Self::QuicConfiguration { .. }
             | Self::QuicServer { .. }
             | Self::LongestTimeouts(_)

@@ -151,7 +151,7 @@ impl Checker {
     fn apply(&mut self, write: &Write) {
         match write {
             Write::Egress { index, record } => drop(self.egress.insert(*index, (record.ifindex, record.vlan))),
-            Write::PoolAddress { .. } | Write::QuicConfiguration { .. } => {}
+            Write::PoolAddress { .. } | Write::PoolSize { .. } | Write::QuicConfiguration { .. } => {}
             Write::QuicServer { place, server } => drop(self.server_ids.insert(*place, server.destination())),
             Write::LongestTimeouts(longest) => self.longest = *longest,
             Write::Destination { id, next_hop, state, .. } => {

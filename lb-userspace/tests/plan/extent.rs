@@ -67,6 +67,7 @@ fn kind(write: &Write) -> &'static str {
     match write {
         Write::Egress { .. } => "egress",
         Write::PoolAddress { .. } => "pool address",
+        Write::PoolSize { .. } => "pool size",
         Write::QuicConfiguration { .. } => "quic configuration",
         Write::QuicServer { .. } => "server id",
         Write::LongestTimeouts(_) => "longest time-outs",
