@@ -275,6 +275,9 @@ impl Round {
     }
 }
 
+/// What packets to the backend have as their source: a place in the pool and a port, or the client's own.
+pub(super) type Source = Option<(u32, u16)>;
+
 /// Finds the flow's slot, or claims one for it, and keeps it alive. Returns the flow's state, which may have changed with this packet, and
 /// the source that packets to the backend have: a place in the pool and a port. `None`: the next round may.
 ///
@@ -287,7 +290,7 @@ pub(super) fn open<E: Environment>(
     env: &E,
     flow: &Scratch,
     round: Round,
-) -> Result<Option<(FlowState, Option<(u32, u16)>)>, DropReason> {
+) -> Result<Option<(FlowState, Source)>, DropReason> {
     let flags = flow.tcp_flags();
     let is_new = matches!(flow.protocol(), Protocol::Tcp) && flags & (SYN | ACK | RST) == SYN;
     let claims =
