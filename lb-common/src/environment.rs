@@ -40,7 +40,7 @@ pub trait Environment {
     fn backend_set(&self, index: u32) -> Option<&Word64>;
     /// This CPU's memory for a packet that is translated.
     fn scratch(&self) -> Option<&Scratch>;
-    /// A source address of `full-nat`, by [`pool_index`](crate::nat::table::pool_index).
+    /// A source address of `full-nat`, by [`pool_index`](crate::nat::candidate::pool_index).
     fn pool_address(&self, index: u32) -> Option<&PoolAddress>;
     /// A configuration of QUIC-LB, by [`quic_index`](crate::abi::quic_index).
     fn quic_configuration(&self, index: u32) -> Option<impl Deref<Target = QuicLb> + '_>;
@@ -130,13 +130,13 @@ pub trait Environment {
         nat::table::judge(self, slot)
     }
 
-    /// See [`nat::table::candidate`].
+    /// See [`nat::candidate::candidate`].
     #[inline(always)]
     fn nat_candidate(&self, turn: u32) -> u64
     where
         Self: Sized,
     {
-        nat::table::candidate(self, turn)
+        nat::candidate::candidate(self, turn)
     }
 
     /// See [`ethernet::set_tag`].

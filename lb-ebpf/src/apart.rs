@@ -170,7 +170,7 @@ pub(crate) extern "C" fn nat_follow(state: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nat_candidate(turn: u32) -> u64 {
-    nat::table::candidate(&MAPS, turn)
+    nat::candidate::candidate(&MAPS, turn)
 }
 
 /// Notes a packet that may be a backend's reply. Returns the XDP action, or [`OPENED`].

@@ -9,8 +9,8 @@ use lb_common::{
     },
     features::Features,
     flow::FlowState,
+    nat::candidate::pool_index,
     nat::hairpin,
-    nat::table::pool_index,
     parse::Family,
     quic::Parameters,
     service::{

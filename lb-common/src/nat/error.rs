@@ -6,11 +6,12 @@
 //! ```
 
 use super::{
+    candidate::{backend, pool_index},
     first_port,
     forth::Opened,
     ports,
     rewrite::{Ends, addresses, destination, difference, udp_checksum},
-    table::{self, backend, pool_index, prepare},
+    table::{self, prepare},
 };
 use crate::{
     abi::Mode,

@@ -1,10 +1,12 @@
 //! Packets of clients, to the backend.
 
 use super::{
-    NatPlace, first_port, ports, read,
+    NatPlace,
+    candidate::{backend, pool_index},
+    first_port, ports, read,
     rewrite::{Ends, rewrite},
     second_port,
-    table::{self, Round, backend, pool_index, prepare},
+    table::{self, Round, prepare},
 };
 use crate::{
     abi::{Hop, MAX_POOL, Mode},

@@ -17,6 +17,7 @@
 //! of `nat` for packets to the backend.
 
 pub mod back;
+pub mod candidate;
 pub mod error;
 pub mod forth;
 pub mod hairpin;

@@ -2,8 +2,8 @@
 //! addresses was changed there.
 
 use super::{
+    candidate::{backend, client_place, pool_index},
     rewrite::{Ends, addresses},
-    table::{backend, client_place, pool_index},
 };
 use crate::{
     abi::Mode,

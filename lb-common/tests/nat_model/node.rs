@@ -5,7 +5,7 @@ use lb_common::{
     features::Features,
     flow::{FlowState, TICK_MASK},
     memory::{Constants, Packet, Sizes, Tables},
-    nat::table::pool_index,
+    nat::candidate::pool_index,
     packet,
     parse::Family,
     service::{

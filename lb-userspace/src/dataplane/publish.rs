@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use lb_common::{
     abi::{DestinationState, QUIC_BUCKET, TunnelEnds, tunnel_index},
     flow::FlowState,
-    nat::{hairpin, table::pool_index},
+    nat::{candidate::pool_index, hairpin},
     service::{builder, filter},
     steady,
 };

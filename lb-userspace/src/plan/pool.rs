@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use lb_common::{
     abi::{Control, MAX_POOL, PoolAddress},
-    nat::table::pool_index,
+    nat::candidate::pool_index,
     parse::Family,
 };
 
