@@ -22,5 +22,6 @@ mod protocols;
 mod quic;
 mod restart;
 mod runtime;
+mod serving;
 mod shares;
 mod vlan;

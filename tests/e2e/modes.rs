@@ -1,29 +1,25 @@
 //! Forwarding modes through tunnels, in all pairs of families: nginx, downloads and DNS behind `evenkeel decap`, and paths
 //! that take less than the client sends.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use evenkeel_tests::{
     bpffs::Bpffs,
-    clients::{Download, Load, Tally, connections, curl, dig, iperf3},
+    clients::iperf3,
     content::Content,
     daemon::{Daemon, Paths},
     scenario::{QUICK_PROBE, configuration, nginx_everywhere, wait_for_takers},
-    servers::{self, DNS_PORT, IPERF3_PORT, TXT_NAME},
+    servers::{self, DNS_PORT, IPERF3_PORT},
     topology::{Topology, VIP4, VIP6},
     wait::{PATIENCE, wait_until},
 };
 
-use crate::decapsulator::Decap;
+use crate::{
+    decapsulator::Decap,
+    serving::{SIZE, serves},
+};
 
-const LIMIT: Duration = Duration::from_secs(10);
-/// Larger than every window, so that full segments are sent both ways.
-const SIZE: usize = 64_000_000;
 /// Outer sources of the node, which the backends trust.
 const SOURCES: &str = "{source_ipv4: 10.66.0.0/16, source_ipv6: \"2001:db8:66::/64\"}";
 
@@ -116,7 +112,7 @@ fn check(name: &'static str, mode: &'static str, topology: &Topology) -> Result<
             })
         })?;
         wait_for_takers(daemon, "web", &["b1", "b2"]).context(name.clone())?;
-        serves(&case, topology, &content).context(name.clone())?;
+        serves(topology, case.vip, DNS_PORT, &content).context(name.clone())?;
         uploads(&case, topology, daemon).context(name.clone())?;
         println!("{name}: 64 MB byte for byte, 400 of 400 connections, DNS from both backends");
     }
@@ -126,28 +122,6 @@ fn check(name: &'static str, mode: &'static str, topology: &Topology) -> Result<
         assert!(dropped.values().all(|count| count == 0), "{}: {status}", backend.name());
         println!("{}: unpacked {}", backend.name(), status["unpacked"]);
     }
-    Ok(())
-}
-
-fn serves(case: &Case, topology: &Topology, content: &Content) -> Result<()> {
-    let (client, web) = (topology.client(), SocketAddr::new(case.vip, 80));
-    let who = curl(client, &format!("http://{web}/who"), LIMIT)?;
-    anyhow::ensure!(who.starts_with('b'), "{who}");
-    let tally = connections(client, web, 400, 8)?;
-    assert_eq!((tally.failed(), tally.answered()), (0, 400), "{tally:?}");
-    assert!(tally.of("b1") > 100 && tally.of("b2") > 100, "{tally:?}");
-    let mut answered = BTreeSet::new();
-    wait_until("both backends answer DNS", PATIENCE, || {
-        answered.extend(dig(client, case.vip, DNS_PORT, TXT_NAME, "TXT", LIMIT).unwrap_or_default());
-        answered.len() == 2
-    })?;
-    let load = Load::start(client, web, 1);
-    for download in Download::start_many(1, client, web, content, None) {
-        let report = download.finish()?;
-        assert_eq!((report.received, &report.outcome), (SIZE as u64, &Ok(())), "{report:?}");
-    }
-    let tally: Tally = load.stop()?.iter().collect();
-    assert_eq!(tally.failed(), 0, "{tally:?}");
     Ok(())
 }
 

@@ -10,18 +10,18 @@ use std::{
 use anyhow::{Context, Result};
 use evenkeel_tests::{
     bpffs::Bpffs,
-    clients::{Download, Load, Tally, connections, curl, dig},
+    clients::{Download, curl},
     content::Content,
     daemon::{Daemon, Paths},
     scenario::{QUICK_PROBE, Service, configuration, nginx_everywhere, wait_for_takers},
-    servers::{self, DNS_PORT, TXT_NAME},
+    servers::{self, DNS_PORT},
     topology::{Topology, VIP_NETWORK4, VIP_NETWORK6, VIP4, VIP6},
     translation::{Pool, route_client_through_balancer, route_through_balancer},
     wait::{PATIENCE, wait_until},
 };
 
-const LIMIT: Duration = Duration::from_secs(10);
-const SIZE: usize = 64_000_000;
+use crate::serving::{LIMIT, SIZE, serves};
+
 /// Where nginx listens: not the service's port.
 const PORT: u16 = 8080;
 
@@ -70,7 +70,7 @@ fn check(mode: &str, topology: &Topology) -> Result<()> {
                 .is_ok_and(|status| status["vip"] == vip.to_string().as_str())
         })?;
         wait_for_takers(daemon, "web", &["b1", "b2"])?;
-        serves(vip, topology, &content).with_context(|| format!("{mode} on {vip}"))?;
+        serves(topology, vip, 5300, &content).with_context(|| format!("{mode} on {vip}"))?;
         let status = daemon.cli(&["--json", "status"])?;
         let replies = status["node"]["counters"]["nat_replies"].as_u64().context("nat_replies")?;
         assert!(replies > 10_000, "{replies} replies passed the node");
@@ -78,28 +78,6 @@ fn check(mode: &str, topology: &Topology) -> Result<()> {
             "{mode} on {vip}: 64 MB byte for byte, 400 of 400 connections, DNS from both backends, {replies} replies translated"
         );
     }
-    Ok(())
-}
-
-fn serves(vip: IpAddr, topology: &Topology, content: &Content) -> Result<()> {
-    let (client, web) = (topology.client(), SocketAddr::new(vip, 80));
-    let who = curl(client, &format!("http://{web}/who"), LIMIT)?;
-    anyhow::ensure!(who.starts_with('b'), "{who}");
-    let tally = connections(client, web, 400, 8)?;
-    assert_eq!((tally.failed(), tally.answered()), (0, 400), "{tally:?}");
-    assert!(tally.of("b1") > 100 && tally.of("b2") > 100, "{tally:?}");
-    let mut answered = BTreeSet::new();
-    wait_until("both backends answer DNS", PATIENCE, || {
-        answered.extend(dig(client, vip, 5300, TXT_NAME, "TXT", LIMIT).unwrap_or_default());
-        answered.len() == 2
-    })?;
-    let load = Load::start(client, web, 1);
-    for download in Download::start_many(1, client, web, content, None) {
-        let report = download.finish()?;
-        assert_eq!((report.received, &report.outcome), (SIZE as u64, &Ok(())), "{report:?}");
-    }
-    let tally: Tally = load.stop()?.iter().collect();
-    assert_eq!(tally.failed(), 0, "{tally:?}");
     Ok(())
 }
 
