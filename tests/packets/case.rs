@@ -1,6 +1,7 @@
 //! Rows of the table.
 
 use lb_common::{
+    abi::Mode,
     features::Features,
     flow::FlowState,
     verdict::{DropReason, PassReason},
@@ -8,6 +9,8 @@ use lb_common::{
 
 use crate::{
     outer::Outer,
+    translated::Translation,
+    way::Way,
     wire::Wire,
     world::{Backend, Service, State},
 };
@@ -18,6 +21,8 @@ pub(crate) struct Case {
     pub(crate) what: String,
     pub(crate) services: Vec<Service>,
     pub(crate) steps: Vec<Step>,
+    /// Modes in which it is otherwise.
+    except: Vec<Mode>,
 }
 
 /// One step of a row.
@@ -48,6 +53,8 @@ pub(crate) enum Expect {
     To(Backend),
     /// Forwarded in an outer header.
     Wrapped(Backend, Outer),
+    /// Forwarded with other addresses and ports.
+    Translated(Backend, Translation),
     /// To the host, unmodified, for this reason.
     Pass(PassReason),
     /// To the host, unmodified; the catalogue does not say under which name.
@@ -76,6 +83,29 @@ impl Case {
         self.services.iter().map(Service::features).fold(least, Features::with)
     }
 
+    /// The same row, which is otherwise in these modes.
+    pub(crate) fn except(mut self, modes: &[Mode]) -> Self {
+        self.except = modes.to_vec();
+        self
+    }
+
+    /// The same row with backends that are reached in another way; `None` if it is about a way of its own, or otherwise there.
+    pub(crate) fn in_mode(mut self, way: Way) -> Option<Self> {
+        let has_own = self.services.iter().any(|service| service.way != Way::Link);
+        if has_own || self.except.contains(&way.mode()) {
+            return None;
+        }
+        self.services = self.services.into_iter().map(|service| way.of(service)).collect();
+        for step in &mut self.steps {
+            if let Step::Packet(_, expect @ To(_)) = step
+                && let To(backend) = *expect
+            {
+                *expect = way.to(backend);
+            }
+        }
+        Some(self)
+    }
+
     /// The same row for such a program: what is of a family that it does not know is the host's, whatever else it is.
     pub(crate) fn specialised(mut self) -> Self {
         let features = self.features();
@@ -92,7 +122,7 @@ impl Case {
 
 /// A row.
 pub(crate) fn case(what: impl Into<String>, services: &[Service], steps: impl IntoIterator<Item = Step>) -> Case {
-    Case { what: what.into(), services: services.to_vec(), steps: steps.into_iter().collect() }
+    Case { what: what.into(), services: services.to_vec(), steps: steps.into_iter().collect(), except: Vec::new() }
 }
 
 /// A packet arrives.

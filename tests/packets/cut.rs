@@ -19,7 +19,7 @@ pub(crate) fn predict(frame: &[u8], expect: &Expect, len: usize) -> Predicted {
     if len == frame.len() {
         return Predicted::Expect(expect.clone());
     }
-    let leaves = matches!(expect, Expect::To(_) | Expect::Wrapped(..) | Expect::Reply(_));
+    let leaves = matches!(expect, Expect::To(_) | Expect::Wrapped(..) | Expect::Translated(..) | Expect::Reply(_));
     match (leaves, extent(frame)) {
         (false, _) => Predicted::Stays,
         (true, None) => panic!("no IP packet, but it leaves: {frame:02x?}"),

@@ -7,7 +7,7 @@ use lb_common::{
     parse::Family,
 };
 
-use crate::{wire, world::Backend};
+use crate::{oracle, wire, world::Backend};
 
 /// Lowest and highest outer source of the node; the flow chooses one between.
 const SOURCES: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 66, 0, 0), Ipv4Addr::new(10, 66, 255, 255));
@@ -113,9 +113,14 @@ pub(crate) fn wrapped(frame: &[u8], seen: &[u8], backend: Backend, outer: Outer)
         packet[1] |= (choice.label >> 16) as u8;
         packet[2..4].copy_from_slice(&(choice.label as u16).to_be_bytes());
     }
-    if outer.mode == Mode::Gue && !has_checksum(inner, v4, outer) {
+    if outer.mode == Mode::Gue {
         let at = if outer.v6 { 46 } else { 26 };
-        packet[at..at + 2].fill(0);
+        match checksum(frame, inner, outer) {
+            Checksum::None => packet[at..at + 2].fill(0),
+            Checksum::Right => {}
+            // It is as wrong as the one inside.
+            Checksum::Wrong => packet[at..at + 2].copy_from_slice(&seen[wrapped + at..wrapped + at + 2]),
+        }
     }
     let kind: [u8; 2] = if outer.v6 { [0x86, 0xdd] } else { [0x08, 0x00] };
     let mut whole = [&backend.mac()[..], &backend.egress_mac(), &tags, &kind].concat();
@@ -124,15 +129,27 @@ pub(crate) fn wrapped(frame: &[u8], seen: &[u8], backend: Backend, outer: Outer)
     Ok((whole, choice))
 }
 
+/// What the checksum in front of a packet must be.
+enum Checksum {
+    None,
+    Right,
+    Wrong,
+}
+
 /// RFC 6935: none over IPv4, and none where the headers inside do not tell it.
-fn has_checksum(inner: &[u8], v4: bool, outer: Outer) -> bool {
-    let is_told = if v4 {
+fn checksum(frame: &[u8], inner: &[u8], outer: Outer) -> Checksum {
+    let is_told = if inner[0] >> 4 == 4 {
         let udp = usize::from(inner[0] & 15) * 4;
-        inner[9] != 17 || inner[udp + 6..udp + 8] != [0, 0]
+        let is_whole = u16::from_be_bytes([inner[6], inner[7]]) & 0x3fff == 0;
+        is_whole && (matches!(inner[9], 1 | 6) || inner[9] == 17 && inner[udp + 6..udp + 8] != [0, 0])
     } else {
-        matches!(inner[6], 6 | 17)
+        matches!(inner[6], 6 | 17 | 58)
     };
-    outer.v6 && is_told
+    match (outer.v6 && is_told, oracle::checksums_are_right(frame).is_ok()) {
+        (false, _) => Checksum::None,
+        (true, true) => Checksum::Right,
+        (true, false) => Checksum::Wrong,
+    }
 }
 
 fn choice(header: &[u8], outer: Outer) -> Result<Choice, String> {

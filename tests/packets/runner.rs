@@ -9,6 +9,7 @@ use crate::{
     cut::{self, Predicted},
     machine::{Action, Books, Machine},
     oracle, outer,
+    translated::translated,
     world::{self, Backend},
 };
 
@@ -121,7 +122,7 @@ fn run(machine: &mut impl Machine, case: &Case) -> Result<(), String> {
         };
         let outcome = run.packet(frame).map_err(at)?;
         meets(frame, &outcome, expect).map_err(at)?;
-        if let Expect::To(backend) | Expect::Wrapped(backend, _) = expect {
+        if let Expect::To(backend) | Expect::Wrapped(backend, _) | Expect::Translated(backend, _) = expect {
             forwarded[*backend as usize][0] += 1;
             forwarded[*backend as usize][1] += frame.len() as u64;
         }
@@ -166,6 +167,9 @@ pub(crate) fn meets(frame: &[u8], outcome: &Outcome, expect: &Expect) -> Result<
         Expect::Wrapped(backend, outer) if matches!(outcome.action, Action::Transmit | Action::Redirect) => {
             let (bytes, _) = outer::wrapped(frame, &outcome.bytes, *backend, *outer)?;
             (leaving(*backend), bytes)
+        }
+        Expect::Translated(backend, translation) if matches!(outcome.action, Action::Transmit | Action::Redirect) => {
+            (leaving(*backend), translated(frame, &outcome.bytes, *backend, *translation)?)
         }
         Expect::Reply(reply) => {
             same("replies", &books.other[0], &1).map_err(|message| format!("{message} ({seen})"))?;
@@ -276,7 +280,10 @@ fn replay<M: Machine>(machine: &mut M, case: &Case, number: usize, frame: &[u8])
     for step in &case.steps[..number] {
         match step {
             // What is the host's may leave a note for the fragments that follow it.
-            Step::Packet(frame, Expect::To(_) | Expect::Wrapped(..) | Expect::Host | Expect::Pass(_)) => {
+            Step::Packet(
+                frame,
+                Expect::To(_) | Expect::Wrapped(..) | Expect::Translated(..) | Expect::Host | Expect::Pass(_),
+            ) => {
                 run.machine.run(frame);
             }
             // Leaves nothing behind but the counters, and replies are not had without limit.

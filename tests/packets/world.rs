@@ -24,6 +24,8 @@ use crate::{
     machine::{INGRESS, Machine},
     outer::Outer,
     quic,
+    translated::Translation,
+    way::Way,
 };
 
 /// The interface that packets come from and that leads to [`Backend::A`] to [`Backend::C`].
@@ -115,10 +117,8 @@ pub(crate) struct Service {
     pub(crate) quic: Vec<Parameters>,
     /// Further server ids.
     pub(crate) server_ids: Vec<(Vec<u8>, Backend)>,
-    /// How its backends are reached; `None`: with other MAC addresses alone.
-    pub(crate) outer: Option<Outer>,
-    /// Its mode if packets are translated, and the port of its backends; 0: that of the packet.
-    pub(crate) nat: Option<(Mode, u16)>,
+    /// How its backends are reached.
+    pub(crate) way: Way,
     /// Seconds, by [`FlowState::ALL`].
     pub(crate) timeouts: [u32; 5],
 }
@@ -136,8 +136,7 @@ impl Service {
             fragments_by_hash: false,
             quic: Vec::new(),
             server_ids: Vec::new(),
-            outer: None,
-            nat: None,
+            way: Way::Link,
             timeouts,
         }
     }
@@ -165,21 +164,14 @@ impl Service {
 
     /// The same with backends behind tunnels.
     pub(crate) fn through(mut self, outer: Outer) -> Self {
-        self.outer = Some(outer);
+        self.way = Way::Tunnel(outer);
         self
     }
 
     /// The same with packets translated, to backends with this port; 0: that of the packet.
     pub(crate) fn translated(mut self, mode: Mode, port: u16) -> Self {
-        self.nat = Some((mode, port));
+        self.way = Way::Translation(Translation { mode, port });
         self
-    }
-
-    fn mode(&self) -> Mode {
-        match (self.nat, self.outer) {
-            (Some((mode, _)), _) => mode,
-            (None, outer) => outer.map_or(Mode::DsrL2, |outer| outer.mode),
-        }
     }
 
     /// The same with policy `reject`.
@@ -223,7 +215,7 @@ impl Service {
 
     /// What a program needs for it.
     pub(crate) fn features(&self) -> Features {
-        Features::of_service(&self.identity(1)).with(Features::of_mode(self.mode()))
+        Features::of_service(&self.identity(1)).with(Features::of_mode(self.way.mode()))
     }
 
     /// `quic`: its place for configurations, if it has any.
@@ -309,8 +301,8 @@ fn set_destinations(machine: &impl Machine, service: usize, description: &Servic
     for backend in Backend::ALL {
         let id = backend.id(service);
         let tables = machine.tables();
-        let mode = description.mode();
-        if let Some(outer) = description.outer {
+        let mode = description.way.mode();
+        if let Way::Tunnel(outer) = description.way {
             // Either of its places will do.
             let state = DestinationState { second_tunnel: id % 2 == 1, ..DestinationState::default() };
             tables.tunnels[tunnel_index(id, state)].set(&outer.ends(backend, description.prefix().0));
@@ -321,7 +313,8 @@ fn set_destinations(machine: &impl Machine, service: usize, description: &Servic
             IpAddr::V4(address) => address.to_ipv6_mapped(),
             IpAddr::V6(address) => address,
         };
-        destination.set_address(&words(address.into()), description.nat.map_or(80, |(_, port)| port));
+        let port = if let Way::Translation(translation) = description.way { translation.port } else { 80 };
+        destination.set_address(&words(address.into()), port);
         let mac = NextHop::mac_word(backend.mac());
         destination.set_next_hop(NextHop { mac, egress: backend.egress() });
         set_state(machine, service, backend, State::default());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::{features::Features, memory::Sizes};
+use lb_common::{abi::Mode, features::Features, memory::Sizes};
 
 use crate::{
     case::Case,
@@ -10,6 +10,7 @@ use crate::{
     in_memory::InMemory,
     machine::{CRAMPED, Machine, ROOMY},
     runner,
+    way::Way,
     world::{Backend, Service},
 };
 
@@ -70,6 +71,11 @@ pub(crate) const WEB_SERVICE: usize = 0;
 /// The service of [`DNS`] in [`services`].
 pub(crate) const DNS_SERVICE: usize = 2;
 
+/// Modes in which a packet grows.
+const TUNNELS: [Mode; 2] = [Mode::Ipip, Mode::Gue];
+/// Modes in which the node sees both sides.
+const TRANSLATIONS: [Mode; 2] = [Mode::Nat, Mode::FullNat];
+
 /// So many failures are told in full.
 const SHOWN: usize = 10;
 
@@ -120,12 +126,15 @@ fn all() -> Vec<Case> {
     LINES.iter().flat_map(|line| (line.cases)()).collect()
 }
 
-/// Every row again, each through a program that has nothing but what the row needs.
+/// Every row in every mode again, each through a program that has nothing but what the row needs.
 #[test]
 fn rows_through_specialised_programs() {
     let mut groups: BTreeMap<(usize, u32), Vec<Case>> = BTreeMap::new();
     for line in LINES {
-        for case in (line.cases)() {
+        let others = Way::others()
+            .into_iter()
+            .flat_map(|way| (line.cases)().into_iter().filter_map(move |case| case.in_mode(way)));
+        for case in (line.cases)().into_iter().chain(others) {
             let group = groups.entry((line.sizes.flow_buckets, case.features().bits())).or_default();
             group.push(case.specialised());
         }
@@ -138,6 +147,24 @@ fn rows_through_specialised_programs() {
         let names = features.names().collect::<Vec<_>>().join(" ");
         println!("{} rows, {flow_buckets} buckets of flows, features: {names}", cases.len());
         assert!(wrong.is_empty(), "{names}: {} wrong, the first:\n{}", wrong.len(), wrong[0]);
+    }
+}
+
+/// The rows of `dsr-l2` again in every other mode, as far as they are no exception there: what is said of a packet's way to the
+/// backend is how the mode does it.
+#[test]
+fn rows_in_every_mode() {
+    for way in Way::others() {
+        for sizes in [ROOMY, CRAMPED] {
+            let lines = LINES.iter().filter(|line| line.sizes.flow_buckets == sizes.flow_buckets);
+            let rows = lines.flat_map(|line| (line.cases)());
+            let cases: Vec<Case> = rows.filter_map(|case| case.in_mode(way)).collect();
+            let mut wrong = runner::run_all(&mut InMemory::new(sizes), &cases);
+            let Some(mut kernel) = InKernel::new(sizes) else { return };
+            wrong.extend(runner::run_all(&mut kernel, &cases));
+            println!("{way:?}: {} rows", cases.len());
+            assert!(wrong.is_empty(), "{way:?}: {} wrong, the first:\n{}", wrong.len(), wrong[0]);
+        }
     }
 }
 

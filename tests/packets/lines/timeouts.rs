@@ -2,7 +2,7 @@
 //!
 //! Seconds before and after a limit are five: the kernel's clock goes on while the test runs.
 
-use super::{CLIENT, CLIENT6, DNS, DNS_SERVICE, WEB, WEB_SERVICE, WEB6, services};
+use super::{CLIENT, CLIENT6, DNS, DNS_SERVICE, TRANSLATIONS, WEB, WEB_SERVICE, WEB6, services};
 use crate::{
     case::{Case, Closing, Established, Flows, Setup, Slots, Step, To, Udp, UdpSingle, Wait, case, send},
     wire::{ACK, FIN, SYN, Wire, tcp, udp},
@@ -16,7 +16,8 @@ pub(super) fn cases() -> Vec<Case> {
         row("setup, 60 s", WEB_SERVICE, &[segment(SYN)], segment(SYN), 60),
         row("established, 900 s", WEB_SERVICE, &[segment(SYN), segment(ACK)], segment(ACK), 900),
         row("established without a SYN, 900 s", WEB_SERVICE, &[segment(ACK)], segment(ACK), 900),
-        row("closing, 10 s", WEB_SERVICE, &[segment(SYN), segment(ACK), segment(FIN)], segment(ACK), 10),
+        row("closing, 10 s", WEB_SERVICE, &[segment(SYN), segment(ACK), segment(FIN)], segment(ACK), 10)
+            .except(&TRANSLATIONS),
         row("UDP, 120 s", DNS_SERVICE, &[datagram(), datagram()], datagram(), 120),
         row("IPv6 established, 900 s", WEB_SERVICE + 1, &[tcp(CLIENT6, WEB6, ACK)], tcp(CLIENT6, WEB6, ACK), 900),
         single(),
@@ -105,7 +106,7 @@ fn states() -> Case {
         Flows(vec![]),
         send(&packet(ACK), To(B)),
     ];
-    case("from state to state", &services(&[A]), steps)
+    case("from state to state", &services(&[A]), steps).except(&TRANSLATIONS)
 }
 
 /// Each service has its own.

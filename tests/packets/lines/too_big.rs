@@ -2,7 +2,7 @@
 
 use lb_common::{abi::Mode, verdict::DropReason};
 
-use super::{CLIENT, CLIENT6, DNS, DNS6, WEB, WEB6, no_backend::icmp_error, services};
+use super::{CLIENT, CLIENT6, DNS, DNS6, TUNNELS, WEB, WEB6, no_backend::icmp_error, services};
 use crate::{
     case::{Case, Drop, Established, Expect, Flows, Setup, To, Udp, UdpSingle, Wrapped, case, send},
     outer::Outer,
@@ -97,4 +97,5 @@ fn on_the_link() -> Case {
             send(&over, too_big(&over, MTU)),
         ],
     )
+    .except(&TUNNELS)
 }

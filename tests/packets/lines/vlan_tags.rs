@@ -2,7 +2,7 @@
 
 use lb_common::abi::Mode;
 
-use super::{CLIENT, CLIENT6, DNS, HOST, WEB, WEB6, services};
+use super::{CLIENT, CLIENT6, DNS, HOST, TUNNELS, WEB, WEB6, services};
 use crate::{
     case::{Case, Expect, NotIp, NotServed, Pass, To, case, send, send_bytes},
     outer::Outer,
@@ -68,7 +68,8 @@ fn led_by_a_vlan(what: &str, tags: &[(u16, u16)]) -> Case {
         send(&tcp(CLIENT6, WEB6, ACK).tagged(tags), to.clone()),
         send(&udp(CLIENT, DNS).tagged(tags), to),
     ];
-    case(what, &services(&[Backend::Tagged]), steps)
+    // Full segments.
+    case(what, &services(&[Backend::Tagged]), steps).except(&TUNNELS)
 }
 
 /// The tag is in front of the outer header.
