@@ -18,6 +18,7 @@ mod cpus;
 mod cut;
 mod decap;
 mod differential;
+mod document;
 mod effort;
 mod in_kernel;
 mod in_memory;

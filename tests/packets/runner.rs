@@ -75,7 +75,7 @@ impl<'a, M: Machine> Run<'a, M> {
     }
 
     /// Carries out a step that is no packet; checks what it claims.
-    fn step(&mut self, step: &Step) -> Result<(), String> {
+    pub(crate) fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Packet(..) => {}
             Step::Wait(seconds) => self.machine.advance(seconds * self.machine.constants().ticks_per_second),

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use lb_common::parse::Family;
+
 pub(crate) const FIN: u8 = 0x01;
 pub(crate) const SYN: u8 = 0x02;
 pub(crate) const RST: u8 = 0x04;
@@ -167,6 +169,29 @@ impl Wire {
     /// With a TTL or hop limit.
     pub(crate) fn ttl(self, ttl: u8) -> Self {
         self.with(|wire| wire.ttl = ttl)
+    }
+
+    /// Source and destination port.
+    pub(crate) fn ports(&self) -> (u16, u16) {
+        match &self.transport {
+            Transport::Tcp(tcp) => tcp.ports,
+            Transport::Udp(udp) => udp.ports,
+            Transport::Raw(..) => panic!("no ports"),
+        }
+    }
+
+    /// With other ports.
+    pub(crate) fn with_ports(self, ports: (u16, u16)) -> Self {
+        self.with(|wire| match &mut wire.transport {
+            Transport::Tcp(tcp) => tcp.ports = ports,
+            Transport::Udp(udp) => udp.ports = ports,
+            Transport::Raw(..) => panic!("no ports"),
+        })
+    }
+
+    /// Its family.
+    pub(crate) fn family(&self) -> Family {
+        if self.source.is_ipv4() { Family::V4 } else { Family::V6 }
     }
 
     /// Length of the link header.

@@ -266,6 +266,14 @@ pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
 pub(crate) const POOL: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
 pub(crate) const POOL6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 1));
 
+/// That of a family.
+pub(crate) fn pool(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => POOL,
+        Family::V6 => POOL6,
+    }
+}
+
 /// Writes them; whether new flows may have them.
 pub(crate) fn set_pool(machine: &impl Machine, is_open: bool) {
     let tables = machine.tables();

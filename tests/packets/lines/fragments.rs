@@ -48,7 +48,7 @@ fn part(wire: &Wire, from: usize, len: usize, more: bool, id: u16) -> Wire {
 }
 
 /// A datagram of 200 bytes in three parts.
-fn parts(wire: &Wire, id: u16) -> [Wire; 3] {
+pub(crate) fn parts(wire: &Wire, id: u16) -> [Wire; 3] {
     let wire = wire.clone().payload(&[0x3c; 192]);
     let end = wire.frame().len() - wire.transport_at();
     [part(&wire, 0, 64, true, id), part(&wire, 64, 64, true, id), part(&wire, 128, end - 128, false, id)]

@@ -38,7 +38,7 @@ fn error_of(wire: &Wire, kind: [u8; 2], most: usize) -> Wire {
 }
 
 /// The usual one: fragmentation needed, packet too big.
-pub(super) fn too_big(wire: &Wire) -> Wire {
+pub(crate) fn too_big(wire: &Wire) -> Wire {
     if wire.source.is_ipv4() { error_of(wire, [3, 4], 28) } else { error_of(wire, [2, 0], 1232) }
 }
 

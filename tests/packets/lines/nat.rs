@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use lb_common::{
     abi::Mode,
-    parse::Family,
     verdict::{
         DropReason::{self, Hairpin, Mtu, SnatPorts},
         PassReason,
@@ -101,26 +100,6 @@ impl<M: Machine> Tested for Node<'_, M> {
     }
 }
 
-fn family(wire: &Wire) -> Family {
-    if wire.source.is_ipv4() { Family::V4 } else { Family::V6 }
-}
-
-fn ports(wire: &Wire) -> (u16, u16) {
-    match &wire.transport {
-        Transport::Tcp(tcp) => tcp.ports,
-        Transport::Udp(udp) => udp.ports,
-        Transport::Raw(..) => panic!("no ports"),
-    }
-}
-
-fn with_ports(wire: Wire, ports: (u16, u16)) -> Wire {
-    wire.with(|wire| match &mut wire.transport {
-        Transport::Tcp(tcp) => tcp.ports = ports,
-        Transport::Udp(udp) => udp.ports = ports,
-        Transport::Raw(..) => panic!("no ports"),
-    })
-}
-
 /// The ends of a translated flow at the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Outside {
@@ -136,10 +115,10 @@ fn outside(node: &dyn Tested, wire: &Wire, seen: &[u8], backend: Backend, port: 
         assert!(seen_port >= 1024, "port {seen_port}");
         (if wire.source.is_ipv4() { POOL } else { POOL6 }, seen_port)
     } else {
-        (wire.source, ports(wire).0)
+        (wire.source, wire.ports().0)
     };
-    let ends = Outside { source, backend: (backend.address(family(wire)), port) };
-    let expected = with_ports(wire.clone(), (source.1, port)).with(|wire| {
+    let ends = Outside { source, backend: (backend.address(wire.family()), port) };
+    let expected = wire.clone().with_ports((source.1, port)).with(|wire| {
         (wire.source, wire.destination) = (source.0, ends.backend.0);
         (wire.to, wire.from) = (backend.mac(), backend.egress_mac());
         wire.ttl -= 1;
@@ -168,7 +147,7 @@ fn same_frame(node: &dyn Tested, seen: &[u8], expected: &[u8]) {
 
 /// What the backend sends in the flow of a client's packet.
 fn reply_of(wire: &Wire, ends: Outside, backend: Backend) -> Wire {
-    with_ports(wire.clone(), (ends.backend.1, ends.source.1)).with(|reply| {
+    wire.clone().with_ports((ends.backend.1, ends.source.1)).with(|reply| {
         (reply.source, reply.destination) = (ends.backend.0, ends.source.0);
         (reply.to, reply.from) = (backend.egress_mac(), backend.mac());
         reply.padding = 0;
@@ -185,8 +164,8 @@ fn back(node: &mut dyn Tested, wire: &Wire, reply: &Wire) {
     let before = node.replies();
     let outcome = node.packet(&reply.frame());
     assert_eq!(outcome.action, Action::Transmit, "{:?} {reply:?}: {:?}", node.mode(), outcome.books.pass_reason());
-    let (client, service) = ports(wire);
-    let expected = with_ports(reply.clone(), (service, client)).with(|back| {
+    let (client, service) = wire.ports();
+    let expected = reply.clone().with_ports((service, client)).with(|back| {
         (back.source, back.destination) = (wire.destination, wire.source);
         (back.to, back.from) = (ROUTER_MAC, NODE_MAC);
         back.ttl -= 1;
@@ -311,11 +290,11 @@ fn replies_to_nobody() {
             begin(&configuration(mode, &[A], PORT), &mut |node| {
                 let ends = forth(node, &wire);
                 let reply = reply_of(&wire, ends, A);
-                let (from, to) = ports(&reply);
+                let (from, to) = reply.ports();
                 for other in [(from, to ^ 1), (from ^ 1, to)] {
-                    stays(node, &with_ports(reply.clone(), other).frame(), &nobody);
+                    stays(node, &reply.clone().with_ports(other).frame(), &nobody);
                 }
-                let from_b = reply.clone().with(|reply| reply.source = B.address(family(&wire)));
+                let from_b = reply.clone().with(|reply| reply.source = B.address(wire.family()));
                 stays(node, &from_b.frame(), &nobody);
                 let to_group = reply.clone().with(|reply| reply.to = [0xff; 6]);
                 stays(node, &to_group.frame(), &nobody);
@@ -364,7 +343,7 @@ fn hairpin() {
     everywhere(|mode, begin| {
         begin(&configuration(mode, &[A], PORT), &mut |node| {
             for wire in all_protocols() {
-                let own = wire.clone().with(|own| own.source = A.address(family(own)));
+                let own = wire.clone().with(|own| own.source = A.address(own.family()));
                 if node.mode() == Mode::Nat {
                     stays(node, &own.frame(), &Drop(Hairpin));
                 } else {
@@ -402,9 +381,9 @@ fn icmp_errors() {
         begin(&configuration(mode, &[A], PORT), &mut |node| {
             for wire in all_protocols() {
                 let ends = forth(node, &wire);
-                let (client, service) = ports(&wire);
+                let (client, service) = wire.ports();
                 let reply = reply_of(&wire, ends, A).payload(b"an answer").ttl(33);
-                let seen = with_ports(reply.clone(), (service, client)).with(|seen| {
+                let seen = reply.clone().with_ports((service, client)).with(|seen| {
                     (seen.source, seen.destination) = (wire.destination, wire.source);
                 });
                 let v4 = wire.source.is_ipv4();
@@ -430,7 +409,7 @@ fn icmp_errors() {
                 stays(node, &error(&seen, wire.destination, 1232).ttl(1).frame(), &Drop(Ttl));
                 if node.mode() == Mode::FullNat {
                     // Without its slot nobody knows what the backend sent.
-                    let other = with_ports(seen.clone(), (service, client ^ 1));
+                    let other = seen.clone().with_ports((service, client ^ 1));
                     stays(node, &error(&other, wire.destination, 1232).frame(), &Drop(DropReason::IcmpSpoof));
                 }
             }
@@ -542,8 +521,8 @@ fn known_flows() {
                     back(node, &ack, &reply_of(&ack, ends, A));
                 }
                 assert_eq!(forth(node, &ack), ends, "the backend kept it");
-                let (client, port) = ports(&wire);
-                let other = with_ports(wire.clone(), (client + 1, port));
+                let (client, port) = wire.ports();
+                let other = wire.clone().with_ports((client + 1, port));
                 let to_b = forth_to(node, &other, B, PORT);
                 back(node, &other, &reply_of(&other, to_b, B));
                 node.wait(1000);
@@ -564,8 +543,8 @@ fn no_port() {
                 node.pool_is_open(false);
                 assert_eq!(forth(node, &wire), ends);
                 back(node, &wire, &reply_of(&wire, ends, A));
-                let (client, service) = ports(&wire);
-                let other = with_ports(wire.clone(), (client + 1, service));
+                let (client, service) = wire.ports();
+                let other = wire.clone().with_ports((client + 1, service));
                 if node.mode() == Mode::FullNat {
                     stays(node, &other.frame(), &Drop(SnatPorts));
                 } else {
