@@ -53,7 +53,7 @@ const JOBS: usize = 64;
 /// [`config::ConfigError`] for a bad configuration; anything else that keeps it from starting.
 pub async fn run(config_file: &Path) -> Result<()> {
     let config = config::load(config_file)?;
-    object::bytes()?;
+    object::balancer(true)?;
     // Before anyone can know that the daemon is there: by default each of them would kill it.
     let signals = Signals::register()?;
     let mut daemon = Daemon::start(config_file.to_owned(), config).await?;

@@ -9,12 +9,42 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use evenkeel_tests::{daemon::find_binary, names::scratch, namespace::Namespace, process::Process, wait::PATIENCE};
+use evenkeel_tests::{
+    bpffs::Bpffs,
+    daemon::find_binary,
+    names::scratch,
+    namespace::Namespace,
+    process::Process,
+    topology::{Backend, Topology},
+    wait::PATIENCE,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long a wait for readiness looks at a time.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Outer sources of the node, which the backends trust: what `node.tunnel` is in its configuration.
+const SOURCES: &str = "{source_ipv4: 10.66.0.0/16, source_ipv6: \"2001:db8:66::/64\"}";
+
+/// A node's configuration with sources for tunnels.
+pub(crate) fn with_sources(configuration: &str) -> String {
+    configuration.replace("  limits:", &format!("  tunnel: {SOURCES}\n  limits:"))
+}
+
+/// `evenkeel decap` at every backend, trusting the node.
+pub(crate) fn at_every_backend<'a>(topology: &'a Topology, bpffs: &Bpffs) -> Result<Vec<Decap<'a>>> {
+    // The interface with the addresses that the balancer knows.
+    let interface = topology.balancer_interfaces().last().context("an interface")?;
+    let trusted = ["--interface", interface, "--from", "10.66.0.0/16", "--from", "2001:db8:66::/64"];
+    let start = |backend: &'a Backend| {
+        let pins = bpffs.path().join(format!("decap-{}", backend.name()));
+        let mut decapsulator = Decap::new(backend.namespace(), pins)?;
+        decapsulator.run(&trusted)?;
+        Ok(decapsulator)
+    };
+    topology.backends().iter().map(start).collect()
+}
 
 /// `evenkeel decap` in a backend's namespace.
 pub(crate) struct Decap<'a> {

@@ -13,12 +13,10 @@ use evenkeel_tests::{
     translation::{Pool, route_client_through_balancer},
 };
 
-use crate::decapsulator::Decap;
+use crate::decapsulator::{at_every_backend, with_sources};
 
 /// Six fragments each, or seven.
 const SIZE: u16 = 8192;
-/// Outer sources of the node, which the backends trust.
-const SOURCES: &str = "{source_ipv4: 10.66.0.0/16, source_ipv6: \"2001:db8:66::/64\"}";
 /// What fits into a tunnel over a path of 1500 bytes.
 const INNER_MTU: &str = "1400";
 
@@ -33,11 +31,8 @@ fn arrives(topology: &Topology, vip: IpAddr, mode: &str) -> Result<()> {
         route_client_through_balancer(topology)?;
     }
     let bpffs = Bpffs::mount()?;
-    let mut decapsulator = Decap::new(backend, bpffs.path().join("decap"))?;
-    if matches!(mode, "ipip" | "gue") {
-        let interface = topology.balancer_interfaces().last().context("an interface")?;
-        decapsulator.run(&["--interface", interface, "--from", "10.66.0.0/16", "--from", "2001:db8:66::/64"])?;
-    }
+    let is_tunnel = matches!(mode, "ipip" | "gue");
+    let _decapsulators = if is_tunnel { at_every_backend(topology, &bpffs)? } else { Vec::new() };
     // A probe would be taken for a client, and all connections of a run must reach one server.
     let mode_line = format!("mode: {mode}");
     let services = [
@@ -45,8 +40,7 @@ fn arrives(topology: &Topology, vip: IpAddr, mode: &str) -> Result<()> {
         Service::udp("data", vip, IPERF3_PORT, topology).only(&["b1"]).option(&mode_line),
     ];
     let daemon = Daemon::start(topology.balancer(), &bpffs, |paths| {
-        let tunnel = format!("  tunnel: {SOURCES}\n  limits:");
-        let text = configuration(paths, topology, &services).replace("  limits:", &tunnel);
+        let text = with_sources(&configuration(paths, topology, &services));
         pool.as_ref().map_or(text.clone(), |pool| pool.put_into(&text))
     })?;
     wait_for_takers(&daemon, "control", &["b1"])?;

@@ -1,5 +1,5 @@
-//! Forwarding modes through tunnels, in all pairs of families: nginx, downloads and DNS behind `evenkeel decap`, and paths
-//! that take less than the client sends.
+//! Forwarding modes that take backends of either family, in all pairs: nginx, downloads and DNS, through tunnels behind
+//! `evenkeel decap`, and paths that take less than the client sends.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -16,12 +16,9 @@ use evenkeel_tests::{
 };
 
 use crate::{
-    decapsulator::Decap,
+    decapsulator::{at_every_backend, with_sources},
     serving::{SIZE, serves},
 };
-
-/// Outer sources of the node, which the backends trust.
-const SOURCES: &str = "{source_ipv4: 10.66.0.0/16, source_ipv6: \"2001:db8:66::/64\"}";
 
 /// A service in a mode, over backends of either family.
 struct Case {
@@ -51,7 +48,7 @@ impl Case {
     /// The node's configuration with an HTTP and a DNS service.
     fn configuration(&self, topology: &Topology, paths: &Paths) -> String {
         let mut text = configuration(paths, topology, &[]).replace("services:\n", "");
-        text = text.replace("  limits:", &format!("  tunnel: {SOURCES}\n  limits:"));
+        text = with_sources(&text);
         text += "services:\n";
         // iperf3's two connections have to meet.
         for (name, port, protocol, probe, backends) in [
@@ -81,16 +78,8 @@ fn check(name: &'static str, mode: &'static str, topology: &Topology) -> Result<
     let _dns = dns.collect::<Result<Vec<_>>>()?;
     let bpffs = Bpffs::mount()?;
     let _iperf3 = servers::iperf3(topology.backends()[0].namespace())?;
-    // The interface with the addresses that the balancer knows.
-    let interface = topology.balancer_interfaces().last().context("an interface")?;
-    let trusted = ["--interface", interface, "--from", "10.66.0.0/16", "--from", "2001:db8:66::/64"];
-    let mut decapsulators = Vec::new();
-    for backend in topology.backends() {
-        let pins = bpffs.path().join(format!("decap-{}", backend.name()));
-        let mut decapsulator = Decap::new(backend.namespace(), pins)?;
-        decapsulator.run(&trusted)?;
-        decapsulators.push(decapsulator);
-    }
+    let is_tunnel = mode != "dsr-l2";
+    let decapsulators = if is_tunnel { at_every_backend(topology, &bpffs)? } else { Vec::new() };
     let mut daemon: Option<Daemon<'_>> = None;
     for case in Case::all(name, mode) {
         let name = case.name();
@@ -113,7 +102,7 @@ fn check(name: &'static str, mode: &'static str, topology: &Topology) -> Result<
         })?;
         wait_for_takers(daemon, "web", &["b1", "b2"]).context(name.clone())?;
         serves(topology, case.vip, DNS_PORT, &content).context(name.clone())?;
-        uploads(&case, topology, daemon).context(name.clone())?;
+        uploads(&case, topology, daemon, is_tunnel).context(name.clone())?;
         println!("{name}: 64 MB byte for byte, 400 of 400 connections, DNS from both backends");
     }
     for (decapsulator, backend) in decapsulators.iter().zip(topology.backends()) {
@@ -125,8 +114,8 @@ fn check(name: &'static str, mode: &'static str, topology: &Topology) -> Result<
     Ok(())
 }
 
-/// The client sends full segments, which do not fit the tunnel: it has to be told how much does.
-fn uploads(case: &Case, topology: &Topology, daemon: &Daemon<'_>) -> Result<()> {
+/// The client sends full segments, which do not fit a tunnel: it has to be told how much does.
+fn uploads(case: &Case, topology: &Topology, daemon: &Daemon<'_>, is_tunnel: bool) -> Result<()> {
     wait_for_takers(daemon, "iperf", &["b1"])?;
     let replies = || -> Result<u64> {
         let status = daemon.cli(&["--json", "status"])?;
@@ -135,13 +124,18 @@ fn uploads(case: &Case, topology: &Topology, daemon: &Daemon<'_>) -> Result<()> 
     let before = replies()?;
     let run = iperf3(topology.client(), case.vip, Duration::from_secs(2))?;
     let told = replies()? - before;
-    assert!(run.received > 1_000_000 && told > 0, "{run:?}, told {told} times");
+    assert!(run.received > 1_000_000 && (told > 0) == is_tunnel, "{run:?}, told {told} times");
     println!(
         "{}: iperf3 uploaded {} MB after being told {told} times what fits",
         case.name(),
         run.received / 1_000_000
     );
     Ok(())
+}
+
+#[test]
+fn dsr_l2_serves_in_all_pairs_of_families() -> Result<()> {
+    check("dsr-l2", "dsr-l2", &Topology::one_nic(2)?)
 }
 
 #[test]

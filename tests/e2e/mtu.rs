@@ -18,6 +18,8 @@ use evenkeel_tests::{
 };
 use serde_json::Value;
 
+use crate::decapsulator::{at_every_backend, with_sources};
+
 const MTU: u16 = 9000;
 /// One frame each, larger than a page.
 const DATAGRAM: u16 = 8192;
@@ -43,14 +45,17 @@ fn passes(topology: &Topology, vip: IpAddr, mode: &str) -> Result<()> {
         route_client_through_balancer(topology)?;
     }
     let bpffs = Bpffs::mount()?;
+    let is_tunnel = matches!(mode, "ipip" | "gue");
+    let _decapsulators = if is_tunnel { at_every_backend(topology, &bpffs)? } else { Vec::new() };
     let line = format!("mode: {mode}");
     let services = [
         Service::tcp("web", vip, 80, topology).option(&line),
         Service::tcp("control", vip, IPERF3_PORT, topology).only(&["b1"]).options(&["probe: none", &line]),
         Service::udp("data", vip, IPERF3_PORT, topology).only(&["b1"]).option(&line),
     ];
-    let daemon =
-        Daemon::start(topology.balancer(), &bpffs, |paths| pool.put_into(&configuration(paths, topology, &services)))?;
+    let daemon = Daemon::start(topology.balancer(), &bpffs, |paths| {
+        with_sources(&pool.put_into(&configuration(paths, topology, &services)))
+    })?;
     wait_for_takers(&daemon, "web", &["b1", "b2"])?;
     wait_for_takers(&daemon, "control", &["b1"])?;
     wait_for_takers(&daemon, "data", &["b1"])?;
@@ -80,6 +85,13 @@ fn passes(topology: &Topology, vip: IpAddr, mode: &str) -> Result<()> {
 fn frames_of_9000_bytes_pass_in_dsr_l2() -> Result<()> {
     passes(&Topology::one_nic(2)?, VIP4.into(), "dsr-l2")?;
     passes(&Topology::two_nics(2)?, VIP6.into(), "dsr-l2")
+}
+
+/// What the client sends leaves room for the outer header.
+#[test]
+fn frames_of_9000_bytes_pass_through_tunnels() -> Result<()> {
+    passes(&Topology::one_nic(2)?, VIP4.into(), "ipip")?;
+    passes(&Topology::two_nics(2)?, VIP6.into(), "gue")
 }
 
 #[test]

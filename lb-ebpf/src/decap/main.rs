@@ -8,10 +8,18 @@
 mod frame;
 #[cfg(target_arch = "bpf")]
 mod maps;
-/// The decapsulator is not loaded for frames in several buffers.
+
+/// Whether the kernel knows frames in several buffers: set before the object is loaded.
 #[cfg(target_arch = "bpf")]
-const fn has_long_frames() -> bool {
-    false
+#[unsafe(no_mangle)]
+static LONG_FRAMES: u32 = 0;
+
+/// Whether frames may lie in several buffers.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn has_long_frames() -> bool {
+    // SAFETY: the pointer comes from a reference.
+    unsafe { core::ptr::read_volatile(&raw const LONG_FRAMES) != 0 }
 }
 
 #[cfg(target_arch = "bpf")]
@@ -24,7 +32,7 @@ mod programs {
         maps::{self, Maps},
     };
 
-    #[xdp]
+    #[xdp(frags)]
     pub(crate) fn evenkeel_decap(xdp: XdpContext) -> u32 {
         let mut frame = Context::<true>::new(xdp.ctx);
         let bytes = frame.length();

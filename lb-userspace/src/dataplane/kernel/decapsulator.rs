@@ -41,14 +41,17 @@ impl Decapsulator {
     ///
     /// What the kernel refuses, with the verifier's log.
     pub fn load(pins: Option<&Pins>) -> Result<Self> {
+        let has_long_frames = object::takes_long_frames();
+        let long_frames = u32::from(has_long_frames);
         let mut loader = EbpfLoader::new();
+        loader.override_global("LONG_FRAMES", &long_frames, true);
         if let Some(pins) = pins {
             for name in Pins::DECAP_MAPS {
                 loader.map_pin_path(name, pins.map(name));
             }
         }
         let mut ebpf = loader
-            .load(object::decap_bytes()?)
+            .load(&object::decapsulator(has_long_frames)?)
             .context("the maps cannot be created; is this running as root, with CAP_BPF?")?;
         program_mut(&mut ebpf, object::DECAP_PROGRAM)?.load().context("the kernel refuses the program")?;
         let mut take = |name| ebpf.take_map(name).with_context(|| format!("the object has no map {name}"));

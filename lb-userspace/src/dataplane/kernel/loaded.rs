@@ -402,17 +402,9 @@ impl attach::Attachable for Loaded {
     }
 }
 
-/// Whether this kernel has programs for frames in several buffers: since Linux 5.18.
-fn takes_long_frames() -> bool {
-    let release = nix::sys::utsname::uname().map(|names| names.release().to_string_lossy().into_owned());
-    let numbers = release.as_deref().unwrap_or_default().split(['.', '-']);
-    let numbers: Vec<u32> = numbers.map_while(|number| number.parse().ok()).take(2).collect();
-    numbers.as_slice() >= &[5, 18][..]
-}
-
 /// These features without those that this kernel lacks.
 fn possible(features: Features) -> Features {
-    if takes_long_frames() { features } else { features.without(Features::LONG_FRAMES) }
+    if object::takes_long_frames() { features } else { features.without(Features::LONG_FRAMES) }
 }
 
 fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
@@ -453,13 +445,9 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
             loader.map_pin_path(name, pins.map(name));
         }
     }
-    let one_buffer =
-        if takes_long_frames() && !options.one_buffer { None } else { Some(object::bytes_for_one_buffer()?) };
-    let object = match &one_buffer {
-        Some(object) => object.as_slice(),
-        None => object::bytes()?,
-    };
-    let mut ebpf = loader.load(object).context("the maps cannot be created; is this running as root, with CAP_BPF?")?;
+    let object = object::balancer(object::takes_long_frames() && !options.one_buffer)?;
+    let mut ebpf =
+        loader.load(&object).context("the maps cannot be created; is this running as root, with CAP_BPF?")?;
     for name in [object::PROGRAM, object::CLOCK] {
         program_mut(&mut ebpf, name)?.load().with_context(|| format!("the kernel refuses program {name}"))?;
     }
