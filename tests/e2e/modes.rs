@@ -9,9 +9,10 @@ use evenkeel_tests::{
     clients::iperf3,
     content::Content,
     daemon::{Daemon, Paths},
-    scenario::{QUICK_PROBE, configuration, nginx_everywhere, wait_for_takers},
+    scenario::{QUICK_PROBE, Service, configuration, nginx_everywhere, wait_for_takers},
     servers::{self, DNS_PORT, IPERF3_PORT},
     topology::{Topology, VIP4, VIP6},
+    translation::Pool,
     wait::{PATIENCE, wait_until},
 };
 
@@ -146,4 +147,53 @@ fn ipip_serves_in_all_pairs_of_families() -> Result<()> {
 #[test]
 fn gue_serves_in_all_pairs_of_families_through_two_nics() -> Result<()> {
     check("gue", "{type: gue, port: 6080}", &Topology::two_nics(2)?)
+}
+
+/// Clients come by an interface in one mode of XDP, backends are behind one in the other.
+#[test]
+fn native_and_generic_interfaces_work_together() -> Result<()> {
+    let topology = Topology::two_nics(2)?;
+    let content = Content::generate(5, SIZE);
+    let _nginx = nginx_everywhere(&topology, &[80], Some(&content))?;
+    let dns = topology.backends().iter().map(|backend| servers::dns(backend.namespace(), backend.name()));
+    let _dns = dns.collect::<Result<Vec<_>>>()?;
+    let pool = Pool::add(&topology)?;
+    let bpffs = Bpffs::mount()?;
+    let [front, back] = topology.balancer_interfaces() else { panic!("two interfaces") };
+    let vips = [(IpAddr::from(VIP4), "dsr-l2"), (VIP6.into(), "full-nat")];
+    let services = vips.map(|(vip, mode)| {
+        let line = format!("mode: {mode}");
+        let name = |kind: &str| format!("{kind}-{mode}");
+        [
+            Service::tcp(&name("web"), vip, 80, &topology).option(&line),
+            Service::udp(&name("dns"), vip, DNS_PORT, &topology).option(&line),
+        ]
+    });
+    let services: Vec<_> = services.into_iter().flatten().collect();
+    let mut running: Option<Daemon<'_>> = None;
+    for modes in [["native", "generic"], ["generic", "native"]] {
+        let interfaces = format!("[{{name: {front}, mode: {}}}, {{name: {back}, mode: {}}}]", modes[0], modes[1]);
+        let text = |paths: &Paths| {
+            let text = pool.put_into(&configuration(paths, &topology, &services));
+            text.replace(&format!("[{front}, {back}]"), &interfaces)
+        };
+        let daemon = match &mut running {
+            None => running.insert(Daemon::start(topology.balancer(), &bpffs, text)?),
+            Some(daemon) => {
+                daemon.configure(text)?;
+                assert!(daemon.terminate()?.success());
+                daemon.restart()?;
+                daemon
+            }
+        };
+        let status = daemon.cli(&["--json", "status"])?;
+        let seen = [0, 1].map(|i| status["node"]["interfaces"][i]["mode"].as_str().unwrap_or_default().to_owned());
+        assert_eq!(seen, modes, "{status}");
+        for (vip, mode) in vips {
+            wait_for_takers(daemon, &format!("web-{mode}"), &["b1", "b2"])?;
+            serves(&topology, vip, DNS_PORT, &content).with_context(|| format!("{mode}, {modes:?}"))?;
+            println!("{mode}, {modes:?}: 64 MB byte for byte, 400 of 400 connections, DNS from both backends");
+        }
+    }
+    Ok(())
 }
