@@ -5,7 +5,7 @@ use core::ops::Deref;
 use crate::{
     abi::{
         Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
-        ReplyBudget, Service, ServiceBucket, Tunnel, Word64,
+        ReplyBudget, Score, Service, ServiceBucket, Tunnel, Word32, Word64,
     },
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, room},
@@ -14,6 +14,7 @@ use crate::{
     hash::HashKey,
     nat::{self, NatPlace, scratch::Scratch},
     quic::{self, QuicLb},
+    schedule::pick::{self, Chooser},
     service,
     wire::ethernet,
 };
@@ -76,6 +77,12 @@ pub trait Environment {
     fn ticks_per_second(&self) -> u32;
     /// The kernel's index of the interface that the packet came from.
     fn ingress(&self) -> u32;
+    /// What a destination has to do.
+    fn score(&self, id: u32) -> Option<&Score>;
+    /// This CPU's turn of a service; 0 where it has not begun.
+    fn turn(&self, service: u32) -> Option<&Word32>;
+    /// A random number.
+    fn random(&self) -> u32;
     /// This CPU's counters.
     fn node_counters(&self) -> Option<&NodeCounters>;
     /// This CPU's counters of a destination.
@@ -202,13 +209,13 @@ pub trait Environment {
         quic::route::decode(self, configuration, service);
     }
 
-    /// See [`quic::route::pick`].
+    /// See [`pick::pick`].
     #[inline(always)]
-    fn pick_quic(&self, service: u32, index: u64) -> Option<u32>
+    fn pick(&self, service: u32, chooser: Chooser) -> Option<u32>
     where
         Self: Sized,
     {
-        quic::route::pick(self, service, index)
+        pick::pick(self, service, chooser)
     }
 
     /// See [`quic::route::follow`].

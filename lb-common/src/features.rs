@@ -4,9 +4,9 @@
 //! User space asks for what the tables need *before* it writes them ([`Features::of`]), so a program never meets a table that it cannot
 //! serve.
 
-#[cfg(feature = "std")]
-use crate::memory::Slices;
 use crate::parse::Family;
+#[cfg(feature = "std")]
+use crate::{abi::Scheduling, memory::Slices};
 
 /// The largest MTU whose frames surely lie in one buffer: a page less the room in front and the kernel's own record at its end
 /// (`XDP_PACKET_HEADROOM`, `skb_shared_info`), and headers.
@@ -43,12 +43,14 @@ impl Features {
     pub const LONG_FRAMES: Self = Self(1 << 10);
     /// Services whose packets go where their QUIC connection id says.
     pub const QUIC: Self = Self(1 << 11);
+    /// Services that choose otherwise than by the flow's hash.
+    pub const SCHEDULERS: Self = Self(1 << 12);
     /// Everything.
-    pub const ALL: Self = Self((1 << 12) - 1);
+    pub const ALL: Self = Self((1 << 13) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 12] = [
+    const NAMES: [&'static str; 13] = [
         "ipv4",
         "ipv6",
         "prefixes-or-ranges",
@@ -61,6 +63,7 @@ impl Features {
         "vlan",
         "long-frames",
         "quic",
+        "schedulers",
     ];
 
     /// From the program's constant.
@@ -126,7 +129,9 @@ impl Features {
         let fragments =
             if identity.fragments == crate::abi::FRAGMENTS_HASH { Self::FRAGMENTS_BY_HASH } else { Self::NONE };
         let quic = if identity.quic == 0 { Self::NONE } else { Self::QUIC };
-        Self::of_family(identity.family).with(shapes).with(fragments).with(quic)
+        let scheduling = identity.scheduling;
+        let schedulers = if scheduling == Scheduling::default() { Self::NONE } else { Self::SCHEDULERS };
+        Self::of_family(identity.family).with(shapes).with(fragments).with(quic).with(schedulers)
     }
 
     /// What an interface and a VLAN (0: none) that lead to backends need, if packets come from these interfaces.

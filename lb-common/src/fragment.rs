@@ -22,7 +22,7 @@ use crate::{
     hash::FlowHash,
     packet,
     parse::{Family, Parsed},
-    schedule::slot,
+    schedule::{pick::Chooser, slot},
     service::{self, filter},
     verdict::{DropReason, PassReason, Stop, Verdict},
     wire::{
@@ -135,14 +135,19 @@ fn without_first<E: Environment>(
     if !env.features().has(Features::FRAGMENTS_BY_HASH) {
         return Err(DropReason::Fragment);
     }
-    let service = env.service(service).ok_or(DropReason::Tables)?;
+    let (index, service) = (service, env.service(service).ok_or(DropReason::Tables)?);
     if !service.hashes_fragments() {
         return Err(DropReason::Fragment);
     }
     if packet::is_martian_by_itself(packet) || service::is_vip_apart(env, packet.family, &packet.source, None) {
         return Err(DropReason::Martian);
     }
-    slot::pick(env, service, addresses)?.ok_or(DropReason::NoBackend)
+    let picked = if env.features().has(Features::SCHEDULERS) {
+        env.pick(index, Chooser::of(packet, addresses.index, false))
+    } else {
+        slot::pick(env, service, addresses)?
+    };
+    picked.ok_or(DropReason::NoBackend)
 }
 
 /// Reads a fragment; `None` if it is no IP packet. Leaves in the packet its addresses, protocol and what [`packet::accept`] asks for.

@@ -8,14 +8,14 @@ use std::{cell::RefCell, ops::Deref};
 use crate::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32,
-        Word64,
+        PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget, Score, Service, ServiceBucket, Tunnel, Word8,
+        Word32, Word64,
     },
     environment::Environment,
     features::Features,
     flow::FlowBucket,
     frame::{Frame, Window},
-    hash::HashKey,
+    hash::{HashKey, finish},
     nat::{hairpin, scratch::Scratch},
     quic::QuicLb,
     service::filter::{self, FILTER_BYTES},
@@ -56,6 +56,8 @@ pub struct Slices<'a> {
     pub quic_configurations: &'a [QuicRecord],
     /// Their server ids: a power of two of buckets.
     pub quic_servers: &'a [QuicBucket],
+    /// What destinations have to do, by id.
+    pub scores: &'a [Score],
 }
 
 /// Sizes of tables in memory.
@@ -98,6 +100,9 @@ pub struct Tables {
     fragments: Vec<FlowBucket>,
     quic_configurations: Vec<QuicRecord>,
     quic_servers: Vec<QuicBucket>,
+    scores: Vec<Score>,
+    turns: Vec<Word32>,
+    random: Word64,
     node_counters: NodeCounters,
     destination_counters: Vec<DestinationCounters>,
     reply_budget: ReplyBudget,
@@ -129,6 +134,9 @@ impl Tables {
             fragments: zeroed(sizes.fragment_buckets),
             quic_configurations: zeroed(QUIC_PLACES as usize),
             quic_servers: zeroed(sizes.quic_buckets),
+            scores: zeroed(sizes.destinations),
+            turns: zeroed(sizes.services),
+            random: Word64::new(0),
             node_counters: NodeCounters::default(),
             destination_counters: zeroed(sizes.destinations),
             reply_budget: ReplyBudget::default(),
@@ -156,6 +164,7 @@ impl Tables {
             fragments: &self.fragments,
             quic_configurations: &self.quic_configurations,
             quic_servers: &self.quic_servers,
+            scores: &self.scores,
         }
     }
 
@@ -171,6 +180,8 @@ impl Tables {
             destination_counters: &self.destination_counters,
             reply_budget: &self.reply_budget,
             scratch: &self.scratch,
+            turns: &self.turns,
+            random: &self.random,
         }
     }
 
@@ -221,6 +232,10 @@ pub struct View<'a> {
     pub reply_budget: &'a ReplyBudget,
     /// This CPU's memory for a packet that is translated.
     pub scratch: &'a Scratch,
+    /// This CPU's turns by service.
+    pub turns: &'a [Word32],
+    /// Where its random numbers are.
+    pub random: &'a Word64,
 }
 
 impl Environment for View<'_> {
@@ -335,6 +350,20 @@ impl Environment for View<'_> {
 
     fn ingress(&self) -> u32 {
         self.ingress
+    }
+
+    fn score(&self, id: u32) -> Option<&Score> {
+        self.tables.scores.get(id as usize)
+    }
+
+    fn turn(&self, service: u32) -> Option<&Word32> {
+        self.turns.get(service as usize)
+    }
+
+    /// Steele, Lea and Flood's SplitMix64 (OOPSLA 2014).
+    fn random(&self) -> u32 {
+        self.random.add(0x9e37_79b9_7f4a_7c15);
+        (finish(self.random.load()) >> 32) as u32
     }
 
     fn node_counters(&self) -> Option<&NodeCounters> {

@@ -20,11 +20,11 @@ use crate::{
     parse::{Family, Fault, Parsed, Place, parse},
     quic,
     reply::{self, Answer},
-    schedule::slot,
+    schedule::{pick::Chooser, slot},
     service, steady,
     verdict::{DropReason, PassReason, Stop, Verdict},
     wire::{
-        ip::{is_martian_v4, is_martian_v6},
+        ip::{Protocol, is_martian_v4, is_martian_v6},
         tcp::{ACK, FIN, RST, SYN},
     },
 };
@@ -314,10 +314,16 @@ const fn trusts(state: FlowState, takes_flows: bool) -> bool {
     takes_flows && !matches!(state, FlowState::Closing)
 }
 
+/// A flow of a destination has ended.
 #[inline(always)]
-fn closed<E: Environment>(env: &E, id: u32) {
+pub(crate) fn closed<E: Environment>(env: &E, id: u32) {
     if let Some(counters) = env.destination_counters(id) {
         counters.flows_closed.add(1);
+    }
+    if env.features().has(Features::SCHEDULERS)
+        && let Some(score) = env.score(id)
+    {
+        score.end();
     }
 }
 
@@ -337,17 +343,35 @@ fn admit<'a, E: Environment, F: Frame>(
     }
     let by_addresses = env.features().has(Features::FRAGMENTS_BY_HASH) && service.hashes_fragments();
     let index = if by_addresses { env.spread_by_addresses(frame) } else { hash.index };
-    let picked = if env.features().has(Features::QUIC) {
+    let is_apart = env.features().has(Features::QUIC) || env.features().has(Features::SCHEDULERS);
+    let is_new = !matches!(packet.protocol, Protocol::Tcp) || is_opening(packet);
+    if env.features().has(Features::SCHEDULERS) && !is_new {
+        let scheduling = service.scheduling();
+        if scheduling.resets_unknown && packet.tcp_flags & RST == 0 {
+            return Err(Stop::Reject);
+        }
+    }
+    let picked = if is_apart {
         // Apart for all services: the verifier follows one way here and not several.
-        env.pick_quic(service_index, index)
+        env.pick(service_index, Chooser::of(packet, index, is_new))
     } else {
         slot::pick(env, service, FlowHash { index, ..hash })?
     };
-    let Some(id) = picked else { return Ok(None) };
-    let destination = env.destination(id).ok_or(DropReason::Tables)?;
+    let Some(mut id) = picked else { return Ok(None) };
+    let mut destination = env.destination(id).ok_or(DropReason::Tables)?;
     if let Some(state) = FlowState::of_first(packet.protocol, packet.tcp_flags) {
         let word = FlowWord::new(id, destination.state().generation, state, env.now());
-        remember(env, hash, stale, word);
+        let placement = remember(env, hash, stale, word);
+        if env.features().has(Features::SCHEDULERS) && !service.scheduling().pick.is_stateless() {
+            if matches!(placement, Placement::Untracked) {
+                // Nobody will remember it: its next packets have to find the same place.
+                let Some(other) = env.pick(service_index, Chooser::of(packet, index, false)) else { return Ok(None) };
+                id = other;
+                destination = env.destination(id).ok_or(DropReason::Tables)?;
+            } else if let Some(score) = env.score(id) {
+                score.begin();
+            }
+        }
         let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
         counters.flows_new.add(1);
     }
@@ -355,7 +379,7 @@ fn admit<'a, E: Environment, F: Frame>(
 }
 
 #[inline(always)]
-fn remember<E: Environment>(env: &E, hash: FlowHash, stale: Option<&FlowEntry>, word: FlowWord) {
+fn remember<E: Environment>(env: &E, hash: FlowHash, stale: Option<&FlowEntry>, word: FlowWord) -> Placement {
     let placement = match stale {
         Some(entry) => {
             entry.store(hash.tag, word);
@@ -363,14 +387,18 @@ fn remember<E: Environment>(env: &E, hash: FlowHash, stale: Option<&FlowEntry>, 
         }
         None => flow::insert(env, hash, word),
     };
-    let Some(counters) = env.node_counters() else { return };
+    let Some(counters) = env.node_counters() else { return placement };
     match placement {
         Placement::Free => {}
         Placement::Displaced => counters.flows_displaced.add(1),
         Placement::Evicted => counters.flows_evicted.add(1),
-        Placement::Untracked => return counters.flows_untracked.add(1),
+        Placement::Untracked => {
+            counters.flows_untracked.add(1);
+            return placement;
+        }
     }
     counters.flows_created.add(1);
+    placement
 }
 
 /// Sources that must not be, and our own VIPs. Asked for new flows only: the entry of a known flow proves

@@ -11,6 +11,7 @@ use lb_common::{
     parse::Place,
     quic,
     reply::Answer,
+    schedule::{self, pick::Chooser},
     service,
     verdict::{DropReason, Stop, Verdict},
     wire::ethernet,
@@ -243,11 +244,12 @@ pub(crate) extern "C" fn decode_quic(configuration: u32, service: u32) -> u32 {
     0
 }
 
-/// See [`quic::route::pick`]; all ones: none.
+/// See [`pick::pick`](lb_common::schedule::pick::pick); all ones: none. The highest bit of the service says that the flow is new.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn pick_quic(service: u32, index: u64) -> u32 {
-    quic::route::pick(&MAPS, service, index).unwrap_or(u32::MAX)
+pub(crate) extern "C" fn pick(service: u32, index: u64, ab: u64, cd: u64) -> u32 {
+    let chooser = Chooser { index, source: [ab, cd], is_new: service >> 31 != 0 };
+    schedule::pick::pick(&MAPS, service & (u32::MAX >> 1), chooser).unwrap_or(u32::MAX)
 }
 
 /// See [`quic::route::follow`].

@@ -2,11 +2,14 @@
 
 use core::{ops::Deref, ptr};
 
-use aya_ebpf::{bindings::xdp_md, helpers::bpf_jiffies64};
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::{bpf_get_prandom_u32, bpf_jiffies64},
+};
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
-        ReplyBudget, Service, ServiceBucket, Tunnel, Word64,
+        ReplyBudget, Score, Service, ServiceBucket, Tunnel, Word32, Word64,
     },
     environment::Environment,
     features::Features,
@@ -15,6 +18,7 @@ use lb_common::{
     hash::HashKey,
     nat::{NatPlace, scratch::Scratch},
     quic::QuicLb,
+    schedule::pick::Chooser,
     service::filter::{BACKEND, VIP},
 };
 
@@ -184,6 +188,22 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn score(&self, id: u32) -> Option<&Score> {
+        maps::SCORES.get(id)
+    }
+
+    #[inline(always)]
+    fn turn(&self, service: u32) -> Option<&Word32> {
+        maps::TURNS.get(service)
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper has no arguments and no preconditions.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
     fn node_counters(&self) -> Option<&NodeCounters> {
         maps::NODE_COUNTERS.get(0)
     }
@@ -260,8 +280,9 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
-    fn pick_quic(&self, service: u32, index: u64) -> Option<u32> {
-        match apart::pick_quic(service, index) {
+    fn pick(&self, service: u32, chooser: Chooser) -> Option<u32> {
+        let Chooser { index, source: [ab, cd], is_new } = chooser;
+        match apart::pick(service | u32::from(is_new) << 31, index, ab, cd) {
             u32::MAX => None,
             id => Some(id),
         }

@@ -7,7 +7,8 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, QUIC_PLACES, QuicBucket, ReplyBudget, Service, ServiceBucket, SlotPair, Tunnel, Word64,
+        PoolAddress, QUIC_PLACES, QuicBucket, ReplyBudget, Score, Service, ServiceBucket, SlotPair, Tunnel, Word32,
+        Word64,
     },
     flow::FlowBucket,
     nat::scratch::Scratch,
@@ -53,6 +54,11 @@ pub(crate) static FRAGMENTS: Array<FlowBucket, 1, MAPPED> = Array::new();
 pub(crate) static QUIC_CONFIGURATIONS: Array<QuicLb, { QUIC_PLACES as usize }, MAPPED> = Array::new();
 #[btf_map]
 pub(crate) static QUIC_SERVERS: Array<QuicBucket, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static SCORES: Array<Score, 1, MAPPED> = Array::new();
+/// By service. Not pinned: where a turn begins does not matter.
+#[btf_map]
+pub(crate) static TURNS: PerCpuArray<Word32, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static NODE_COUNTERS: PerCpuArray<NodeCounters, 1> = PerCpuArray::new();
 #[btf_map]

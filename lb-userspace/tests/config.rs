@@ -36,7 +36,7 @@ fn web() -> Service {
         mode: ForwardingMode::DsrL2,
         tunnel: TunnelSources::default(),
         pool: PoolFamilies::default(),
-        scheduler: Scheduler::Maglev { table_size: None },
+        scheduler: Scheduler::of(SchedulerKind::Maglev),
         probe: Some(Probe {
             kind: ProbeKind::Tcp,
             interval: Duration::from_secs(2),
@@ -49,6 +49,7 @@ fn web() -> Service {
         on_no_backend: OnNoBackend::Drop,
         on_backend_down: OnBackendDown::Move,
         fragments: Fragments::Drop,
+        on_unknown_flow: OnUnknownFlow::Hash,
         quic: Vec::new(),
         drain_timeout: Duration::from_secs(300),
         timeouts: Timeouts::default(),
@@ -121,7 +122,7 @@ fn the_full_example_says_what_its_comments_say() {
     assert_eq!((media.ports, media.backends[0].port), (Ports::Range(8000, 8099), 8000));
     assert_eq!(media.timeouts, Timeouts { udp: Duration::from_secs(300), ..Timeouts::default() });
     assert_eq!((rest.ports, rest.backends[0].port), (Ports::Any, 0));
-    assert_eq!(rest.scheduler, Scheduler::Maglev { table_size: Some(65_537) });
+    assert_eq!(rest.scheduler, Scheduler { table_size: Some(65_537), ..Scheduler::of(SchedulerKind::Maglev) });
     let key = Some(0x8f95_f092_4576_5f80_2569_34e5_0c66_207f_u128.to_be_bytes());
     assert_eq!(h3.quic, [QuicParameters { id: 0, server_id_length: 4, nonce_length: 12, key }]);
     let ids: Vec<_> =
@@ -277,7 +278,7 @@ fn a_backend_of_a_request_obeys_the_rules_of_the_file() {
 #[test]
 fn cross_rules_hold_for_a_state_changed_at_run_time() {
     let mut config = example("minimal.yaml");
-    std::sync::Arc::make_mut(&mut config.services[0]).scheduler = Scheduler::Maglev { table_size: Some(251) };
+    std::sync::Arc::make_mut(&mut config.services[0]).scheduler.table_size = Some(251);
     config.node.limits.backends = 251;
     assert_eq!(config::check_all(&config), Vec::<String>::new());
     std::sync::Arc::make_mut(&mut config.services[0]).backends = vec![server("x", "192.0.2.101", 80); 252];

@@ -28,6 +28,7 @@ mod oracle;
 mod outer;
 mod quic;
 mod runner;
+mod schedulers;
 mod specialise;
 mod translated;
 mod two_cpus;

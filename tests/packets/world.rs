@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use lb_common::{
     abi::{
         DestinationState, FRAGMENTS_DROP, FRAGMENTS_HASH, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP,
-        ON_NO_BACKEND_REJECT, Protocols, ServiceIdentity, SlotRange, tunnel_index,
+        ON_NO_BACKEND_REJECT, Protocols, Scheduling, ServiceIdentity, SlotRange, tunnel_index,
     },
     features::Features,
     flow::FlowState,
@@ -112,6 +112,8 @@ pub(crate) struct Service {
     pub(crate) reject: bool,
     /// New flows, and fragments without their first, by the addresses alone.
     pub(crate) fragments_by_hash: bool,
+    /// How a new flow chooses a slot.
+    pub(crate) scheduling: Scheduling,
     /// Configurations of QUIC-LB; empty: connection ids mean nothing. Each backend has the server id that
     /// [`quic::server_id_of`](crate::quic::server_id_of) says.
     pub(crate) quic: Vec<Parameters>,
@@ -134,6 +136,7 @@ impl Service {
             slots: slots.to_vec(),
             reject: false,
             fragments_by_hash: false,
+            scheduling: Scheduling::default(),
             quic: Vec::new(),
             server_ids: Vec::new(),
             way: Way::Link,
@@ -177,6 +180,12 @@ impl Service {
     /// The same with policy `reject`.
     pub(crate) fn rejecting(mut self) -> Self {
         self.reject = true;
+        self
+    }
+
+    /// The same with another scheduler.
+    pub(crate) fn scheduled(mut self, scheduling: Scheduling) -> Self {
+        self.scheduling = scheduling;
         self
     }
 
@@ -230,6 +239,7 @@ impl Service {
             on_no_backend: if self.reject { ON_NO_BACKEND_REJECT } else { ON_NO_BACKEND_DROP },
             fragments: if self.fragments_by_hash { FRAGMENTS_HASH } else { FRAGMENTS_DROP },
             quic: if self.quic.is_empty() { 0 } else { quic },
+            scheduling: self.scheduling,
         }
     }
 }

@@ -7,8 +7,8 @@ use aya::programs::ProgramFd;
 use evenkeel::dataplane::kernel::{LoadOptions, Loaded};
 use lb_common::{
     abi::{
-        DestinationState, FRAGMENTS_DROP, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP, ServiceIdentity,
-        SlotRange, TunnelEnds, tunnel_index,
+        DestinationState, FRAGMENTS_DROP, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP, Scheduling,
+        ServiceIdentity, SlotRange, TunnelEnds, tunnel_index,
     },
     features::Features,
     flow::{BUCKET_ENTRIES, FlowState, FlowWord},
@@ -193,6 +193,7 @@ impl Evenkeel {
             on_no_backend: ON_NO_BACKEND_DROP,
             fragments: FRAGMENTS_DROP,
             quic: 0,
+            scheduling: Scheduling::default(),
         };
         service.set_identity(&prefix, identity);
         for state in FlowState::ALL {

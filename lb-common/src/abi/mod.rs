@@ -10,6 +10,7 @@ mod counters;
 mod destination;
 mod nat;
 mod quic;
+mod schedule;
 mod service;
 mod tunnel;
 mod word;
@@ -19,6 +20,7 @@ pub use counters::{Counter, DestinationCounters, NodeCounters, PacketCounter, Re
 pub use destination::{Destination, DestinationState, Egress, GENERATION_BITS, NextHop, Steady};
 pub use nat::{Hop, MAX_POOL, NAT_BUCKET, NatBucket, NatRecord, NatSlots, PoolAddress, Translated};
 pub use quic::{MAX_QUIC, QUIC_BUCKET, QUIC_PLACES, QuicBucket, QuicRecord, QuicServer, quic_index, quic_place};
+pub use schedule::{INVERSE, Pick, Scheduling, Score, ScoreTerms};
 pub use service::{
     Entry, FRAGMENTS_DROP, FRAGMENTS_HASH, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Protocols, SERVICE_BUCKET_ENTRIES,
     Service, ServiceBucket, ServiceIdentity, SlotPair, SlotRange,
@@ -27,7 +29,7 @@ pub use tunnel::{GUE_HEADER, Mode, Tunnel, TunnelEnds, inner_protocol, tunnel_in
 pub use word::{Word8, Word32, Word64};
 
 /// Changes with every incompatible change of a record or of a table's meaning. User space refuses pins of another version.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// Names of the maps, the same in the object, in the pin directory and in messages.
 pub mod map {
@@ -65,6 +67,10 @@ pub mod map {
     pub const QUIC_CONFIGURATIONS: &str = "QUIC_CONFIGURATIONS";
     /// [`super::QuicBucket`] by bucket index.
     pub const QUIC_SERVERS: &str = "QUIC_SERVERS";
+    /// [`super::Score`] by destination id.
+    pub const SCORES: &str = "SCORES";
+    /// A turn for each service and CPU ([`crate::schedule::turn`]). Not pinned.
+    pub const TURNS: &str = "TURNS";
     /// [`super::NodeCounters`] per CPU.
     pub const NODE_COUNTERS: &str = "NODE_COUNTERS";
     /// [`super::DestinationCounters`] per destination and CPU.

@@ -1,6 +1,6 @@
 //! Services as the data path knows them.
 
-use super::{Word32, Word64};
+use super::{Scheduling, Word32, Word64};
 
 use crate::{flow::FlowState, parse::Family, wire::ip::Protocol};
 
@@ -15,6 +15,7 @@ pub const FRAGMENTS_DROP: u8 = 0;
 pub const FRAGMENTS_HASH: u8 = 1;
 const FRAGMENTS_SHIFT: u32 = 60;
 const QUIC: usize = 7;
+const SCHEDULING: usize = 6;
 
 /// One service: a cache line.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
@@ -24,7 +25,7 @@ pub struct Service {
     prefix: [Word32; 4],
     identity: Word64,
     /// In ticks, by [`FlowState`]; the first, which no state has, says whether the table in force lists the service, and the
-    /// last, which none has either, is the service's place in the table of QUIC configurations.
+    /// last two, which none has either, say how it schedules, and its place in the table of QUIC configurations.
     timeouts: [Word32; 8],
 }
 
@@ -105,6 +106,8 @@ pub struct ServiceIdentity {
     pub fragments: u8,
     /// Its place in the table of QUIC configurations, 1 to [`MAX_QUIC`](super::MAX_QUIC); 0: connection ids mean nothing.
     pub quic: u8,
+    /// How it chooses among its slots.
+    pub scheduling: Scheduling,
 }
 
 /// A range of the slot array.
@@ -158,6 +161,7 @@ impl Service {
             word.store(*value);
         }
         self.timeouts[QUIC].store(u32::from(identity.quic));
+        self.timeouts[SCHEDULING].store(identity.scheduling.bits());
         self.identity.store(identity.pack());
     }
 
@@ -175,6 +179,7 @@ impl Service {
             on_no_backend: (word >> 56) as u8 & 0xf,
             fragments: (word >> FRAGMENTS_SHIFT) as u8,
             quic: self.timeouts[QUIC].load() as u8,
+            scheduling: self.scheduling(),
         };
         let mut prefix = [0; 4];
         for (value, word) in prefix.iter_mut().zip(&self.prefix) {
@@ -220,6 +225,13 @@ impl Service {
     #[must_use]
     pub fn quic(&self) -> u32 {
         self.timeouts[QUIC].load()
+    }
+
+    /// How it chooses among its slots.
+    #[inline(always)]
+    #[must_use]
+    pub fn scheduling(&self) -> Scheduling {
+        Scheduling::from_bits(self.timeouts[SCHEDULING].load())
     }
 
     /// Bits of the address that count.

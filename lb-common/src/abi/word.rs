@@ -99,6 +99,29 @@ word! {
 }
 
 impl Word64 {
+    /// Adds to it, whoever else does.
+    #[inline(always)]
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn add(&self, value: u64) {
+        self.0.fetch_add(value, core::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Adds to it, whoever else does.
+    #[inline(always)]
+    #[cfg(target_arch = "bpf")]
+    #[expect(unsafe_code, reason = "an instruction that the target has and the language does not give")]
+    pub fn add(&self, value: u64) {
+        // SAFETY: the address is that of a live, aligned cell, which is only accessed by aligned words.
+        unsafe {
+            core::arch::asm!(
+                "lock *(u64 *)({address} + 0) += {value}",
+                address = in(reg) self.0.get(),
+                value = in(reg) value,
+                options(nostack),
+            );
+        }
+    }
+
     /// Sets it if it has this value; `false`: it has another one.
     #[inline(always)]
     #[cfg(not(target_arch = "bpf"))]

@@ -17,7 +17,7 @@ use crate::{
     frame::{Frame, Window},
     hash::FlowHash,
     parse::{Family, Parsed},
-    schedule::slot,
+    schedule::{pick::Chooser, slot},
     service,
     verdict::{DropReason, PassReason, Stop},
     wire::{
@@ -39,9 +39,24 @@ pub(super) fn target<E: Environment, F: Frame>(env: &E, frame: &F, packet: &mut 
     let hash = FlowHash::of(env, packet);
     let id = match holder(env, index, service, hash) {
         Some(id) => id,
-        None => slot::pick(env, service, spread(env, service, packet, hash))?.ok_or(DropReason::NoBackend)?,
+        None => by_scheduler(env, (index, service), packet, hash)?.ok_or(DropReason::NoBackend)?,
     };
     Ok(Target { id, choice: forward::choice(hash) })
+}
+
+/// The destination of a flow that nobody remembers.
+#[inline(always)]
+fn by_scheduler<E: Environment>(
+    env: &E,
+    (index, service): (u32, &Service),
+    packet: &mut Parsed,
+    hash: FlowHash,
+) -> Result<Option<u32>, DropReason> {
+    let hash = spread(env, service, packet, hash);
+    if env.features().has(Features::SCHEDULERS) {
+        return Ok(env.pick(index, Chooser::of(packet, hash.index, false)));
+    }
+    slot::pick(env, service, hash)
 }
 
 /// What the service's scheduler goes by.

@@ -15,6 +15,7 @@ use crate::{
     flow::{self, FlowState, FlowWord},
     forward::{dsr_l2::Way, fits},
     frame::{Frame, Window},
+    packet,
     parse::Parsed,
     service::filter,
     verdict::{DropReason, Stop},
@@ -167,10 +168,7 @@ pub fn follow<E: Environment>(env: &E, state: FlowState) {
         return;
     }
     entry.refresh(followed);
-    if present.is_active()
-        && !state.is_active()
-        && let Some(counters) = env.destination_counters(word.destination())
-    {
-        counters.flows_closed.add(1);
+    if present.is_active() && !state.is_active() {
+        packet::closed(env, word.destination());
     }
 }

@@ -15,7 +15,6 @@ use crate::{
     hash::FlowHash,
     nat::{self, NatPlace, scratch::Scratch},
     parse::Parsed,
-    schedule::slot,
     wire::udp,
 };
 
@@ -124,17 +123,4 @@ pub fn follow<E: Environment, F: Frame>(env: &E, frame: &F, place: NatPlace) {
 #[inline(always)]
 pub fn named<E: Environment>(env: &E) -> Option<u32> {
     env.scratch().map(Scratch::named).filter(|id| *id != NONE)
-}
-
-/// The destination for a new flow of the service with this index: the one that its packet names, else by the hash.
-#[inline(always)]
-pub fn pick<E: Environment>(env: &E, service: u32, index: u64) -> Option<u32> {
-    let found = env.service(service)?;
-    if found.quic() != 0
-        && let Some(id) = named(env)
-    {
-        return Some(id);
-    }
-    // A slot that is not there leads to a destination that is not there, and that is counted.
-    slot::pick(env, found, FlowHash { tag: 0, index }).unwrap_or(Some(u32::MAX - 1))
 }

@@ -1,7 +1,7 @@
 //! A node in memory: services, destinations and a clock, with packets in and destinations out.
 
 use lb_common::{
-    abi::{DestinationState, NextHop, NodeCounters, ServiceIdentity, SlotRange},
+    abi::{DestinationState, NextHop, NodeCounters, Scheduling, ServiceIdentity, SlotRange},
     features::Features,
     flow::{FlowState, FlowWord, TICK_MASK},
     memory::{Constants, Packet, Sizes, Tables, View},
@@ -111,6 +111,7 @@ impl Node {
                 on_no_backend: 0,
                 fragments: 0,
                 quic: 0,
+                scheduling: Scheduling::default(),
             };
             service.set_identity(&prefix, identity);
             for (state, seconds) in FlowState::ALL.into_iter().zip(TIMEOUTS) {

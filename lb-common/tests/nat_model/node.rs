@@ -1,7 +1,7 @@
 //! A node in memory whose services translate, with frames in and out.
 
 use lb_common::{
-    abi::{DestinationState, Mode, NextHop, ServiceIdentity, SlotRange},
+    abi::{DestinationState, Mode, NextHop, Scheduling, ServiceIdentity, SlotRange},
     features::Features,
     flow::{FlowState, TICK_MASK},
     memory::{Constants, Packet, Sizes, Tables},
@@ -143,6 +143,7 @@ impl Node {
             });
             let identity = ServiceIdentity {
                 quic: 0,
+                scheduling: Scheduling::default(),
                 first_port,
                 last_port,
                 protocol: service.protocol.into(),

@@ -315,6 +315,8 @@ pub struct Explanation {
     pub slot: Option<u32>,
     /// The backend in it.
     pub slot_backend: Option<String>,
+    /// The scheduler goes by no hash: a new flow may get another backend than this one.
+    pub chosen_anew: bool,
     /// The flow's entry.
     pub flow: Option<FlowStatus>,
     /// The backend that gets the packet.

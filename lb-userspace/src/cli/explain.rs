@@ -72,6 +72,7 @@ fn print_answer(answer: &Explanation) {
             None => line("flow", "not known"),
         }
         match (answer.slot, &answer.slot_backend) {
+            (Some(_), _) if answer.chosen_anew => line("slot", "any: the scheduler chooses for each flow anew"),
             (Some(slot), Some(backend)) => line("slot", &format!("{slot}: backend {backend}")),
             _ => line("slot", "none: no backend takes flows"),
         }

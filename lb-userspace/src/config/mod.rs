@@ -9,6 +9,7 @@ pub mod model;
 mod problem;
 pub mod raw;
 mod reader;
+pub mod scheduler;
 mod suggest;
 mod yaml;
 

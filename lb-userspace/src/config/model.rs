@@ -11,6 +11,7 @@ use lb_common::schedule::maglev;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::scheduler::{SchedulerKind, SlotKind};
 use crate::quic::Hex;
 
 /// A whole configuration.
@@ -148,6 +149,8 @@ pub struct Service {
     pub on_backend_down: OnBackendDown,
     /// What happens to fragments whose first one has not come.
     pub fragments: Fragments,
+    /// What happens to TCP segments of no known flow.
+    pub on_unknown_flow: OnUnknownFlow,
     /// How long a drain lasts at most.
     pub drain_timeout: Duration,
     /// When idle flows are forgotten.
@@ -159,11 +162,15 @@ pub struct Service {
 }
 
 impl Service {
-    /// Slots of its table: as configured, or chosen from the number of its backends.
+    /// The most slots that it has: as configured, or chosen from the number of its backends.
     #[must_use]
     pub fn table_size(&self) -> u32 {
-        let Scheduler::Maglev { table_size } = self.scheduler;
-        table_size.unwrap_or_else(|| maglev::table_size_for(self.backends.len()))
+        match self.scheduler.kind.table() {
+            SlotKind::List => self.backends.len() as u32,
+            SlotKind::Maglev | SlotKind::Turns | SlotKind::WeightedTurns => {
+                self.scheduler.table_size.unwrap_or_else(|| maglev::table_size_for(self.backends.len()))
+            }
+        }
     }
 }
 
@@ -245,12 +252,33 @@ impl TunnelSources {
 
 /// How a new flow gets its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheduler {
-    /// Weighted Maglev hashing (Eisenbud et al., NSDI 2016, section 3.4).
-    Maglev {
-        /// Slots of the table, one of [`maglev::TABLE_SIZES`]; `None`: chosen from the number of backends.
-        table_size: Option<u32>,
-    },
+pub struct Scheduler {
+    /// Which one.
+    pub kind: SchedulerKind,
+    /// Slots of its table, one of [`maglev::TABLE_SIZES`]; `None`: chosen from the number of backends.
+    pub table_size: Option<u32>,
+    /// Bits of clients' IPv4 addresses that `source-hash` goes by, 1 to 32.
+    pub prefix_ipv4: u8,
+    /// Bits of their IPv6 addresses, 1 to 128.
+    pub prefix_ipv6: u8,
+}
+
+impl Scheduler {
+    /// With everything else as by default.
+    #[must_use]
+    pub const fn of(kind: SchedulerKind) -> Self {
+        Self { kind, table_size: None, prefix_ipv4: 32, prefix_ipv6: 128 }
+    }
+}
+
+/// What happens to a TCP segment of no known flow that opens none, where the scheduler cannot tell whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnknownFlow {
+    /// The flow's hash chooses a backend.
+    Hash,
+    /// A reset.
+    Reset,
 }
 
 /// How backends are probed.

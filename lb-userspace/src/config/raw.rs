@@ -12,7 +12,9 @@ use serde::{
 pub use super::field::{Field, Short, ShortOrMap, Whole};
 use super::{
     field::{PortSpec, Secret, Time},
-    model::{AdminState, AttachMode, Fragments, Initial, OnBackendDown, OnNoBackend, Protocol},
+    model::{
+        AdminState, AttachMode, Fragments, Initial, OnBackendDown, OnNoBackend, OnUnknownFlow, Protocol, SchedulerKind,
+    },
 };
 
 /// The configuration of an Evenkeel node.
@@ -180,6 +182,10 @@ macro_rules! with_options {
             /// What happens to fragments whose first one has not come. Default: `drop`.
             #[serde(default)]
             pub(super) fragments: Field<Fragments>,
+            /// What happens to a TCP segment of no known flow that opens none, with a scheduler that does not go by a hash.
+            /// Default: `hash`.
+            #[serde(default)]
+            pub(super) on_unknown_flow: Field<OnUnknownFlow>,
             /// How long a drain lasts at most, 1 s to 24 h. Default: `5m`.
             #[serde(default)]
             pub(super) drain_timeout: Field<Time>,
@@ -190,9 +196,19 @@ macro_rules! with_options {
 
         impl $name {
             pub(super) fn options(&self) -> Options<'_> {
-                let Self { mode, scheduler, probe, on_no_backend, on_backend_down, fragments, drain_timeout, timeouts, .. } =
-                    self;
-                Options { mode, scheduler, probe, on_no_backend, on_backend_down, fragments, drain_timeout, timeouts }
+                let Self { mode, scheduler, probe, on_no_backend, on_backend_down, fragments, on_unknown_flow, .. } = self;
+                let Self { drain_timeout, timeouts, .. } = self;
+                Options {
+                    mode,
+                    scheduler,
+                    probe,
+                    on_no_backend,
+                    on_backend_down,
+                    fragments,
+                    on_unknown_flow,
+                    drain_timeout,
+                    timeouts,
+                }
             }
         }
     };
@@ -207,6 +223,7 @@ pub(super) struct Options<'a> {
     pub(super) on_no_backend: &'a Field<OnNoBackend>,
     pub(super) on_backend_down: &'a Field<OnBackendDown>,
     pub(super) fragments: &'a Field<Fragments>,
+    pub(super) on_unknown_flow: &'a Field<OnUnknownFlow>,
     pub(super) drain_timeout: &'a Field<Time>,
     pub(super) timeouts: &'a Field<Timeouts>,
 }
@@ -315,18 +332,18 @@ pub(super) struct Tunnel {
 #[serde(deny_unknown_fields)]
 pub(super) struct Scheduler {
     /// Which one.
-    pub(super) r#type: Field<SchedulerType>,
-    /// Slots of the Maglev table, one of its sizes. Default: chosen from the number of backends.
+    pub(super) r#type: Field<SchedulerKind>,
+    /// Slots of a Maglev table (`maglev`, `source-hash`, `random`), one of its sizes. Default: chosen from the number of backends.
     #[serde(default)]
     pub(super) table_size: Field<Whole>,
-}
-
-/// Which scheduler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum SchedulerType {
-    /// Weighted Maglev hashing.
-    Maglev,
+    /// Bits of clients' IPv4 addresses that `source-hash` goes by. Default: 32.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 32))]
+    pub(super) prefix_ipv4: Field<Whole>,
+    /// Bits of clients' IPv6 addresses that `source-hash` goes by. Default: 128.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 128))]
+    pub(super) prefix_ipv6: Field<Whole>,
 }
 
 /// A probe.
@@ -443,8 +460,9 @@ impl Short for Mode {
 
 impl Short for Scheduler {
     fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
-        let r#type = SchedulerType::deserialize(text.into_deserializer())?.into();
-        Ok(Self { r#type, table_size: Field::default() })
+        let r#type = SchedulerKind::deserialize(text.into_deserializer())?.into();
+        let (table_size, prefix_ipv4, prefix_ipv6) = Default::default();
+        Ok(Self { r#type, table_size, prefix_ipv4, prefix_ipv6 })
     }
 }
 

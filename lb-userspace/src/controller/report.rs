@@ -16,7 +16,7 @@ use crate::{
         ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, InterfaceStatus,
         LastProbe, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, ServiceStatus, Status,
     },
-    config::model::{Backend, OnBackendDown, OnNoBackend, Protocol, Scheduler, Service},
+    config::model::{Backend, OnBackendDown, OnNoBackend, Protocol, Service},
     dataplane::{
         explain::{self, Answer, Question},
         scan::{self, FlowCounts, Scan},
@@ -77,7 +77,6 @@ impl Controller {
             let drain = Some(drain_status(&leaving.drain, flows));
             backends.push(BackendStatus { leaving: true, drain, ..status });
         }
-        let Scheduler::Maglev { .. } = service.scheduler;
         let vip = if service.vip.prefix_len() == service.vip.max_prefix_len() {
             service.vip.addr().to_string()
         } else {
@@ -89,7 +88,7 @@ impl Controller {
             port: service.ports.to_string(),
             protocol: service.protocol.to_string(),
             mode: service.mode.name().to_owned(),
-            scheduler: "maglev".to_owned(),
+            scheduler: service.scheduler.kind.name().to_owned(),
             slots: slots.values().sum(),
             on_no_backend: match service.on_no_backend {
                 OnNoBackend::FailOpen => "fail-open",
@@ -331,6 +330,7 @@ impl Controller {
                 .map(|service| precedence::beaten(service, &self.effective().services, &question))
                 .unwrap_or_default(),
             slot: answer.slot.map(|(slot, _)| slot),
+            chosen_anew: answer.chosen_anew,
             slot_backend: answer.slot.and_then(|(_, id)| name(id)),
             flow: answer.flow.and_then(|word| self.flow_status(word, now, &names)),
             backend: answer.destination.and_then(name),

@@ -1,13 +1,16 @@
 //! What would happen to a packet: the packet function itself, over the real tables, without a trace.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::scan;
 use anyhow::{Result, ensure};
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
-        ReplyBudget, Service, ServiceBucket, Tunnel, Word64,
+        ReplyBudget, Score, Service, ServiceBucket, Tunnel, Word32, Word64,
     },
     environment::Environment,
     features::Features,
@@ -18,6 +21,7 @@ use lb_common::{
     packet,
     parse::{Parsed, parse},
     quic::QuicLb,
+    schedule::pick,
     service,
     verdict::Verdict,
     wire::{ethernet, ip::Protocol, ipv4, ipv6, tcp},
@@ -47,8 +51,10 @@ pub struct Answer {
     pub service: Option<u32>,
     /// The entry of the flow, if it has a live one.
     pub flow: Option<FlowWord>,
-    /// The slot of the service's table that the flow's hash chooses, and the destination in it.
+    /// The slot of the service's table that the flow's hash (or the client's) chooses, and the destination in it.
     pub slot: Option<(u32, u32)>,
+    /// The scheduler goes by no hash: another flow, or this one another time, may get another destination.
+    pub chosen_anew: bool,
     /// The destination that the packet goes to.
     pub destination: Option<u32>,
 }
@@ -88,22 +94,25 @@ pub fn explain(
         destination_counters: &[],
         reply_budget: &budget,
         scratch: &scratch,
+        turns: &[],
+        random: &Word64::new(rand::random()),
     };
-    let dry = Dry::over(view, FlowHash::of(&view, &parsed));
     let found = is_parsed.then(|| service::find(&view, &parsed)).flatten();
+    let dry = Dry::over(view, FlowHash::of(&view, &parsed), found.map(|(_, service)| service));
     let flow = flow::find(&view, FlowHash::of(&view, &parsed)).map(|(_, word)| word);
     let flow = flow.filter(|word| scan::judge(&tables, *word, now).is_some());
     let slot = found.and_then(|(_, service)| {
         let slots = service.slots();
-        let slot = FlowHash::of(&view, &parsed).slot(slots.size);
-        Some((slot, view.slot(slots.offset + slot).filter(|_| slots.size > 0)?))
+        let slot = pick::slot_of_hash(&view, service, &parsed)?;
+        Some((slot - slots.offset, view.slot(slot)?))
     });
     let verdict = packet::process(&dry, &mut frame).verdict;
     let refused = counters.replies.get() > 0;
     let destination = (!refused && matches!(verdict, Verdict::Transmit | Verdict::Redirect(_) | Verdict::Return(_)))
         .then(|| dry.destination_of_flow().or(slot.map(|(_, id)| id)))
         .flatten();
-    Ok(Answer { verdict, refused, service: found.map(|(index, _)| index), flow, slot, destination })
+    let chosen_anew = found.is_some_and(|(_, service)| !service.scheduling().pick.is_stateless());
+    Ok(Answer { verdict, refused, service: found.map(|(index, _)| index), flow, slot, chosen_anew, destination })
 }
 
 /// The environment with copies of the flow's two buckets and with counters that nobody reads.
@@ -114,15 +123,29 @@ struct Dry<'a> {
     counters: DestinationCounters,
     /// One bucket of translated flows, free: what it is asked about is no reply.
     nat: (NatBucket, NatSlots),
+    /// Copies of the scores that the service goes by.
+    scores: BTreeMap<u32, Score>,
+    turn: Word32,
 }
 
 impl<'a> Dry<'a> {
-    fn over(view: View<'a>, hash: FlowHash) -> Self {
+    fn over(view: View<'a>, hash: FlowHash, service: Option<&Service>) -> Self {
         let mask = view.flow_mask();
         let first = table::first_bucket(hash, mask);
         let second = table::other_bucket(first, hash.tag, mask);
         let buckets = [first, second].map(|index| (index, copy(&view.tables.flows[index as usize])));
-        Self { view, hash, buckets, counters: DestinationCounters::default(), nat: Default::default() }
+        let by_score = service.filter(|service| service.scheduling().pick.is_by_score()).map(Service::slots);
+        let slots = by_score.map_or(0..0, |slots| slots.offset..slots.offset + slots.size);
+        let scores = slots.filter_map(|slot| view.slot(slot)).filter_map(|id| Some((id, view.score(id)?.copy())));
+        Self {
+            view,
+            hash,
+            buckets,
+            counters: DestinationCounters::default(),
+            nat: Default::default(),
+            scores: scores.collect(),
+            turn: Word32::default(),
+        }
     }
 
     /// The destination in the flow's entry, which a packet that passed leaves behind.
@@ -252,6 +275,18 @@ impl Environment for Dry<'_> {
 
     fn ingress(&self) -> u32 {
         self.view.ingress()
+    }
+
+    fn score(&self, id: u32) -> Option<&Score> {
+        self.scores.get(&id)
+    }
+
+    fn turn(&self, _: u32) -> Option<&Word32> {
+        Some(&self.turn)
+    }
+
+    fn random(&self) -> u32 {
+        self.view.random()
     }
 
     fn node_counters(&self) -> Option<&NodeCounters> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 use lb_common::{
-    abi::{DestinationState, QUIC_BUCKET, TunnelEnds, tunnel_index},
+    abi::{DestinationState, QUIC_BUCKET, ScoreTerms, TunnelEnds, tunnel_index},
     flow::FlowState,
     nat::{candidate::pool_index, hairpin},
     service::{builder, filter},
@@ -99,6 +99,7 @@ fn leaves_services(write: &Write) -> bool {
         | Write::NextHop { .. }
         | Write::Way { .. }
         | Write::State { .. }
+        | Write::Score { .. }
         | Write::Slots { .. }
         | Write::SlotChanges { .. }
         | Write::Service { .. }
@@ -152,6 +153,9 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
                 plane.renew_counters(*id)?;
             }
             let destination = &plane.tables().destinations[*id as usize];
+            let score = &plane.tables().scores[*id as usize];
+            score.set_terms(ScoreTerms::default());
+            score.set_load(0);
             set_tunnel(plane, *id, tunnel.as_ref(), *state);
             destination.set_address(&backend_address_words(*address), *port);
             destination.set_next_hop(*next_hop);
@@ -171,6 +175,7 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
             plane.tables().destinations[*id as usize].set_state(*state);
             steady::publish(&plane.tables(), *id);
         }
+        Write::Score { id, terms } => plane.tables().scores[*id as usize].set_terms(*terms),
         Write::Slots { offset, .. } => {
             let ids = tables.next();
             let slots = &plane.tables().slots[*offset as usize..][..ids.len()];
@@ -260,6 +265,7 @@ fn name(write: &Write) -> String {
         | Write::NextHop { id, .. }
         | Write::Way { id, .. }
         | Write::State { id, .. }
+        | Write::Score { id, .. }
         | Write::FreeDestination { id } => format!("destination {id}"),
         Write::Slots { offset, table } => format!("{} slots at {offset}", table.size()),
         Write::SlotChanges { changes } => format!("{} single slots", changes.len()),

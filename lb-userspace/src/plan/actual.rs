@@ -8,7 +8,9 @@ use std::{
 
 use imbl::{OrdMap, Vector};
 use lb_common::{
-    abi::{DestinationState, FRAGMENTS_HASH, NextHop, ServiceIdentity, SlotRange, TunnelEnds, tunnel_index},
+    abi::{
+        DestinationState, FRAGMENTS_HASH, NextHop, ScoreTerms, ServiceIdentity, SlotRange, TunnelEnds, tunnel_index,
+    },
     flow::FlowState,
     memory::Slices,
     parse::Family,
@@ -90,6 +92,8 @@ pub struct ActualDestination {
     pub next_hop: NextHop,
     /// Its outer header, if it is reached through a tunnel.
     pub tunnel: Option<TunnelEnds>,
+    /// What its score is made of.
+    pub score: ScoreTerms,
 }
 
 /// Destinations by id.
@@ -184,7 +188,8 @@ impl Actual {
                 let tunnel =
                     state.mode.is_tunnel().then(|| tables.tunnels[tunnel_index(id, state)].ends(service.family));
                 let next_hop = destination.next_hop();
-                self.insert_destination(id, ActualDestination { backend, state, next_hop, tunnel });
+                let score = tables.scores[id as usize].terms();
+                self.insert_destination(id, ActualDestination { backend, state, next_hop, tunnel, score });
             } else if state.service != 0 {
                 self.destination_places.insert(id);
                 self.orphans.insert(id);
@@ -253,7 +258,13 @@ impl Actual {
                 let backend: (IpAddr, u16) = (*address, *port);
                 self.insert_destination(
                     *id,
-                    ActualDestination { backend, state: *state, next_hop: *next_hop, tunnel: *tunnel },
+                    ActualDestination {
+                        backend,
+                        state: *state,
+                        next_hop: *next_hop,
+                        tunnel: *tunnel,
+                        score: ScoreTerms::default(),
+                    },
                 );
             }
             Write::NextHop { id, next_hop } => {
@@ -263,6 +274,7 @@ impl Actual {
                 self.destinations.change(*id, |found| (found.tunnel, found.state) = (*tunnel, *state));
                 self.unsettled = true;
             }
+            Write::Score { id, terms } => self.destinations.change(*id, |found| found.score = *terms),
             Write::State { id, state } => {
                 self.destinations.change(*id, |found| found.state = *state);
             }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use lb_common::{
-    abi::{FRAGMENTS_DROP, FRAGMENTS_HASH, Mode, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Protocols, TunnelEnds},
+    abi::{
+        FRAGMENTS_DROP, FRAGMENTS_HASH, Mode, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Pick, Protocols, Scheduling,
+        TunnelEnds,
+    },
     parse::Family,
     quic::Parameters,
 };
@@ -14,7 +17,8 @@ use lb_common::{
 use super::write::{EgressRecord, TimeoutTicks};
 use crate::{
     config::model::{
-        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, Ports, Protocol, Service,
+        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow, Ports, Protocol,
+        Service, SlotKind,
     },
     dataplane::kernel::Clock,
     health::Status,
@@ -58,8 +62,12 @@ pub struct DesiredService {
     pub fragments: u8,
     /// Its time-outs.
     pub timeouts: TimeoutTicks,
-    /// Slots of its table.
+    /// What its slots are.
+    pub slot_kind: SlotKind,
+    /// Slots of its table, or the most of a sequence.
     pub table_size: u32,
+    /// How the data path chooses one.
+    pub scheduling: Scheduling,
     /// QUIC-LB, if connection ids mean something.
     pub quic: Option<DesiredQuic>,
     /// Its backends, leaving ones included.
@@ -289,10 +297,24 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
             timeouts.udp,
         ]
         .map(|time| clock.ticks(time)),
+        slot_kind: service.scheduler.kind.table(),
         table_size: service.table_size(),
+        scheduling: scheduling(service),
         quic: (!service.quic.is_empty())
             .then(|| DesiredQuic { configurations: service.quic.clone(), backends: service.backends.clone() }),
         backends,
+    }
+}
+
+/// How the data path chooses a slot of a service.
+fn scheduling(service: &Service) -> Scheduling {
+    let pick = service.scheduler.kind.pick();
+    let prefix =
+        if service.vip.addr().is_ipv4() { service.scheduler.prefix_ipv4 } else { service.scheduler.prefix_ipv6 };
+    Scheduling {
+        pick,
+        source_prefix: if pick == Pick::SourceHash { prefix } else { 0 },
+        resets_unknown: !pick.is_stateless() && service.on_unknown_flow == OnUnknownFlow::Reset,
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use lb_common::{
-    abi::{DestinationState, NextHop, ServiceIdentity, SlotRange},
+    abi::{DestinationState, NextHop, ScoreTerms, ServiceIdentity, SlotRange},
     hash::HashKey,
     memory::Slices,
     service::builder::{Rule, Table},
@@ -17,7 +17,7 @@ use super::{
     desired::{BackendKey, Desired, DesiredBackend, DesiredService, ServiceKey},
     error::PlanError,
     memo::Memo,
-    slot_table::{AHEAD, SlotTable},
+    slot_table::{AHEAD, Recipe, SlotTable, members},
     write::{TimeoutTicks, Write},
 };
 
@@ -131,7 +131,8 @@ impl<'a> Planner<'a> {
     }
 
     fn compares_slots(&self, key: &ServiceKey, desired: &DesiredService) -> bool {
-        let same_size = |found: &Arc<ActualService>| found.slots.size == desired.table_size;
+        let size = Recipe::of(desired, &members(desired)).size();
+        let same_size = |found: &Arc<ActualService>| found.slots.size == size;
         self.actual.services.get(key).is_some_and(same_size) && SlotTable::of(desired, |_| 0).is_ok()
     }
 
@@ -231,6 +232,7 @@ impl<'a> Planner<'a> {
                 }
                 None => self.plan_destination(service, *key, backend)?,
             };
+            self.plan_score(id, desired, backend);
             ids.insert(*key, id);
         }
         Ok(ids)
@@ -258,6 +260,17 @@ impl<'a> Planner<'a> {
         let tunnel = backend.way.tunnel();
         self.push(Write::Destination { id, address, port, next_hop, tunnel, state });
         Ok(id)
+    }
+
+    /// Before the slots: what is in the list has a score.
+    fn plan_score(&mut self, id: u32, desired: &DesiredService, backend: &DesiredBackend) {
+        if !desired.scheduling.pick.is_by_score() || backend.weight == 0 {
+            return;
+        }
+        let terms = ScoreTerms::of_weight(backend.weight, 1);
+        if self.actual.destinations.get(&id).is_some_and(|found| found.score != terms) {
+            self.push(Write::Score { id, terms });
+        }
     }
 
     /// A destination is reached otherwise: the new outer header goes to its other place, then its state names that.
@@ -397,5 +410,6 @@ fn identity(key: &ServiceKey, desired: &DesiredService, quic: u8) -> ServiceIden
         on_no_backend: desired.on_no_backend,
         fragments: desired.fragments,
         quic,
+        scheduling: desired.scheduling,
     }
 }

@@ -29,6 +29,7 @@ fn of(write: &Write, ingress: &[u32]) -> Features {
         | Write::LongestTimeouts(_)
         | Write::NextHop { .. }
         | Write::State { .. }
+        | Write::Score { .. }
         | Write::Slots { .. }
         | Write::SlotChanges { .. }
         | Write::ServiceSlots { .. }

@@ -12,7 +12,7 @@ use lb_common::{
 
 use super::{
     desired::{DesiredService, ServiceKey},
-    slot_table::{SlotMember, SlotTable, members, on_all_cpus, picks},
+    slot_table::{Recipe, SlotMember, SlotTable, members, on_all_cpus},
 };
 
 /// What was made from what. Nothing but a cache: it says nothing about what was written, so a plan that failed or was written
@@ -42,28 +42,28 @@ struct Made {
 
 impl Memo {
     /// The digest of what a table is made from.
-    fn recipe(&self, members: &[SlotMember], size: u32) -> u64 {
-        self.hasher.hash_one((members, size))
+    fn recipe(&self, members: &[SlotMember], recipe: Recipe) -> u64 {
+        self.hasher.hash_one((members, recipe))
     }
 
     /// The digest of a service's slots, if they were made from the same before.
     pub(super) fn made(&self, key: &ServiceKey, table: &SlotTable) -> Option<u64> {
         let made = self.made.get(key)?;
-        let same = made.recipe == self.recipe(table.members(), table.size())
+        let same = made.recipe == self.recipe(table.members(), table.recipe())
             && made.destinations == self.hasher.hash_one(table.ids());
         same.then_some(made.slots)
     }
 
     /// Takes note of the digest of a service's slots and of what they were made from.
     pub(super) fn note(&mut self, key: &ServiceKey, table: &SlotTable, slots: u64) {
-        let recipe = self.recipe(table.members(), table.size());
+        let recipe = self.recipe(table.members(), table.recipe());
         let destinations = self.hasher.hash_one(table.ids());
         self.made.insert(*key, Made { recipe, destinations, slots });
     }
 
     /// The slots of a table: made ahead, or now.
     pub(super) fn slots(&self, table: &SlotTable) -> Vec<u32> {
-        match self.ready.get(&self.recipe(table.members(), table.size())) {
+        match self.ready.get(&self.recipe(table.members(), table.recipe())) {
             Some(picks) => table.slots_of(picks),
             None => table.slots(),
         }
@@ -75,15 +75,16 @@ impl Memo {
         let mut wanted = BTreeMap::new();
         for (key, service) in services {
             let members = members(service);
-            let recipe = self.recipe(&members, service.table_size);
+            let made_by = Recipe::of(service, &members);
+            let recipe = self.recipe(&members, made_by);
             if !members.is_empty() && self.made.get(key).is_none_or(|made| made.recipe != recipe) {
-                wanted.insert(recipe, (members, service.table_size));
+                wanted.insert(recipe, (members, made_by));
             }
         }
         // What the last services had in common with these is not made again.
         self.ready.retain(|recipe, _| wanted.contains_key(recipe));
         let missing: Vec<_> = wanted.into_iter().filter(|(recipe, _)| !self.ready.contains_key(recipe)).collect();
-        self.ready.extend(on_all_cpus(&missing, |(recipe, (members, size))| (*recipe, picks(members, *size))));
+        self.ready.extend(on_all_cpus(&missing, |(recipe, (members, made_by))| (*recipe, made_by.picks(members))));
     }
 
     /// Forgets what was made ahead.

@@ -11,9 +11,13 @@ use std::{
     thread,
 };
 
-use lb_common::schedule::maglev::{self, MaglevError, Member};
+use lb_common::schedule::{
+    maglev::{self, MaglevError, Member},
+    sequence,
+};
 
 use super::desired::{BackendKey, DesiredService};
+use crate::config::model::SlotKind;
 
 /// Tables that are made together: many for each CPU, and some megabytes.
 pub const AHEAD: usize = 128;
@@ -27,7 +31,47 @@ pub struct SlotTable {
     members: Arc<[SlotMember]>,
     /// The members' destinations.
     ids: Arc<[u32]>,
+    recipe: Recipe,
+}
+
+/// What a slot table is made by, besides its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Recipe {
+    kind: SlotKind,
     size: u32,
+    /// What a sequence was brought down to, if it was.
+    most: u32,
+}
+
+impl Recipe {
+    /// For the backends of a service that have slots.
+    pub(super) fn of(service: &DesiredService, members: &[SlotMember]) -> Self {
+        let size = match service.slot_kind {
+            SlotKind::Maglev => service.table_size,
+            SlotKind::Turns | SlotKind::List => members.len() as u32,
+            SlotKind::WeightedTurns => sequence::length(&weights(members), service.table_size),
+        };
+        let most = if service.slot_kind == SlotKind::WeightedTurns { service.table_size } else { 0 };
+        Self { kind: service.slot_kind, size, most }
+    }
+
+    /// Indices into `members`, of which a Maglev table's were approved by [`maglev::check`]. They depend on backends' addresses,
+    /// ports and weights alone.
+    pub(super) fn picks(self, members: &[SlotMember]) -> Vec<u32> {
+        match self.kind {
+            SlotKind::Maglev => maglev::build(&claims(members), self.size).expect("a table that was checked"),
+            SlotKind::Turns | SlotKind::List => (0..self.size).collect(),
+            SlotKind::WeightedTurns => sequence::build(&weights(members), self.most),
+        }
+    }
+
+    pub(super) fn size(self) -> u32 {
+        self.size
+    }
+}
+
+fn weights(members: &[SlotMember]) -> Vec<u32> {
+    members.iter().map(|(_, weight)| *weight).collect()
 }
 
 impl SlotTable {
@@ -37,25 +81,32 @@ impl SlotTable {
     ///
     /// If no such table can be made.
     pub(super) fn of(service: &DesiredService, id: impl Fn(&BackendKey) -> u32) -> Result<Option<Self>, MaglevError> {
-        let (members, size) = (members(service), service.table_size);
+        let members = members(service);
         if members.is_empty() {
             return Ok(None);
         }
-        maglev::check(&claims(&members), size)?;
+        let recipe = Recipe::of(service, &members);
+        if recipe.kind == SlotKind::Maglev {
+            maglev::check(&claims(&members), recipe.size)?;
+        }
         let ids = members.iter().map(|(key, _)| id(key)).collect();
-        Ok(Some(Self { members: members.into(), ids, size }))
+        Ok(Some(Self { members: members.into(), ids, recipe }))
     }
 
     /// Number of slots.
     #[must_use]
     pub fn size(&self) -> u32 {
-        self.size
+        self.recipe.size
+    }
+
+    pub(super) fn recipe(&self) -> Recipe {
+        self.recipe
     }
 
     /// The slots: destination ids.
     #[must_use]
     pub fn slots(&self) -> Vec<u32> {
-        self.slots_of(&picks(&self.members, self.size))
+        self.slots_of(&self.recipe.picks(&self.members))
     }
 
     pub(super) fn slots_of(&self, picks: &[u32]) -> Vec<u32> {
@@ -74,23 +125,17 @@ impl SlotTable {
 /// The slots of many tables in their order, made on all CPUs; what differs in nothing but destinations is made once.
 #[must_use]
 pub fn slots_of_all(tables: &[&SlotTable]) -> Vec<Vec<u32>> {
-    let recipes: BTreeMap<_, _> = tables.iter().map(|table| ((&*table.members, table.size), ())).collect();
+    let recipes: BTreeMap<_, _> = tables.iter().map(|table| ((&*table.members, table.recipe), ())).collect();
     let recipes: Vec<_> = recipes.into_keys().collect();
     let made: BTreeMap<_, _> =
-        on_all_cpus(&recipes, |recipe| (*recipe, picks(recipe.0, recipe.1))).into_iter().collect();
-    tables.iter().map(|table| table.slots_of(&made[&(&*table.members, table.size)])).collect()
+        on_all_cpus(&recipes, |recipe| (*recipe, recipe.1.picks(recipe.0))).into_iter().collect();
+    tables.iter().map(|table| table.slots_of(&made[&(&*table.members, table.recipe)])).collect()
 }
 
 /// The backends of a service that have slots.
 pub(super) fn members(service: &DesiredService) -> Vec<SlotMember> {
     let taking = service.backends.iter().filter(|(_, backend)| backend.weight > 0);
     taking.map(|(key, backend)| (*key, backend.weight)).collect()
-}
-
-/// A Maglev table of indices into `members`, of which [`maglev::check`] approved. It depends on backends' addresses, ports and
-/// weights alone.
-pub(super) fn picks(members: &[SlotMember], size: u32) -> Vec<u32> {
-    maglev::build(&claims(members), size).expect("a table that was checked")
 }
 
 fn claims(members: &[SlotMember]) -> Vec<Member> {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use lb_common::{
-    abi::{DestinationState, NextHop, QuicServer, ServiceIdentity, SlotRange, TunnelEnds},
+    abi::{DestinationState, NextHop, QuicServer, ScoreTerms, ServiceIdentity, SlotRange, TunnelEnds},
     parse::Family,
     quic::QuicLb,
     service::builder::Table,
@@ -108,6 +108,13 @@ pub enum Write {
         /// The state.
         state: DestinationState,
     },
+    /// What a destination's score is made of: two words.
+    Score {
+        /// The destination.
+        id: u32,
+        /// Its weight, and what a flow counts.
+        terms: ScoreTerms,
+    },
     /// Slots in a range that nothing refers to.
     Slots {
         /// First slot.
@@ -192,6 +199,7 @@ impl Write {
             | Self::LongestTimeouts(_)
             | Self::NextHop { .. }
             | Self::State { .. }
+            | Self::Score { .. }
             | Self::SlotChanges { .. }
             | Self::ServiceSlots { .. }
             | Self::ServiceOptions { .. }

@@ -48,6 +48,8 @@ fn service(index: u32) -> DesiredService {
         fragments: 0,
         quic: None,
         timeouts: [960; 5],
+        slot_kind: SlotKind::Maglev,
+        scheduling: Scheduling::default(),
         table_size: table_size_for(usize::from(BACKENDS)),
         backends: (0..BACKENDS).map(backend).collect(),
     }

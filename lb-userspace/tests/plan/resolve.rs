@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use evenkeel::{
     config::model::{
-        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, PoolFamilies, Ports, Protocol,
-        Scheduler, Service, Timeouts, TunnelSources,
+        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow, PoolFamilies, Ports,
+        Protocol, Scheduler, SchedulerKind, Service, Timeouts, TunnelSources,
     },
     dataplane::kernel::Clock,
     health::Status,
@@ -110,11 +110,12 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         mode: ForwardingMode::DsrL2,
         tunnel: TunnelSources::default(),
         pool: PoolFamilies::default(),
-        scheduler: Scheduler::Maglev { table_size: None },
+        scheduler: Scheduler::of(SchedulerKind::Maglev),
         probe: None,
         on_no_backend: case.on_no_backend,
         on_backend_down: case.on_down,
         fragments: Fragments::Drop,
+        on_unknown_flow: OnUnknownFlow::Hash,
         quic: Vec::new(),
         drain_timeout: Duration::from_secs(300),
         timeouts: Timeouts::default(),

@@ -179,6 +179,8 @@ impl World {
             on_no_backend: if service.reject { ON_NO_BACKEND_REJECT } else { 0 },
             fragments: if service.reject { FRAGMENTS_HASH } else { 0 },
             timeouts: [0, 1, 2, 3, 4].map(|state| service.timeout + state),
+            slot_kind: SlotKind::Maglev,
+            scheduling: Scheduling::default(),
             table_size: if service.large { 509 } else { 251 },
             backends: service.backends.iter().map(backend).collect(),
         }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
-        ReplyBudget, Service, ServiceBucket, Tunnel, Word64,
+        ReplyBudget, Score, Service, ServiceBucket, Tunnel, Word32, Word64,
     },
     environment::Environment,
     features::Features,
@@ -191,6 +191,18 @@ impl Environment for Moving<'_> {
 
     fn destination_counters(&self, id: u32) -> Option<&DestinationCounters> {
         Environment::destination_counters(&self.view, id)
+    }
+
+    fn score(&self, id: u32) -> Option<&Score> {
+        self.view.score(id)
+    }
+
+    fn turn(&self, service: u32) -> Option<&Word32> {
+        self.view.turn(service)
+    }
+
+    fn random(&self) -> u32 {
+        self.view.random()
     }
 
     fn reply_budget(&self) -> Option<&ReplyBudget> {

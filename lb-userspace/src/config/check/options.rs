@@ -7,7 +7,10 @@ use lb_common::schedule::maglev::TABLE_SIZES;
 use super::{
     super::{
         field::{Field, ShortOrMap, Time, Whole},
-        model::{ForwardingMode, Fragments, OnBackendDown, OnNoBackend, Ports, Probe, Protocol, Scheduler, Timeouts},
+        model::{
+            ForwardingMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow, Ports, Probe, Protocol, Scheduler,
+            SchedulerKind, SlotKind, Timeouts,
+        },
         problem::{Findings, Position},
         raw,
     },
@@ -22,6 +25,7 @@ pub(super) struct Options {
     pub(super) on_no_backend: OnNoBackend,
     pub(super) on_backend_down: OnBackendDown,
     pub(super) fragments: Fragments,
+    pub(super) on_unknown_flow: OnUnknownFlow,
     pub(super) drain_timeout: Duration,
     pub(super) timeouts: Timeouts,
 }
@@ -47,6 +51,7 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
         on_no_backend: plain(own.on_no_backend, defaults.on_no_backend, OnNoBackend::Drop),
         on_backend_down: plain(own.on_backend_down, defaults.on_backend_down, OnBackendDown::Move),
         fragments: plain(own.fragments, defaults.fragments, Fragments::Drop),
+        on_unknown_flow: plain(own.on_unknown_flow, defaults.on_unknown_flow, OnUnknownFlow::Hash),
         drain_timeout: values::time(findings, drain, "drain_timeout", DRAIN).unwrap_or(Duration::from_secs(300)),
         timeouts: timeouts(findings, own.timeouts, defaults.timeouts),
     }
@@ -74,9 +79,24 @@ pub(super) fn given_mode(findings: &mut Findings, field: &Field<ShortOrMap<raw::
 }
 
 fn scheduler(findings: &mut Findings, field: &Field<ShortOrMap<raw::Scheduler>>) -> Scheduler {
-    let Some(ShortOrMap(raw)) = field.get() else { return Scheduler::Maglev { table_size: None } };
-    match values::required(findings, &raw.r#type, field.at(), "type") {
-        Some(raw::SchedulerType::Maglev) | None => Scheduler::Maglev { table_size: table_size(findings, raw) },
+    let Some(ShortOrMap(raw)) = field.get() else { return Scheduler::of(SchedulerKind::Maglev) };
+    let kind = values::required(findings, &raw.r#type, field.at(), "type").copied().unwrap_or(SchedulerKind::Maglev);
+    if kind.table() != SlotKind::Maglev && raw.table_size.is_given() {
+        let reason = format!("scheduler `{}` has no Maglev table", kind.name());
+        findings.add(raw.table_size.at(), reason, "remove `table_size`");
+    }
+    for (prefix, key) in [(&raw.prefix_ipv4, "prefix_ipv4"), (&raw.prefix_ipv6, "prefix_ipv6")] {
+        if kind != SchedulerKind::SourceHash && prefix.is_given() {
+            let reason = format!("scheduler `{}` does not go by clients' addresses", kind.name());
+            findings.add(prefix.at(), reason, format!("remove `{key}`, or use `source-hash`"));
+        }
+    }
+    let built_in = Scheduler::of(kind);
+    Scheduler {
+        table_size: table_size(findings, raw),
+        prefix_ipv4: values::whole(findings, &raw.prefix_ipv4, "prefix_ipv4", 1..=32).unwrap_or(built_in.prefix_ipv4),
+        prefix_ipv6: values::whole(findings, &raw.prefix_ipv6, "prefix_ipv6", 1..=128).unwrap_or(built_in.prefix_ipv6),
+        ..built_in
     }
 }
 

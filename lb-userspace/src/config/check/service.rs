@@ -85,6 +85,7 @@ pub(super) fn check(
         on_no_backend: options.on_no_backend,
         on_backend_down: options.on_backend_down,
         fragments: options.fragments,
+        on_unknown_flow: options.on_unknown_flow,
         drain_timeout: options.drain_timeout,
         timeouts: options.timeouts,
         quic,

@@ -15,8 +15,8 @@ use aya::{
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget, Service, ServiceBucket, Tunnel, Word8, Word32,
-        Word64, map,
+        PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget, Score, Service, ServiceBucket, Tunnel, Word8,
+        Word32, Word64, map,
     },
     features::Features,
     flow::FlowBucket,
@@ -78,11 +78,12 @@ pub struct Loaded {
     fragments: Region<FlowBucket>,
     quic_configurations: Region<QuicRecord>,
     quic_servers: Region<QuicBucket>,
+    scores: Region<Score>,
 }
 
 impl LoadOptions {
     /// Entries of each map whose size is not fixed.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 12] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 14] {
         let sizes = &self.sizes;
         [
             (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
@@ -97,6 +98,8 @@ impl LoadOptions {
             (map::BACKEND_SET, hairpin::size_for(sizes.destinations) as u32),
             (map::FRAGMENTS, sizes.fragment_buckets as u32),
             (map::QUIC_SERVERS, sizes.quic_buckets as u32),
+            (map::SCORES, sizes.destinations as u32),
+            (map::TURNS, sizes.services as u32),
         ]
     }
 }
@@ -129,6 +132,7 @@ impl Loaded {
             fragments: region(&ebpf, map::FRAGMENTS, sizes.fragment_buckets, options.flows_writable)?,
             quic_configurations: region(&ebpf, map::QUIC_CONFIGURATIONS, QUIC_PLACES as usize, true)?,
             quic_servers: region(&ebpf, map::QUIC_SERVERS, sizes.quic_buckets, true)?,
+            scores: region(&ebpf, map::SCORES, sizes.destinations, true)?,
             constants: Constants {
                 hash_key: options.hash_key,
                 ticks_per_second: clock.ticks_per_second(),
@@ -217,6 +221,7 @@ impl Loaded {
             fragments: self.fragments.records(),
             quic_configurations: self.quic_configurations.records(),
             quic_servers: self.quic_servers.records(),
+            scores: self.scores.records(),
         }
     }
 

@@ -81,7 +81,7 @@ struct Shape {
 
 impl Pins {
     /// Names of all maps.
-    pub const MAPS: [&'static str; 19] = [
+    pub const MAPS: [&'static str; 20] = [
         map::CONTROL,
         map::SERVICE_BUCKETS,
         map::SERVICES,
@@ -98,6 +98,7 @@ impl Pins {
         map::FRAGMENTS,
         map::QUIC_CONFIGURATIONS,
         map::QUIC_SERVERS,
+        map::SCORES,
         map::NODE_COUNTERS,
         map::DESTINATION_COUNTERS,
         map::REPLY_BUDGET,

@@ -45,6 +45,8 @@ unsafe impl Record for lb_common::abi::QuicRecord {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::abi::QuicBucket {}
 // SAFETY: likewise.
+unsafe impl Record for lb_common::abi::Score {}
+// SAFETY: likewise.
 unsafe impl Record for lb_common::flow::FlowBucket {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::decap::Control {}

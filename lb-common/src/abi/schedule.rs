@@ -1,0 +1,173 @@
+//! How a service chooses among its slots, and what a choice by score goes by.
+
+use super::{Word32, Word64};
+
+/// How a new flow chooses one of the slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Pick {
+    /// By the flow's hash.
+    #[default]
+    FlowHash = 0,
+    /// By the hash of the client's address, as far as its prefix counts.
+    SourceHash = 1,
+    /// In turn, on each CPU.
+    Turn = 2,
+    /// At random.
+    Random = 3,
+    /// The lowest score of all.
+    Least = 4,
+    /// The lower score of two at random.
+    TwoChoices = 5,
+}
+
+impl Pick {
+    /// All of them, by their bits.
+    pub const ALL: [Self; 6] =
+        [Self::FlowHash, Self::SourceHash, Self::Turn, Self::Random, Self::Least, Self::TwoChoices];
+
+    /// From the bits of a service's word; unknown ones are [`Pick::FlowHash`]'s.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        match bits & 0xff {
+            1 => Self::SourceHash,
+            2 => Self::Turn,
+            3 => Self::Random,
+            4 => Self::Least,
+            5 => Self::TwoChoices,
+            _ => Self::FlowHash,
+        }
+    }
+
+    /// Whether the same packet always makes the same choice among the same slots.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_stateless(self) -> bool {
+        matches!(self, Self::FlowHash | Self::SourceHash)
+    }
+
+    /// Whether it goes by [`Score`]s.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_by_score(self) -> bool {
+        matches!(self, Self::Least | Self::TwoChoices)
+    }
+}
+
+/// How a service schedules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scheduling {
+    /// How a new flow chooses.
+    pub pick: Pick,
+    /// Bits of the client's address that count where it is hashed, 0 to 128.
+    pub source_prefix: u8,
+    /// A TCP segment of no known flow that opens none is refused, where the scheduler cannot tell whose it is.
+    pub resets_unknown: bool,
+}
+
+impl Scheduling {
+    /// As a service's word.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.pick as u32 | (self.source_prefix as u32) << 8 | (self.resets_unknown as u32) << 16
+    }
+
+    /// From a service's word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self { pick: Pick::from_bits(bits), source_prefix: (bits >> 8) as u8, resets_unknown: bits >> 16 & 1 != 0 }
+    }
+}
+
+/// The largest [`Score::inverse`]: that of weight 1.
+pub const INVERSE: u32 = 1 << 24;
+
+/// What a destination has to do, over its weight.
+///
+/// The load is written by programs on every CPU and by user space, so it is exact only after user space has written it, and
+/// a little off until the next time.
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+#[repr(C, align(16))]
+pub struct Score {
+    load: Word64,
+    inverse: Word32,
+    step: Word32,
+}
+
+impl Score {
+    /// The score with one more flow: load and step over weight.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_one_more(&self) -> u64 {
+        // Below zero after more ends were seen than begins.
+        let load = self.load.load();
+        let load = if load >> 63 == 0 { load } else { 0 };
+        (load & u32::MAX as u64).wrapping_add(self.step.load() as u64).wrapping_mul(self.inverse.load() as u64)
+    }
+
+    /// A flow has begun.
+    #[inline(always)]
+    pub fn begin(&self) {
+        self.load.add(self.step.load() as u64);
+    }
+
+    /// A flow has ended.
+    #[inline(always)]
+    pub fn end(&self) {
+        self.load.add((self.step.load() as u64).wrapping_neg());
+    }
+
+    /// A copy, for whoever tries something out.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self {
+            load: Word64::new(self.load.load()),
+            inverse: Word32::new(self.inverse.load()),
+            step: Word32::new(self.step.load()),
+        }
+    }
+
+    /// The load: flows, or whatever else user space writes, 0 to 2^32 less one.
+    #[must_use]
+    pub fn load(&self) -> i64 {
+        self.load.load() as i64
+    }
+
+    /// Sets the load.
+    pub fn set_load(&self, load: u32) {
+        self.load.store(u64::from(load));
+    }
+
+    /// [`INVERSE`] over the weight, and what a flow adds to the load and takes from it.
+    #[must_use]
+    pub fn terms(&self) -> ScoreTerms {
+        ScoreTerms { inverse: self.inverse.load(), step: self.step.load() }
+    }
+
+    /// Sets them.
+    pub fn set_terms(&self, terms: ScoreTerms) {
+        self.inverse.store(terms.inverse);
+        self.step.store(terms.step);
+    }
+}
+
+/// What a score is made of besides the load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScoreTerms {
+    /// [`INVERSE`] over the weight.
+    pub inverse: u32,
+    /// What a flow adds to the load while it lives.
+    pub step: u32,
+}
+
+impl ScoreTerms {
+    /// Of a weight from 1 on.
+    #[must_use]
+    pub const fn of_weight(weight: u32, step: u32) -> Self {
+        Self { inverse: INVERSE / if weight == 0 { 1 } else { weight }, step }
+    }
+}
+
+const _: () = assert!(size_of::<Score>() == 16);
