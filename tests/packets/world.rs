@@ -119,6 +119,8 @@ pub(crate) struct Service {
     pub(crate) outer: Option<Outer>,
     /// Its mode if packets are translated, and the port of its backends; 0: that of the packet.
     pub(crate) nat: Option<(Mode, u16)>,
+    /// The kind of the TCP option that tells the backends their clients; 0: none.
+    pub(crate) toa: u8,
     /// Seconds, by [`FlowState::ALL`].
     pub(crate) timeouts: [u32; 5],
 }
@@ -138,6 +140,7 @@ impl Service {
             server_ids: Vec::new(),
             outer: None,
             nat: None,
+            toa: 0,
             timeouts,
         }
     }
@@ -172,6 +175,12 @@ impl Service {
     /// The same with packets translated, to backends with this port; 0: that of the packet.
     pub(crate) fn translated(mut self, mode: Mode, port: u16) -> Self {
         self.nat = Some((mode, port));
+        self
+    }
+
+    /// The same with a TCP option of this kind that tells the backends their clients.
+    pub(crate) fn telling(mut self, kind: u8) -> Self {
+        self.toa = kind;
         self
     }
 
@@ -223,7 +232,12 @@ impl Service {
 
     /// What a program needs for it.
     pub(crate) fn features(&self) -> Features {
-        Features::of_service(&self.identity(1)).with(Features::of_mode(self.mode()))
+        Features::of_service(&self.identity(1)).with(Features::of_destination(self.destination_state()))
+    }
+
+    /// Of its destinations, without what is each one's own.
+    fn destination_state(&self) -> DestinationState {
+        DestinationState { mode: self.mode(), toa: self.toa, ..DestinationState::default() }
     }
 
     /// `quic`: its place for configurations, if it has any.
@@ -309,13 +323,12 @@ fn set_destinations(machine: &impl Machine, service: usize, description: &Servic
     for backend in Backend::ALL {
         let id = backend.id(service);
         let tables = machine.tables();
-        let mode = description.mode();
         if let Some(outer) = description.outer {
             // Either of its places will do.
             let state = DestinationState { second_tunnel: id % 2 == 1, ..DestinationState::default() };
             tables.tunnels[tunnel_index(id, state)].set(&outer.ends(backend, description.prefix().0));
         }
-        tables.destinations[id as usize].set_state(DestinationState { mode, ..DestinationState::default() });
+        tables.destinations[id as usize].set_state(description.destination_state());
         let destination = &machine.tables().destinations[backend.id(service) as usize];
         let address = match backend.address(description.prefix().0) {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -345,11 +358,13 @@ impl Default for State {
 /// Changes a destination's state.
 pub(crate) fn set_state(machine: &impl Machine, service: usize, backend: Backend, state: State) {
     let destination = &machine.tables().destinations[backend.id(service) as usize];
+    let DestinationState { mode, toa, .. } = destination.state();
     destination.set_state(DestinationState {
         generation: state.generation,
         keeps_flows: state.keeps,
         takes_flows: state.takes,
-        mode: destination.state().mode,
+        mode,
+        toa,
         second_tunnel: backend.id(service) % 2 == 1,
         service: service as u32 + 1,
     });

@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn change() -> impl Strategy<Value = Step> {
     let service = || 0..SERVICES;
     prop_oneof![
-        1 => prop::array::uniform11(prop::bool::weighted(0.8)).prop_map(Step::Table),
+        1 => prop::array::uniform12(prop::bool::weighted(0.8)).prop_map(Step::Table),
         1 => (service(), any::<bool>()).prop_map(|(service, reject)| Step::Policy { service, reject }),
         2 => (service(), state(), ticks())
             .prop_map(|(service, state, ticks)| Step::Timeout { service, state, ticks: ticks.unsigned_abs() }),
