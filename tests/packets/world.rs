@@ -256,8 +256,8 @@ impl Service {
     }
 }
 
-/// Slots set aside for each service: two ranges, so that a new one is never written over the one in force.
-const SLOTS_EACH: u32 = 16;
+/// Slots set aside for each service twice: two ranges, so that a new one is never written over the one in force.
+pub(crate) const SLOTS_EACH: u32 = 16;
 
 /// Empties a machine and writes a configuration.
 pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
