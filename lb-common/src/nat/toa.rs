@@ -192,7 +192,7 @@ fn put<F: Frame>(frame: &F, packet: &Parsed, kind: u8) -> Option<()> {
     let grows = length(packet.family) as u16;
     let first = (kind as u32) << 24 | (grows as u32) << 16 | first_port(packet.ports) as u32;
     // Of the pseudo-header and of the data offset.
-    let offset = grows / 4 << 12;
+    let offset = (grows / 4) << 12;
     let change = Sum::default().add_host_word(first).add(grows).add(offset);
     match packet.family {
         Family::V4 => {
