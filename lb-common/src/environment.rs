@@ -139,6 +139,15 @@ pub trait Environment {
         nat::candidate::candidate(self, turn)
     }
 
+    /// See [`nat::toa::hide_option`].
+    #[inline(always)]
+    fn hide_option<F: Frame>(&self, frame: &F, transport: u32, at: u32) -> u32
+    where
+        Self: Sized,
+    {
+        nat::toa::hide_option(self, frame, transport, at)
+    }
+
     /// See [`ethernet::set_tag`].
     #[inline(always)]
     fn set_tag<F: Frame>(&self, frame: &mut F, payload: usize, vlan: u16) -> bool

@@ -95,6 +95,7 @@ fn translate<'a, E: Environment, F: Frame>(
     if opened.is_closing() {
         nat::forth::follow(env, FlowState::Closing);
     }
+    let opened = if opened.has_toa() { nat::toa::tell(env, frame, place, id, opened)? } else { opened };
     nat::forth::send(env, frame, place, id, opened)
 }
 

@@ -119,14 +119,36 @@ fn end(env: &Maps, stop: Stop, bytes: u64) -> u64 {
     }
 }
 
+/// Tells the backend its client, in the packet that was noted. Returns the XDP action, or [`OPENED`] with what became of the packet in the
+/// low half.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn nat_tell(context: *mut xdp_md, place: u32, id: u32, opened: u32) -> u64 {
+    let mut frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    match nat::toa::tell(&env, &mut frame, NatPlace::from_bits(place), id, Opened::from_bits(opened)) {
+        Ok(opened) => OPENED | u64::from(opened.bits()),
+        Err(stop) => end(&env, stop, bytes),
+    }
+}
+
+/// See [`nat::toa::hide_option`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn hide_option(context: *mut xdp_md, transport: u32, at: u32) -> u32 {
+    nat::toa::hide_option(&MAPS, &Context::<true>::new(context), transport, at)
+}
+
 /// Translates the packet and sends it to its destination. Returns the XDP action, or [`NAT_ANSWER`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nat_forth(context: *mut xdp_md, place: u32, id: u32, opened: u32) -> u64 {
     let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
-    let bytes = frame.length();
-    let sent = nat::forth::send(&env, &mut frame, NatPlace::from_bits(place), id, Opened::from_bits(opened));
+    let opened = Opened::from_bits(opened);
+    let bytes = frame.length() - u64::from(opened.growth());
+    let sent = nat::forth::send(&env, &mut frame, NatPlace::from_bits(place), id, opened);
     match packet::settle(sent) {
         Ok(outcome) => u64::from(finish(&env, outcome, bytes)),
         Err(Rare::Answer(answer)) => NAT_ANSWER | u64::from(answer.bits()),

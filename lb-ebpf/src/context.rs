@@ -224,6 +224,11 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn hide_option<F: Frame>(&self, _: &F, transport: u32, at: u32) -> u32 {
+        apart::hide_option(self.0, transport, at)
+    }
+
+    #[inline(always)]
     fn set_tag<F: Frame>(&self, _: &mut F, payload: usize, vlan: u16) -> bool {
         apart::set_tag(self.0, payload as u32, u32::from(vlan)) != 0
     }

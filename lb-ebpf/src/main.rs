@@ -24,6 +24,8 @@ use constants::has_long_frames;
 mod programs {
     use aya_ebpf::{bindings::xdp_md, macros::xdp, programs::XdpContext};
     use lb_common::{
+        environment::Environment as _,
+        features::Features,
         flow::FlowState,
         frame::Frame as _,
         nat::{back::FoundSlot, forth::Opened, table::Round},
@@ -80,7 +82,12 @@ mod programs {
                 if Opened::from_bits(step as u32).is_closing() {
                     apart::nat_follow(FlowState::Closing as u32);
                 }
-                step = apart::nat_forth(xdp.ctx, place, id, step as u32);
+                if env.features().has(Features::TOA) && Opened::from_bits(step as u32).has_toa() {
+                    step = apart::nat_tell(xdp.ctx, place, id, step as u32);
+                }
+                if step & OPENED != 0 {
+                    step = apart::nat_forth(xdp.ctx, place, id, step as u32);
+                }
             }
         }
         if step & BACK != 0 {

@@ -24,4 +24,5 @@ mod restart;
 mod runtime;
 mod serving;
 mod shares;
+mod toa;
 mod vlan;

@@ -7,6 +7,7 @@
 //! | [`bpffs`] | a BPF file system of one's own for the pins |
 //! | [`servers`] | nginx, a DNS server, iperf3 |
 //! | [`clients`] | curl, wrk, dig, iperf3, and load generators that count exactly |
+//! | [`capture`] | TCP segments as they arrive at a machine |
 //! | [`daemon`] | the `evenkeel` binary: started, killed, reloaded, asked |
 //! | [`wait`] | waiting for a condition, never for a time |
 //!
@@ -14,6 +15,7 @@
 //! left behind is removed by [`names::sweep`], which every [`topology::Topology`] calls first.
 
 pub mod bpffs;
+pub mod capture;
 pub mod clients;
 pub mod content;
 pub mod daemon;

@@ -73,7 +73,9 @@ pub struct NodeCounters {
     pub nat_replies: Counter,
     /// Packets of services with `quic` whose connection id named no backend that takes them; they went by flow table or hash.
     pub quic_unrouted: Counter,
-    spare: [Counter; 4],
+    /// Packets that had no room for the option that tells the backend its client ([`crate::nat::toa`]).
+    pub toa_omitted: Counter,
+    spare: [Counter; 3],
     passed: [Counter; PASS_REASONS],
     dropped: [Counter; DROP_REASONS],
 }
@@ -93,6 +95,7 @@ impl NodeCounters {
             &self.flows_untracked,
             &self.nat_replies,
             &self.quic_unrouted,
+            &self.toa_omitted,
         ];
         pairs
             .into_iter()

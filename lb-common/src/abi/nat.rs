@@ -77,6 +77,7 @@ const UDP: u32 = 1 << 31;
 const FULL: u32 = 1 << 30;
 const CLIENT_FINISHED: u32 = 1 << 29;
 const BACKEND_FINISHED: u32 = 1 << 28;
+const ANSWERED: u32 = 1 << 27;
 
 impl NatRecord {
     /// Writes it; before its word is published.
@@ -164,6 +165,28 @@ impl NatRecord {
         let client = if client { CLIENT_FINISHED } else { 0 };
         let backend = if backend { BACKEND_FINISHED } else { 0 };
         self.translation.store(others | client | backend);
+    }
+
+    /// Whether the backend has answered with more than SYN; kept where the option of [`crate::nat::toa`] is in use.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.translation.load() & ANSWERED != 0
+    }
+
+    /// Notes it. What another CPU notes at once may be lost: it is noted again with the next packet.
+    #[inline(always)]
+    pub fn set_answered(&self) {
+        let word = self.translation.load();
+        if word & ANSWERED == 0 {
+            self.translation.store(word | ANSWERED);
+        }
+    }
+
+    /// Forgets what was noted of the connection: the next one has the same ends.
+    #[inline(always)]
+    pub fn reopen(&self) {
+        self.translation.store(self.translation.load() & !(CLIENT_FINISHED | BACKEND_FINISHED | ANSWERED));
     }
 
     /// Destination and generation, as [`FlowWord::identity_of`] packs them.

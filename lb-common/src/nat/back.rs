@@ -5,6 +5,7 @@ use super::{
     rewrite::{Ends, rewrite},
     second_port,
     table::{Side, after, find_reply, prepare_reply, refresh, slot_at},
+    toa,
 };
 use crate::{
     account::Outcome,
@@ -80,6 +81,7 @@ pub fn find<E: Environment>(env: &E) -> Result<FoundSlot, Stop> {
     let (word, record) = slot_at(env, slot).ok_or(DropReason::Tables)?;
     let present = FlowWord::from_bits(word.load());
     let state = after(record, present, reply.tcp_flags(), Side::Backend, false);
+    toa::see_reply(env, record, reply.protocol(), reply.tcp_flags());
     // Once in a tick: what backends send keeps the flow as well.
     let mut found = FoundSlot(slot);
     if refresh(env, word, present, state) {

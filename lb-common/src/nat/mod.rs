@@ -26,6 +26,7 @@ pub mod rewrite;
 pub mod scratch;
 pub mod steady;
 pub mod table;
+pub mod toa;
 
 use crate::{
     environment::Environment,

@@ -43,6 +43,9 @@ pub struct Scratch {
     pub(super) client: Word32,
     /// Of a service with `quic`: the destination that the packet's connection id names.
     named: Word32,
+    /// The kind of the option that tells the backend its client ([`super::toa`]); 0: none.
+    toa: Word32,
+    pad: Word32,
     /// The connection id itself, as its `to_words` packs it.
     connection_id: [Word64; 3],
 }
@@ -127,6 +130,17 @@ impl Scratch {
     #[inline(always)]
     pub(super) fn is_known(&self) -> bool {
         self.is_known.load() != 0
+    }
+
+    /// Notes the kind of the option that tells the backend its client; 0: none.
+    #[inline(always)]
+    pub(super) fn set_toa(&self, kind: u8) {
+        self.toa.store(kind as u32);
+    }
+
+    #[inline(always)]
+    pub(super) fn toa(&self) -> u8 {
+        self.toa.load() as u8
     }
 
     #[inline(always)]

@@ -39,6 +39,7 @@ mod quic;
 mod same_everywhere;
 mod syn;
 mod timeouts;
+mod toa;
 mod too_big;
 mod ttl;
 mod tunnels;
