@@ -69,6 +69,7 @@ fn onward<'a, E: Environment, F: Frame>(
 ) -> Result<Outcome<'a>, Rare> {
     match begun {
         Ok(verdict) => Ok(verdict.into()),
+        Err(target) if target.is_back() => Ok(nat::error_back::process(env, frame, place)),
         Err(target) if nat::is_translated(env, target.id) && place.is_part() => {
             Ok(nat::part::send(env, frame, target.id))
         }

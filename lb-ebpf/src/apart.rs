@@ -326,7 +326,7 @@ pub(crate) extern "C" fn icmp_translate_begin(context: *mut xdp_md, place: u32, 
     }
 }
 
-/// Finds the flow of the packet that was noted. Returns the XDP action, or [`OPENED`] with the flow's source in the low half.
+/// Finds the flow of the packet that was noted. Returns the XDP action, or [`OPENED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn icmp_translate_find(context: *mut xdp_md) -> u64 {
@@ -334,9 +334,52 @@ pub(crate) extern "C" fn icmp_translate_find(context: *mut xdp_md) -> u64 {
     let env = Maps::of(&frame);
     let bytes = frame.length();
     match nat::error::find(&env) {
-        Ok(opened) => OPENED | u64::from(opened.bits()),
+        Ok(()) => OPENED,
         Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
     }
+}
+
+/// Whether a packet goes back to the client of a translated flow.
+#[inline(always)]
+pub(crate) const fn is_back(target: u64) -> bool {
+    target_of(target).is_back()
+}
+
+/// Notes the packet that an ICMP error for a client is about. Returns the XDP action, or [`OPENED`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_back_begin(context: *mut xdp_md, place: u32) -> u64 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    match nat::error_back::begin(&env, &frame, Place::from_bits(place)) {
+        Ok(()) => OPENED,
+        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
+    }
+}
+
+/// Finds the flow of the packet that was noted. Returns the XDP action, or [`OPENED`] with its slot in the low half.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_back_find(context: *mut xdp_md) -> u64 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    match nat::error_back::find(&env) {
+        Ok(slot) => OPENED | u64::from(slot.bits()),
+        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
+    }
+}
+
+/// Sends an ICMP error to the client. Returns the XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_back(context: *mut xdp_md, slot: u32) -> u32 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    let sent = nat::error_back::send(&env, &frame, FoundSlot::from_bits(slot));
+    finish(&env, nat::error::settle(sent), bytes)
 }
 
 /// Sends a later fragment of a translated flow on. Returns the XDP action.
@@ -350,15 +393,27 @@ pub(crate) extern "C" fn nat_part(context: *mut xdp_md, target: u64) -> u32 {
     finish(&env, outcome, bytes)
 }
 
-/// Translates the packet and sends it on.
+/// Translates an ICMP error as was noted. Returns the XDP action, or [`OPENED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp_translate(context: *mut xdp_md, place: u32, target: u64, opened: u32) -> u32 {
+pub(crate) extern "C" fn icmp_rewrite(context: *mut xdp_md, place: u32) -> u64 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    match nat::error::rewrite(&env, &frame, Place::from_bits(place)) {
+        Ok(()) => OPENED,
+        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
+    }
+}
+
+/// Sends an ICMP error to the backend. Returns the XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_translate(context: *mut xdp_md, target: u64) -> u32 {
     let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    let opened = Opened::from_bits(opened);
-    let sent = nat::error::send(&env, &mut frame, Place::from_bits(place), target_of(target).id, opened);
+    let sent = nat::error::send(&env, &mut frame, target_of(target).id);
     finish(&env, nat::error::settle(sent), bytes)
 }
 

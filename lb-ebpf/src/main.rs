@@ -109,18 +109,32 @@ mod programs {
         if step & apart::SEND == 0 {
             return step as u32;
         }
-        if apart::is_translated(step) != 0 {
+        let is_back = apart::is_back(step);
+        if is_back || apart::is_translated(step) != 0 {
             if is_part {
                 return apart::nat_part(xdp.ctx, step);
             }
-            let mut opened = apart::icmp_translate_begin(xdp.ctx, place, step);
-            if opened & OPENED != 0 {
-                opened = apart::icmp_translate_find(xdp.ctx);
+            let begun = if is_back {
+                apart::icmp_back_begin(xdp.ctx, place)
+            } else {
+                apart::icmp_translate_begin(xdp.ctx, place, step)
+            };
+            if begun & OPENED == 0 {
+                return begun as u32;
             }
-            if opened & OPENED == 0 {
-                return opened as u32;
+            let found = if is_back { apart::icmp_back_find(xdp.ctx) } else { apart::icmp_translate_find(xdp.ctx) };
+            if found & OPENED == 0 {
+                return found as u32;
             }
-            return apart::icmp_translate(xdp.ctx, place, step, opened as u32);
+            let rewritten = apart::icmp_rewrite(xdp.ctx, place);
+            if rewritten & OPENED == 0 {
+                return rewritten as u32;
+            }
+            return if is_back {
+                apart::icmp_back(xdp.ctx, found as u32)
+            } else {
+                apart::icmp_translate(xdp.ctx, step)
+            };
         }
         let sent = apart::send(xdp.ctx, place, step);
         if sent & apart::ANSWER == 0 { sent } else { apart::answer(xdp.ctx, sent & !apart::ANSWER) }

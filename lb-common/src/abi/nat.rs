@@ -127,6 +127,20 @@ impl NatRecord {
         self.vip[index & 3].load()
     }
 
+    /// The client's address as in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn client_words(&self) -> [u32; 4] {
+        [self.client(0), self.client(1), self.client(2), self.client(3)]
+    }
+
+    /// The VIP as in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn vip_words(&self) -> [u32; 4] {
+        [self.vip(0), self.vip(1), self.vip(2), self.vip(3)]
+    }
+
     /// The client's port and the service's, as in the client's packets.
     #[inline(always)]
     #[must_use]

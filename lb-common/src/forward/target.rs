@@ -20,6 +20,22 @@ pub struct Target {
     pub choice: u32,
 }
 
+impl Target {
+    /// No destination's: the packet goes back to a client of a translated flow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn back() -> Self {
+        Self { id: 0, choice: 0 }
+    }
+
+    /// See [`Self::back`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_back(self) -> bool {
+        self.id == 0
+    }
+}
+
 /// Sends a packet on. It is read again, so that little of it need be kept for this.
 ///
 /// # Errors

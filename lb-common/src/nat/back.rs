@@ -7,6 +7,7 @@ use super::{
     table::{Side, after, find_reply, prepare_reply, refresh, slot_at},
 };
 use crate::{
+    abi::NatRecord,
     account::Outcome,
     environment::Environment,
     flow::{FlowState, FlowWord},
@@ -38,7 +39,12 @@ impl FoundSlot {
     }
 
     #[inline(always)]
-    const fn slot(self) -> u32 {
+    pub(super) const fn of(slot: u32) -> Self {
+        Self(slot)
+    }
+
+    #[inline(always)]
+    pub(super) const fn slot(self) -> u32 {
         self.0 & ((1 << Self::STATE) - 1)
     }
 
@@ -104,10 +110,18 @@ pub fn send<'a, E: Environment, F: Frame>(
     let mut packet = Parsed::new();
     read(frame, place, &mut packet)?;
     let (_, record) = slot_at(env, slot.slot()).ok_or(DropReason::Tables)?;
-    let client = [record.client(0), record.client(1), record.client(2), record.client(3)];
-    let vip = [record.vip(0), record.vip(1), record.vip(2), record.vip(3)];
     let ports = ports(second_port(record.ports()), first_port(record.ports()));
-    rewrite(frame, &packet, &Ends { source: vip, destination: client, ports })?;
+    rewrite(frame, &packet, &Ends { source: record.vip_words(), destination: record.client_words(), ports })?;
+    leave(env, frame, record)
+}
+
+/// Addresses a frame to where the client's packets come from, and counts it.
+#[inline(always)]
+pub(super) fn leave<'a, E: Environment, F: Frame>(
+    env: &'a E,
+    frame: &F,
+    record: &NatRecord,
+) -> Result<Outcome<'a>, Stop> {
     let hop = record.hop();
     let header = frame.window::<{ ethernet::HEADER }>(0).ok_or(DropReason::Tables)?;
     header.set_word64(0, hop.addresses);

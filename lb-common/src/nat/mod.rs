@@ -19,6 +19,7 @@
 pub mod back;
 pub mod candidate;
 pub mod error;
+pub mod error_back;
 pub mod forth;
 pub mod hairpin;
 pub mod part;

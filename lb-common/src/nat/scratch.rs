@@ -1,6 +1,6 @@
 //! What is known of a packet that is translated, in memory of its CPU: the stack has no room for it.
 
-use super::{first_port, ports, second_port};
+use super::{first_port, ports, rewrite::Ends, second_port};
 use crate::{
     abi::{Hop, NatRecord, Word32, Word64},
     hash::{FlowHash, FlowKey, HashKey, KEY_WORDS, pair},
@@ -39,6 +39,8 @@ pub struct Scratch {
     pub(super) port_slot: Word32,
     /// Of an ICMP error: where the quoted transport header begins.
     pub(super) quoted: Word32,
+    /// Of an ICMP error: whom it is from.
+    sender: [Word32; 4],
     /// What the place of the pool follows from that the client's flows try first.
     pub(super) client: Word32,
     /// Of a service with `quic`: the destination that the packet's connection id names.
@@ -70,6 +72,39 @@ impl Scratch {
         }
         self.ports.store(record.ports());
         self.identity.store(record.destination().identity_bits());
+    }
+
+    /// Notes whom an ICMP error is from.
+    #[inline(always)]
+    pub(super) fn set_sender(&self, address: &[u32; 4]) {
+        for (word, value) in self.sender.iter().zip(address) {
+            word.store(*value);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn sender(&self) -> [u32; 4] {
+        [self.sender[0].load(), self.sender[1].load(), self.sender[2].load(), self.sender[3].load()]
+    }
+
+    /// Notes what a packet that an ICMP error quotes is to have.
+    #[inline(always)]
+    pub(super) fn set_quoted_ends(&self, ends: &Ends) {
+        for i in 0..4 {
+            self.backend[i].store(ends.source[i]);
+            self.destination[i].store(ends.destination[i]);
+        }
+        self.ports.store(ends.ports);
+    }
+
+    /// See [`Self::set_quoted_ends`].
+    #[inline(always)]
+    pub(super) fn quoted_ends(&self) -> Ends {
+        Ends {
+            source: [self.backend(0), self.backend(1), self.backend(2), self.backend(3)],
+            destination: [self.destination(0), self.destination(1), self.destination(2), self.destination(3)],
+            ports: self.ports(),
+        }
     }
 
     /// Notes the destination that a connection id names.

@@ -28,20 +28,20 @@ use crate::{
 };
 
 /// The backends' port.
-const PORT: u16 = 8080;
+pub(super) const PORT: u16 = 8080;
 
 /// A machine with services that translate.
-struct Node<'a, M> {
-    run: Run<'a, M>,
-    mode: Mode,
+pub(super) struct Node<'a, M> {
+    pub(super) run: Run<'a, M>,
+    pub(super) mode: Mode,
 }
 
-fn configuration(mode: Mode, slots: &[Backend], port: u16) -> Case {
+pub(super) fn configuration(mode: Mode, slots: &[Backend], port: u16) -> Case {
     case("nat", &services(slots).map(|service| service.translated(mode, port)), [])
 }
 
 /// Runs a test in both modes and in both machines.
-fn everywhere(test: impl Fn(Mode, &mut dyn FnMut(&Case, &mut dyn FnMut(&mut dyn Tested)))) {
+pub(super) fn everywhere(test: impl Fn(Mode, &mut dyn FnMut(&Case, &mut dyn FnMut(&mut dyn Tested)))) {
     for mode in [Mode::Nat, Mode::FullNat] {
         let mut memory = InMemory::new(ROOMY);
         test(mode, &mut |case, body| body(&mut Node { run: Run::begin(&mut memory, case), mode }));
@@ -51,7 +51,7 @@ fn everywhere(test: impl Fn(Mode, &mut dyn FnMut(&Case, &mut dyn FnMut(&mut dyn 
 }
 
 /// What a test does with either machine.
-trait Tested {
+pub(super) trait Tested {
     /// Runs a packet and closes the books over it.
     fn packet(&mut self, frame: &[u8]) -> Outcome;
     fn mode(&self) -> Mode;
@@ -101,11 +101,11 @@ impl<M: Machine> Tested for Node<'_, M> {
     }
 }
 
-fn family(wire: &Wire) -> Family {
+pub(super) fn family(wire: &Wire) -> Family {
     if wire.source.is_ipv4() { Family::V4 } else { Family::V6 }
 }
 
-fn ports(wire: &Wire) -> (u16, u16) {
+pub(super) fn ports(wire: &Wire) -> (u16, u16) {
     match &wire.transport {
         Transport::Tcp(tcp) => tcp.ports,
         Transport::Udp(udp) => udp.ports,
@@ -113,7 +113,7 @@ fn ports(wire: &Wire) -> (u16, u16) {
     }
 }
 
-fn with_ports(wire: Wire, ports: (u16, u16)) -> Wire {
+pub(super) fn with_ports(wire: Wire, ports: (u16, u16)) -> Wire {
     wire.with(|wire| match &mut wire.transport {
         Transport::Tcp(tcp) => tcp.ports = ports,
         Transport::Udp(udp) => udp.ports = ports,
@@ -123,13 +123,13 @@ fn with_ports(wire: Wire, ports: (u16, u16)) -> Wire {
 
 /// The ends of a translated flow at the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Outside {
-    source: (IpAddr, u16),
-    backend: (IpAddr, u16),
+pub(super) struct Outside {
+    pub(super) source: (IpAddr, u16),
+    pub(super) backend: (IpAddr, u16),
 }
 
 /// What a client's packet must be at a backend with this port, if its source is as it was seen.
-fn outside(node: &dyn Tested, wire: &Wire, seen: &[u8], backend: Backend, port: u16) -> (Wire, Outside) {
+pub(super) fn outside(node: &dyn Tested, wire: &Wire, seen: &[u8], backend: Backend, port: u16) -> (Wire, Outside) {
     let at = wire.transport_at();
     let seen_port = u16::from_be_bytes([seen[at], seen[at + 1]]);
     let source = if node.mode() == Mode::FullNat {
@@ -148,7 +148,7 @@ fn outside(node: &dyn Tested, wire: &Wire, seen: &[u8], backend: Backend, port: 
 }
 
 /// Sends a client's packet, which must get to a backend translated.
-fn forth_to(node: &mut dyn Tested, wire: &Wire, backend: Backend, port: u16) -> Outside {
+pub(super) fn forth_to(node: &mut dyn Tested, wire: &Wire, backend: Backend, port: u16) -> Outside {
     let outcome = node.packet(&wire.frame());
     let action = if backend == Backend::Far { Action::Redirect } else { Action::Transmit };
     assert_eq!(outcome.action, action, "{:?} {wire:?}: {:?}", node.mode(), outcome.books.drop_reason());
@@ -158,16 +158,16 @@ fn forth_to(node: &mut dyn Tested, wire: &Wire, backend: Backend, port: u16) -> 
     ends
 }
 
-fn forth(node: &mut dyn Tested, wire: &Wire) -> Outside {
+pub(super) fn forth(node: &mut dyn Tested, wire: &Wire) -> Outside {
     forth_to(node, wire, A, PORT)
 }
 
-fn same_frame(node: &dyn Tested, seen: &[u8], expected: &[u8]) {
+pub(super) fn same_frame(node: &dyn Tested, seen: &[u8], expected: &[u8]) {
     assert!(seen == expected, "{:?}:\nseen     {seen:02x?}\nexpected {expected:02x?}", node.mode());
 }
 
 /// What the backend sends in the flow of a client's packet.
-fn reply_of(wire: &Wire, ends: Outside, backend: Backend) -> Wire {
+pub(super) fn reply_of(wire: &Wire, ends: Outside, backend: Backend) -> Wire {
     with_ports(wire.clone(), (ends.backend.1, ends.source.1)).with(|reply| {
         (reply.source, reply.destination) = (ends.backend.0, ends.source.0);
         (reply.to, reply.from) = (backend.egress_mac(), backend.mac());
@@ -181,7 +181,7 @@ fn with_flags(wire: Wire, flags: u8) -> Wire {
 }
 
 /// Sends the backend's packet, which must get to the client as if from the VIP.
-fn back(node: &mut dyn Tested, wire: &Wire, reply: &Wire) {
+pub(super) fn back(node: &mut dyn Tested, wire: &Wire, reply: &Wire) {
     let before = node.replies();
     let outcome = node.packet(&reply.frame());
     assert_eq!(outcome.action, Action::Transmit, "{:?} {reply:?}: {:?}", node.mode(), outcome.books.pass_reason());
@@ -196,12 +196,12 @@ fn back(node: &mut dyn Tested, wire: &Wire, reply: &Wire) {
     assert_eq!(node.replies(), before + 1, "replies are counted");
 }
 
-fn stays(node: &mut dyn Tested, frame: &[u8], expect: &crate::case::Expect) {
+pub(super) fn stays(node: &mut dyn Tested, frame: &[u8], expect: &crate::case::Expect) {
     let outcome = node.packet(frame);
     meets(frame, &outcome, expect).unwrap_or_else(|message| panic!("{:?}: {message}", node.mode()));
 }
 
-fn all_protocols() -> [Wire; 4] {
+pub(super) fn all_protocols() -> [Wire; 4] {
     [tcp(CLIENT, WEB, SYN), tcp(CLIENT6, WEB6, SYN), udp(CLIENT, DNS), udp(CLIENT6, DNS6)]
 }
 

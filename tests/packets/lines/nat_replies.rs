@@ -1,0 +1,191 @@
+//! Lines 24, 29, 30 and 7, of what comes from the side of the backends in `nat` and `full-nat`: ICMP errors about what was sent to a
+//! backend, the parts of a reply, a reply's last hop. In memory and in the kernel.
+
+use std::net::IpAddr;
+
+use lb_common::{abi::Mode, verdict::PassReason};
+
+use super::nat::{
+    Node, Outside, PORT, all_protocols, configuration, everywhere, family, forth, outside, ports, same_frame, stays,
+    with_ports,
+};
+use crate::{
+    case::{Drop, Pass, Ttl},
+    in_kernel::InKernel,
+    in_memory::InMemory,
+    machine::{Action, ROOMY},
+    oracle,
+    runner::{Run, same_outcome},
+    wire::{NODE_MAC, ROUTER_MAC, Transport, Wire, icmp, options_header, raw},
+    world::{A, B},
+};
+
+/// A router between the node and the backends.
+const ROUTERS: [&str; 2] = ["203.0.113.9", "2001:db8:b::9"];
+
+/// What is left to the host.
+const HOSTS: crate::case::Expect = Pass(PassReason::OtherProtocol);
+
+/// A client's packet as its backend gets it.
+fn arriving(wire: &Wire, ends: Outside) -> Wire {
+    with_ports(wire.clone(), (ends.source.1, ends.backend.1)).with(|wire| {
+        (wire.source, wire.destination) = (ends.source.0, ends.backend.0);
+    })
+}
+
+/// An error about the first bytes of a packet, from the backends' link.
+fn error(from: IpAddr, to: IpAddr, kind: [u8; 2], quote: &[u8]) -> Wire {
+    let mtu = if [[3, 4], [2, 0]].contains(&kind) { [0, 0, 5, 0] } else { [0; 4] };
+    icmp(&from.to_string(), &to.to_string(), kind, &[&mtu, quote].concat())
+        .with(|wire| (wire.to, wire.from) = (A.egress_mac(), A.mac()))
+}
+
+/// The same as it gets to the client.
+fn error_for_client(from: IpAddr, to: IpAddr, kind: [u8; 2], quote: &[u8]) -> Wire {
+    let wire = error(from, to, kind, quote).with(|wire| (wire.to, wire.from) = (ROUTER_MAC, NODE_MAC));
+    let ttl = wire.ttl - 1;
+    wire.ttl(ttl)
+}
+
+fn kinds(v4: bool) -> [[u8; 2]; 4] {
+    if v4 { [[3, 3], [3, 4], [11, 0], [12, 0]] } else { [[1, 4], [2, 0], [3, 0], [4, 0]] }
+}
+
+/// With what may be in front of the transport header.
+fn optional(wire: Wire) -> Wire {
+    wire.with(|wire| match wire.source {
+        IpAddr::V4(_) => wire.options = vec![1; 8],
+        IpAddr::V6(_) => wire.extensions = vec![options_header(60, 1)],
+    })
+}
+
+/// Line 29: errors of backends and of routers about what a client sent get to it as if it had been sent to the VIP.
+#[test]
+fn icmp_errors() {
+    everywhere(|mode, begin| {
+        begin(&configuration(mode, &[A], PORT), &mut |node| {
+            for wire in all_protocols() {
+                let ends = forth(node, &wire);
+                let v4 = wire.source.is_ipv4();
+                let router = ROUTERS[usize::from(!v4)].parse().expect("an address");
+                for (sent, plain) in [(wire.clone(), true), (optional(wire.clone()), false)] {
+                    let quoted = arriving(&sent, ends).packet();
+                    let header = sent.transport_at() - sent.link_len();
+                    for kind in kinds(v4) {
+                        // Whole; with the TCP checksum; with eight bytes of the transport header.
+                        for most in [1232, header + 18, header + 8] {
+                            for (from, seen) in [(ends.backend.0, wire.destination), (router, router)] {
+                                let length = quoted.len().min(most);
+                                let arriving = error(from, ends.source.0, kind, &quoted[..length]);
+                                let outcome = node.packet(&arriving.frame());
+                                let what = format!("{mode:?} {kind:?} from {from}, {length} of {plain} {sent:?}");
+                                let reason = (outcome.books.pass_reason(), outcome.books.drop_reason());
+                                assert_eq!(outcome.action, Action::Transmit, "{what}: {reason:?}");
+                                let expected = error_for_client(seen, wire.source, kind, &sent.packet()[..length]);
+                                same_frame(node, &outcome.bytes, &expected.frame());
+                                oracle::checksums_are_right(&outcome.bytes).expect("checksums");
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// A quoted datagram without a checksum has none afterwards.
+#[test]
+fn icmp_errors_about_datagrams_without_a_checksum() {
+    everywhere(|mode, begin| {
+        begin(&configuration(mode, &[A], PORT), &mut |node| {
+            let wire = all_protocols().into_iter().find(|wire| matches!(wire.transport, Transport::Udp(_)));
+            let wire = wire.expect("one of them is UDP");
+            let ends = forth(node, &wire);
+            let bare = |wire: &Wire| {
+                let mut packet = wire.packet();
+                packet[26..28].fill(0);
+                packet
+            };
+            let arriving = error(ends.backend.0, ends.source.0, [3, 3], &bare(&arriving(&wire, ends)));
+            let outcome = node.packet(&arriving.frame());
+            let expected = error_for_client(wire.destination, wire.source, [3, 3], &bare(&wire));
+            same_frame(node, &outcome.bytes, &expected.frame());
+        });
+    });
+}
+
+/// What is no error about a packet of a flow is the host's.
+#[test]
+fn other_icmp_packets() {
+    everywhere(|mode, begin| {
+        for (service, wire) in all_protocols().into_iter().enumerate() {
+            begin(&configuration(mode, &[A], PORT), &mut |node| {
+                let ends = forth(node, &wire);
+                let v4 = wire.source.is_ipv4();
+                let [kind, ..] = kinds(v4);
+                let sent = arriving(&wire, ends);
+                let of = |quoted: &Wire| error(ends.backend.0, ends.source.0, kind, &quoted.packet());
+                let whole = of(&sent);
+                assert_eq!(node.packet(&whole.frame()).action, Action::Transmit);
+                // About another flow, or to somebody who sent nothing like that.
+                let (from, to) = ports(&sent);
+                for other in [(from ^ 1, to), (from, to ^ 1)] {
+                    stays(node, &of(&with_ports(sent.clone(), other)).frame(), &HOSTS);
+                }
+                let to_b = sent.clone().with(|sent| sent.destination = B.address(family(&wire)));
+                stays(node, &of(&to_b).frame(), &HOSTS);
+                let mut other_source = sent.clone();
+                other_source.source = ROUTERS[usize::from(!v4)].parse().expect("an address");
+                stays(node, &of(&other_source).frame(), &HOSTS);
+                // Too little is quoted, nothing is, or another protocol.
+                let header = sent.transport_at() - sent.link_len();
+                for length in [header + 7, header, 8, 0] {
+                    let short = error(ends.backend.0, ends.source.0, kind, &sent.packet()[..length]);
+                    stays(node, &short.frame(), &HOSTS);
+                }
+                let sctp = raw(&sent.source.to_string(), &sent.destination.to_string(), 132, &[7; 40]);
+                stays(node, &of(&sctp).frame(), &HOSTS);
+                // No errors: echo, and what is for the host alone.
+                for other in if v4 { [[8, 0], [0, 0], [5, 0]] } else { [[128, 0], [129, 0], [137, 0]] } {
+                    stays(node, &error(ends.backend.0, ends.source.0, other, &sent.packet()).frame(), &HOSTS);
+                }
+                let to_group = whole.clone().with(|wire| wire.to = [0xff; 6]);
+                stays(node, &to_group.frame(), &HOSTS);
+                for ttl in [0, 1] {
+                    stays(node, &whole.clone().ttl(ttl).frame(), &Drop(Ttl));
+                }
+                // Nobody knows the flow any more.
+                node.state(service, A, crate::world::State { keeps: false, takes: false, generation: 1 });
+                stays(node, &whole.frame(), &HOSTS);
+            });
+        }
+    });
+}
+
+/// Both machines do the same with what is cut off, and nothing of it is forwarded.
+#[test]
+fn cut_at_every_length() {
+    for mode in [Mode::Nat, Mode::FullNat] {
+        let Some(mut kernel) = InKernel::new(ROOMY) else { return };
+        let mut memory = InMemory::new(ROOMY);
+        let configuration = configuration(mode, &[A], PORT);
+        let (mut a, mut b) = (Run::begin(&mut memory, &configuration), Run::begin(&mut kernel, &configuration));
+        for wire in all_protocols() {
+            let seen = [a.packet(&wire.frame()), b.packet(&wire.frame())].map(|outcome| outcome.expect("the books"));
+            assert_eq!(seen[0].bytes, seen[1].bytes);
+            let mut other = InMemory::new(ROOMY);
+            let node = Node { run: Run::begin(&mut other, &configuration), mode };
+            let (_, ends) = outside(&node, &wire, &seen[0].bytes, A, PORT);
+            let [kind, ..] = kinds(wire.source.is_ipv4());
+            let error = error(ends.backend.0, ends.source.0, kind, &arriving(&wire, ends).packet());
+            for frame in [error.frame()] {
+                for len in 14..=frame.len() {
+                    let outcomes = [a.packet(&frame[..len]), b.packet(&frame[..len])];
+                    let [one, other] = outcomes.map(|outcome| outcome.expect("the books"));
+                    same_outcome(&one, &other).expect("the machines agree");
+                    assert_eq!(one.action == Action::Transmit, len == frame.len(), "{len} bytes of {frame:02x?}");
+                }
+            }
+        }
+    }
+}
