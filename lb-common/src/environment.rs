@@ -13,6 +13,7 @@ use crate::{
     frame::Frame,
     hash::HashKey,
     nat::{self, NatPlace, scratch::Scratch},
+    parse::Family,
     quic::{self, QuicLb},
     service,
     wire::ethernet,
@@ -139,6 +140,15 @@ pub trait Environment {
         nat::candidate::candidate(self, turn)
     }
 
+    /// See [`nat::candidate::is_of_pool`].
+    #[inline(always)]
+    fn is_of_pool(&self, family: Family, address: &[u32; 4]) -> bool
+    where
+        Self: Sized,
+    {
+        nat::candidate::is_of_pool(self, family, address)
+    }
+
     /// See [`ethernet::set_tag`].
     #[inline(always)]
     fn set_tag<F: Frame>(&self, frame: &mut F, payload: usize, vlan: u16) -> bool
@@ -173,6 +183,15 @@ pub trait Environment {
         Self: Sized,
     {
         fragment::note(self, frame, id)
+    }
+
+    /// See [`fragment::word`].
+    #[inline(always)]
+    fn fragment_word(&self, id: u32) -> u64
+    where
+        Self: Sized,
+    {
+        fragment::word(self, id)
     }
 
     /// See [`fragment::spread`].

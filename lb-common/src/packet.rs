@@ -69,6 +69,7 @@ fn onward<'a, E: Environment, F: Frame>(
 ) -> Result<Outcome<'a>, Rare> {
     match begun {
         Ok(verdict) => Ok(verdict.into()),
+        Err(target) if target.is_back() && place.is_part() => Ok(nat::part_back::send(env, frame, target.choice)),
         Err(target) if target.is_back() => Ok(nat::error_back::process(env, frame, place)),
         Err(target) if nat::is_translated(env, target.id) && place.is_part() => {
             Ok(nat::part::send(env, frame, target.id))
@@ -109,6 +110,9 @@ fn translate_back<'a, E: Environment, F: Frame>(
     let slot = nat::back::find(env)?;
     if let Some(state) = slot.due() {
         nat::forth::follow(env, state);
+    }
+    if let Some(note) = slot.first_part() {
+        env.note_fragment(frame, note);
     }
     nat::back::send(env, frame, place, slot)
 }

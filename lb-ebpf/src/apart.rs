@@ -8,7 +8,7 @@ use lb_common::{
     fragment, icmp,
     nat::{self, NatPlace, back::FoundSlot, forth::Opened, table::Round},
     packet::{self, Rare},
-    parse::Place,
+    parse::{Family, Place},
     quic,
     reply::Answer,
     service,
@@ -142,6 +142,14 @@ pub(crate) extern "C" fn nat_survey(bucket: u32, tag: u64) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+pub(crate) extern "C" fn is_of_pool(ab: u64, cd: u64, family: u32) -> u32 {
+    let family = if family == Family::V4 as u32 { Family::V4 } else { Family::V6 };
+    let address = [ab as u32, (ab >> 32) as u32, cd as u32, (cd >> 32) as u32];
+    u32::from(nat::candidate::is_of_pool(&MAPS, family, &address))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 pub(crate) extern "C" fn is_backend(service: u32) -> u32 {
     u32::from(nat::hairpin::is_backend(&MAPS, service))
 }
@@ -219,6 +227,13 @@ pub(crate) const NOTED: u64 = 1 << 32;
 #[inline(never)]
 pub(crate) extern "C" fn note_fragment(context: *mut xdp_md, id: u32) -> u64 {
     fragment::note(&MAPS, &Context::<true>::new(context), id).map_or(0, |choice| NOTED | u64::from(choice))
+}
+
+/// See [`fragment::word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fragment_word(id: u32) -> u64 {
+    fragment::word(&MAPS, id)
 }
 
 /// See [`fragment::spread`].
@@ -316,11 +331,28 @@ pub(crate) extern "C" fn is_translated(target: u64) -> u32 {
 /// Notes the packet that an ICMP error for a translated flow is about. Returns the XDP action, or [`OPENED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp_translate_begin(context: *mut xdp_md, place: u32, target: u64) -> u64 {
+pub(crate) extern "C" fn icmp_quote(context: *mut xdp_md, place: u32, is_back: u32) -> u64 {
     let frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    match nat::error::begin(&env, &frame, Place::from_bits(place), target_of(target).id) {
+    let mut quoted = nat::error::quote(&env, &frame, Place::from_bits(place));
+    if is_back != 0 {
+        quoted = nat::error_back::of_host(quoted);
+    }
+    match quoted {
+        Ok(()) => OPENED,
+        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
+    }
+}
+
+/// Notes where the flow has its slot. Returns the XDP action, or [`OPENED`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_translate_begin(context: *mut xdp_md, target: u64) -> u64 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    match nat::error::begin(&env, target_of(target).id) {
         Ok(()) => OPENED,
         Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
     }
@@ -345,17 +377,12 @@ pub(crate) const fn is_back(target: u64) -> bool {
     target_of(target).is_back()
 }
 
-/// Notes the packet that an ICMP error for a client is about. Returns the XDP action, or [`OPENED`].
+/// Notes where the flow of an ICMP error for a client has its slot.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp_back_begin(context: *mut xdp_md, place: u32) -> u64 {
-    let frame = Context::<true>::new(context);
-    let env = Maps::of(&frame);
-    let bytes = frame.length();
-    match nat::error_back::begin(&env, &frame, Place::from_bits(place)) {
-        Ok(()) => OPENED,
-        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
-    }
+pub(crate) extern "C" fn icmp_back_begin() -> u32 {
+    nat::error_back::begin(&MAPS);
+    0
 }
 
 /// Finds the flow of the packet that was noted. Returns the XDP action, or [`OPENED`] with its slot in the low half.
@@ -380,6 +407,17 @@ pub(crate) extern "C" fn icmp_back(context: *mut xdp_md, slot: u32) -> u32 {
     let bytes = frame.length();
     let sent = nat::error_back::send(&env, &frame, FoundSlot::from_bits(slot));
     finish(&env, nat::error::settle(sent), bytes)
+}
+
+/// Sends a later fragment of a reply on. Returns the XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn nat_part_back(context: *mut xdp_md, target: u64) -> u32 {
+    let mut frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    let outcome = nat::part_back::send(&env, &mut frame, target_of(target).choice);
+    finish(&env, outcome, bytes)
 }
 
 /// Sends a later fragment of a translated flow on. Returns the XDP action.

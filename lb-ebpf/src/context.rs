@@ -14,6 +14,7 @@ use lb_common::{
     frame::Frame,
     hash::HashKey,
     nat::{NatPlace, scratch::Scratch},
+    parse::Family,
     quic::QuicLb,
     service::filter::{BACKEND, VIP},
 };
@@ -224,6 +225,12 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn is_of_pool(&self, family: Family, address: &[u32; 4]) -> bool {
+        let half = |at: usize| u64::from(address[at]) | u64::from(address[at + 1]) << 32;
+        apart::is_of_pool(half(0), half(2), family as u32) != 0
+    }
+
+    #[inline(always)]
     fn set_tag<F: Frame>(&self, _: &mut F, payload: usize, vlan: u16) -> bool {
         apart::set_tag(self.0, payload as u32, u32::from(vlan)) != 0
     }
@@ -242,6 +249,11 @@ impl Environment for Maps {
     fn note_fragment<F: Frame>(&self, _: &F, id: u32) -> Option<u32> {
         let noted = apart::note_fragment(self.0, id);
         (noted & apart::NOTED != 0).then_some(noted as u32)
+    }
+
+    #[inline(always)]
+    fn fragment_word(&self, id: u32) -> u64 {
+        apart::fragment_word(id)
     }
 
     #[inline(always)]

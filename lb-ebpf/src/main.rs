@@ -95,6 +95,9 @@ mod programs {
             if let Some(state) = FoundSlot::from_bits(step as u32).due() {
                 apart::nat_follow(state as u32);
             }
+            if let Some(note) = FoundSlot::from_bits(step as u32).first_part() {
+                apart::note_fragment(xdp.ctx, note);
+            }
             return apart::nat_back(xdp.ctx, place, step as u32);
         }
         if step & (ICMP | ANSWER | PART) == 0 {
@@ -112,13 +115,14 @@ mod programs {
         let is_back = apart::is_back(step);
         if is_back || apart::is_translated(step) != 0 {
             if is_part {
-                return apart::nat_part(xdp.ctx, step);
+                return if is_back { apart::nat_part_back(xdp.ctx, step) } else { apart::nat_part(xdp.ctx, step) };
             }
-            let begun = if is_back {
-                apart::icmp_back_begin(xdp.ctx, place)
-            } else {
-                apart::icmp_translate_begin(xdp.ctx, place, step)
-            };
+            let mut begun = apart::icmp_quote(xdp.ctx, place, is_back as u32);
+            if is_back {
+                apart::icmp_back_begin();
+            } else if begun & OPENED != 0 {
+                begun = apart::icmp_translate_begin(xdp.ctx, step);
+            }
             if begun & OPENED == 0 {
                 return begun as u32;
             }

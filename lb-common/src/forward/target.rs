@@ -21,11 +21,11 @@ pub struct Target {
 }
 
 impl Target {
-    /// No destination's: the packet goes back to a client of a translated flow.
+    /// No destination's: the packet goes back to the client of a translated flow; to that of this slot, if it is known.
     #[inline(always)]
     #[must_use]
-    pub const fn back() -> Self {
-        Self { id: 0, choice: 0 }
+    pub const fn back(slot: u32) -> Self {
+        Self { id: 0, choice: slot }
     }
 
     /// See [`Self::back`].

@@ -57,7 +57,7 @@ fn decide<E: Environment, F: Frame>(env: &E, frame: &mut F, place: Place) -> Res
     };
     if !is_for_vip {
         let is_back = is_error && !packet.to_group && nat::error_back::may_be(env, frame, &packet);
-        return if is_back { Ok(Some(Target::back())) } else { Err(PassReason::OtherProtocol.into()) };
+        return if is_back { Ok(Some(Target::back(0))) } else { Err(PassReason::OtherProtocol.into()) };
     }
     if is_error {
         accept(env, &packet)?;

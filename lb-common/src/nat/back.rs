@@ -11,6 +11,7 @@ use crate::{
     account::Outcome,
     environment::Environment,
     flow::{FlowState, FlowWord},
+    fragment,
     frame::{Frame, Window},
     parse::Parsed,
     verdict::{DropReason, PassReason, Stop, Verdict},
@@ -23,6 +24,7 @@ pub struct FoundSlot(u32);
 
 impl FoundSlot {
     const STATE: u32 = 29;
+    const FIRST_PART: u32 = 1 << 28;
 
     /// As a number.
     #[inline(always)]
@@ -45,7 +47,14 @@ impl FoundSlot {
 
     #[inline(always)]
     pub(super) const fn slot(self) -> u32 {
-        self.0 & ((1 << Self::STATE) - 1)
+        self.0 & (Self::FIRST_PART - 1)
+    }
+
+    /// The reply is the first part of a datagram: what [`fragment::note`](crate::fragment::note) is to be called with.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first_part(self) -> Option<u32> {
+        if self.0 & Self::FIRST_PART == 0 { None } else { Some(fragment::REPLY | self.slot()) }
     }
 
     /// What [`follow`](super::forth::follow) is to be called with.
@@ -87,12 +96,15 @@ pub fn find<E: Environment>(env: &E) -> Result<FoundSlot, Stop> {
     let present = FlowWord::from_bits(word.load());
     let state = after(record, present, reply.tcp_flags(), Side::Backend, false);
     // Once in a tick: what backends send keeps the flow as well.
-    let mut found = FoundSlot(slot);
+    let mut found = slot;
+    if reply.is_first_part() {
+        found |= FoundSlot::FIRST_PART;
+    }
     if refresh(env, word, present, state) {
         reply.set_client(record);
-        found = FoundSlot(slot | (state as u32) << FoundSlot::STATE);
+        found |= (state as u32) << FoundSlot::STATE;
     }
-    Ok(found)
+    Ok(FoundSlot(found))
 }
 
 /// The last step: turns a reply back and sends it where the client's packets come from.

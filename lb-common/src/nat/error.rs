@@ -27,7 +27,8 @@ use crate::{
 /// All steps for a message whose destination is known.
 #[inline(always)]
 pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, place: Place, id: u32) -> Outcome<'a> {
-    let sent = begin(env, frame, place, id)
+    let sent = quote(env, frame, place)
+        .and_then(|()| begin(env, id))
         .and_then(|()| find(env))
         .and_then(|()| rewrite(env, frame, place))
         .and_then(|()| send(env, frame, id));
@@ -49,23 +50,34 @@ pub fn settle(sent: Result<Outcome<'_>, Stop>) -> Outcome<'_> {
 /// No frame is longer: a bound that the verifier can see.
 const MAX_OFFSET: u32 = 0x3fff;
 
-/// The first step: notes the packet that the message is about.
+/// The first step, also of errors for clients ([`super::error_back`]): notes the packet that the message is about, turned round.
 ///
 /// # Errors
 ///
-/// Why the message cannot go on.
+/// What is wrong with the message.
 #[inline(always)]
-pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: Place, id: u32) -> Result<(), Stop> {
+pub fn quote<E: Environment, F: Frame>(env: &E, frame: &F, place: Place) -> Result<(), Stop> {
     let mut packet = Parsed::new();
     parse_again(frame, place, &mut packet).map_err(|_| DropReason::Tables)?;
-    if packet.hop_limit <= 1 {
-        return Err(DropReason::Ttl.into());
-    }
     let flow = env.scratch().ok_or(DropReason::Tables)?;
     flow.set_sender(&packet.source);
     let quoted = turn_round(frame, &mut packet)?;
     flow.set_packet(&packet);
     flow.quoted.store(quoted as u32);
+    Ok(())
+}
+
+/// The second step: notes what finds the slot of the flow.
+///
+/// # Errors
+///
+/// [`DropReason::Ttl`] if this is the message's last hop.
+#[inline(always)]
+pub fn begin<E: Environment>(env: &E, id: u32) -> Result<(), Stop> {
+    let flow = env.scratch().ok_or(DropReason::Tables)?;
+    if flow.hop_limit() <= 1 {
+        return Err(DropReason::Ttl.into());
+    }
     let destination = env.destination(id).ok_or(DropReason::Tables)?;
     let state = destination.state();
     let is_full = matches!(state.mode, Mode::FullNat);
@@ -76,7 +88,7 @@ pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: Place, id: u32
     Ok(())
 }
 
-/// The second step: notes what the quoted packet is to have. What packets of `nat` have as their source, they keep.
+/// The third step: notes what the quoted packet is to have. What packets of `nat` have as their source, they keep.
 ///
 /// # Errors
 ///
@@ -100,7 +112,7 @@ pub fn find<E: Environment>(env: &E) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The third step, also of errors for clients ([`super::error_back`]): translates the message.
+/// The fourth step, also of errors for clients: translates the message.
 ///
 /// # Errors
 ///

@@ -11,7 +11,7 @@
 
 use super::{
     back::{self, FoundSlot},
-    error::{rewrite, settle},
+    error::{quote, rewrite, settle},
     rewrite::Ends,
     table::{find_reply, prepare_reply, slot_at},
 };
@@ -19,8 +19,7 @@ use crate::{
     account::Outcome,
     environment::Environment,
     frame::{Frame, Window},
-    icmp::error::turn_round,
-    parse::{Family, Parsed, Place, parse_again},
+    parse::{Family, Parsed, Place},
     service::filter,
     verdict::{DropReason, PassReason, Stop},
     wire::{icmp, ipv4, ipv6},
@@ -29,7 +28,10 @@ use crate::{
 /// All steps.
 #[inline(always)]
 pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, place: Place) -> Outcome<'a> {
-    let found = begin(env, frame, place).and_then(|()| find(env));
+    let found = of_host(quote(env, frame, place)).and_then(|()| {
+        begin(env);
+        find(env)
+    });
     settle(found.and_then(|slot| rewrite(env, frame, place).and_then(|()| send(env, frame, slot))))
 }
 
@@ -53,26 +55,25 @@ fn quoted_destination<F: Frame>(frame: &F, packet: &Parsed) -> Option<[u32; 4]> 
     })
 }
 
-/// The first step: notes the packet that the message is about, turned round.
+/// What becomes of a message after [`quote`]: what quotes anything else than what its receiver sent is no concern of a flow's.
 ///
 /// # Errors
 ///
-/// Why the message is the host's.
+/// [`PassReason::OtherProtocol`] then.
 #[inline(always)]
-pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: Place) -> Result<(), Stop> {
-    let mut packet = Parsed::new();
-    parse_again(frame, place, &mut packet).map_err(|_| DropReason::Tables)?;
-    // What quotes anything else than what its receiver sent is no concern of a flow's.
-    let reply = env.scratch().ok_or(DropReason::Tables)?;
-    reply.set_sender(&packet.source);
-    let quoted = turn_round(frame, &mut packet).map_err(|_| PassReason::OtherProtocol)?;
-    reply.set_packet(&packet);
-    reply.quoted.store(quoted as u32);
-    prepare_reply(env, reply);
-    Ok(())
+pub fn of_host(quoted: Result<(), Stop>) -> Result<(), Stop> {
+    quoted.map_err(|_| PassReason::OtherProtocol.into())
 }
 
-/// The second step: finds the flow's slot, and notes what the quoted packet and the message are to have. The backend's own address becomes
+/// The step after [`quote`]: notes where the flow has its slot.
+#[inline(always)]
+pub fn begin<E: Environment>(env: &E) {
+    if let Some(reply) = env.scratch() {
+        prepare_reply(env, reply);
+    }
+}
+
+/// The step after [`begin`]: finds the flow's slot, and notes what the quoted packet and the message are to have. The backend's own address becomes
 /// the VIP, a router's stays.
 ///
 /// # Errors

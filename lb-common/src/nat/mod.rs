@@ -23,6 +23,7 @@ pub mod error_back;
 pub mod forth;
 pub mod hairpin;
 pub mod part;
+pub mod part_back;
 pub mod rewrite;
 pub mod scratch;
 pub mod steady;

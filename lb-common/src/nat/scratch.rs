@@ -6,7 +6,7 @@ use crate::{
     hash::{FlowHash, FlowKey, HashKey, KEY_WORDS, pair},
     parse::{Family, Parsed},
     quic::ConnectionId,
-    wire::ip::Protocol,
+    wire::ip::{Fragment, Protocol},
 };
 
 /// The record. A program fills it for one packet; programs of one CPU do not interrupt each other.
@@ -34,6 +34,7 @@ pub struct Scratch {
     pub(super) id: Word32,
     is_full: Word32,
     is_known: Word32,
+    is_first_part: Word32,
     hop_limit: Word32,
     /// Of a reply: its slot, if it is to an address of the pool.
     pub(super) port_slot: Word32,
@@ -61,6 +62,7 @@ impl Scratch {
         self.kind.store(packet.family as u32 | (packet.protocol as u32) << 1);
         self.tcp_flags.store(packet.tcp_flags as u32);
         self.hop_limit.store(packet.hop_limit as u32);
+        self.is_first_part.store(matches!(packet.fragment, Fragment::First) as u32);
     }
 
     /// Puts the client's own packet in the place of a reply.
@@ -162,6 +164,12 @@ impl Scratch {
     #[inline(always)]
     pub(super) fn is_known(&self) -> bool {
         self.is_known.load() != 0
+    }
+
+    /// Whether the packet is the first part of a datagram.
+    #[inline(always)]
+    pub(super) fn is_first_part(&self) -> bool {
+        self.is_first_part.load() != 0
     }
 
     #[inline(always)]

@@ -3,11 +3,14 @@
 
 use std::net::IpAddr;
 
-use lb_common::{abi::Mode, verdict::PassReason};
+use lb_common::{
+    abi::Mode,
+    verdict::{DropReason, PassReason},
+};
 
 use super::nat::{
-    Node, Outside, PORT, all_protocols, configuration, everywhere, family, forth, outside, ports, same_frame, stays,
-    with_ports,
+    Node, Outside, PORT, Tested, all_protocols, configuration, everywhere, family, first_part_back, forth, outside,
+    ports, reply_of, same_frame, stays, with_ports,
 };
 use crate::{
     case::{Drop, Pass, Ttl},
@@ -16,8 +19,8 @@ use crate::{
     machine::{Action, ROOMY},
     oracle,
     runner::{Run, same_outcome},
-    wire::{NODE_MAC, ROUTER_MAC, Transport, Wire, icmp, options_header, raw},
-    world::{A, B},
+    wire::{NODE_MAC, ROUTER_MAC, Transport, Wire, fragment_header, icmp, options_header, raw},
+    world::{A, B, State},
 };
 
 /// A router between the node and the backends.
@@ -155,11 +158,109 @@ fn other_icmp_packets() {
                     stays(node, &whole.clone().ttl(ttl).frame(), &Drop(Ttl));
                 }
                 // Nobody knows the flow any more.
-                node.state(service, A, crate::world::State { keeps: false, takes: false, generation: 1 });
+                node.state(service, A, State { keeps: false, takes: false, generation: 1 });
                 stays(node, &whole.frame(), &HOSTS);
             });
         }
     });
+}
+
+/// A part of a packet.
+fn part(wire: Wire, offset: u16, more: bool) -> Wire {
+    wire.with(|wire| {
+        if wire.source.is_ipv4() {
+            wire.fragment = u16::from(more) << 13 | offset;
+        } else {
+            wire.extensions = vec![fragment_header(offset, more)];
+        }
+    })
+}
+
+/// The first part of a reply, one in the middle, and the last one.
+fn parts(wire: &Wire, ends: Outside) -> [Wire; 3] {
+    let first = reply_of(wire, ends, A).payload(&[0x33; 64]);
+    let rest = raw(&first.source.to_string(), &first.destination.to_string(), 17, &[0x44; 40])
+        .with(|rest| (rest.to, rest.from, rest.ttl) = (first.to, first.from, first.ttl));
+    [part(first, 0, true), part(rest.clone(), 9, true), part(rest, 14, false)]
+}
+
+fn datagrams() -> impl Iterator<Item = (usize, Wire)> {
+    let all = all_protocols().into_iter().enumerate();
+    all.filter(|(_, wire)| matches!(wire.transport, Transport::Udp(_)))
+}
+
+/// Line 30: the parts of a reply, to the client.
+#[test]
+fn fragments() {
+    everywhere(|mode, begin| {
+        // What is to an address of the pool is no one else's.
+        let unknown = match mode {
+            Mode::FullNat => Drop(DropReason::Fragment),
+            _ => Pass(PassReason::NotParsed),
+        };
+        for (service, wire) in datagrams() {
+            begin(&configuration(mode, &[A], PORT), &mut |node| {
+                let ends = forth(node, &wire);
+                let [first, second, last] = parts(&wire, ends);
+                stays(node, &last.frame(), &unknown);
+                let to_host = last.clone().with(|part| {
+                    part.destination = ROUTERS[usize::from(part.source.is_ipv6())].parse().expect("an address");
+                });
+                stays(node, &to_host.frame(), &Pass(PassReason::NotParsed));
+                let arrives = |node: &mut dyn Tested, parts: &[&Wire]| {
+                    first_part_back(node, &wire, &first);
+                    for later in parts {
+                        let before = node.replies();
+                        let outcome = node.packet(&later.frame());
+                        assert_eq!(outcome.action, Action::Transmit, "{mode:?}: {:?}", outcome.books.drop_reason());
+                        let expected = (*later).clone().with(|part| {
+                            (part.source, part.destination) = (wire.destination, wire.source);
+                            (part.to, part.from) = (ROUTER_MAC, NODE_MAC);
+                            part.ttl -= 1;
+                        });
+                        same_frame(node, &outcome.bytes, &expected.frame());
+                        assert_eq!(node.replies(), before + 1, "parts are counted");
+                    }
+                };
+                arrives(node, &[&second, &last, &second]);
+                for ttl in [0, 1] {
+                    stays(node, &last.clone().ttl(ttl).frame(), &Drop(Ttl));
+                }
+                let to_group = last.clone().with(|wire| wire.to = [0xff; 6]);
+                stays(node, &to_group.frame(), &Drop(DropReason::Martian));
+                let other_id = last.clone().with(|part| {
+                    part.id ^= 1;
+                    part.extensions.iter_mut().for_each(|(_, header)| header[3] ^= 1);
+                });
+                stays(node, &other_id.frame(), &unknown);
+                // It is forgotten.
+                node.wait(40);
+                stays(node, &last.frame(), &unknown);
+                // Somebody else has the slot.
+                forth(node, &wire);
+                arrives(node, &[&last]);
+                for word in node.tables().nat_buckets.iter().flat_map(|bucket| &bucket.words) {
+                    word.store(if word.load() == 0 { 0 } else { word.load() ^ 1 << 28 });
+                }
+                stays(node, &last.frame(), &unknown);
+                // The backend is gone.
+                begin_again(node, &wire);
+                arrives(node, &[&second]);
+                node.state(service, A, State { keeps: false, takes: false, generation: 1 });
+                stays(node, &last.frame(), &unknown);
+            });
+        }
+    });
+}
+
+/// Forgets all slots, and opens a flow.
+fn begin_again(node: &mut dyn Tested, wire: &Wire) {
+    for word in node.tables().nat_buckets.iter().flat_map(|bucket| &bucket.words) {
+        word.store(0);
+    }
+    // Slots are seen to once a tick.
+    node.wait(1);
+    forth(node, wire);
 }
 
 /// Both machines do the same with what is cut off, and nothing of it is forwarded.
@@ -178,7 +279,12 @@ fn cut_at_every_length() {
             let (_, ends) = outside(&node, &wire, &seen[0].bytes, A, PORT);
             let [kind, ..] = kinds(wire.source.is_ipv4());
             let error = error(ends.backend.0, ends.source.0, kind, &arriving(&wire, ends).packet());
-            for frame in [error.frame()] {
+            let [first, later, _] = parts(&wire, ends);
+            let mut frames = vec![error.frame()];
+            if matches!(wire.transport, Transport::Udp(_)) {
+                frames.extend([first.frame(), later.frame()]);
+            }
+            for frame in frames {
                 for len in 14..=frame.len() {
                     let outcomes = [a.packet(&frame[..len]), b.packet(&frame[..len])];
                     let [one, other] = outcomes.map(|outcome| outcome.expect("the books"));
