@@ -77,6 +77,8 @@ pub trait Environment {
     fn ticks_per_second(&self) -> u32;
     /// The kernel's index of the interface that the packet came from.
     fn ingress(&self) -> u32;
+    /// The MTU of an interface, by the kernel's index; `None` if it is not known.
+    fn interface_mtu(&self, ifindex: u32) -> Option<u32>;
     /// This CPU's counters.
     fn node_counters(&self) -> Option<&NodeCounters>;
     /// This CPU's counters of a destination.

@@ -10,7 +10,7 @@ use lb_common::{
     packet::{self, Rare},
     parse::{Family, Place},
     quic,
-    reply::Answer,
+    reply::{Answer, Sender},
     service,
     verdict::{DropReason, Stop, Verdict},
     wire::ethernet,
@@ -62,13 +62,14 @@ pub(crate) extern "C" fn find_by_shape(ab: u64, cd: u64, rest: u64) -> u32 {
     service::by_shape(&MAPS, [ab, cd, rest])
 }
 
-/// Answers a packet and returns the XDP action.
+/// Answers a packet, `of_reply` one of a backend to translate back. Returns the XDP action.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn answer(context: *mut xdp_md, answer: u32) -> u32 {
+pub(crate) extern "C" fn answer(context: *mut xdp_md, answer: u32, of_reply: u32) -> u32 {
     let mut frame = Context::<true>::new(context);
     let bytes = frame.length();
-    let verdict = packet::answer(&MAPS, &mut frame, Answer::from_bits(answer));
+    let sender = if of_reply == 0 { Sender::Receiver } else { Sender::Noted };
+    let verdict = packet::answer(&MAPS, &mut frame, Answer::from_bits(answer), sender);
     finish(&MAPS, verdict.into(), bytes)
 }
 
@@ -207,16 +208,17 @@ pub(crate) extern "C" fn nat_back_find(context: *mut xdp_md) -> u64 {
     }
 }
 
-/// Translates the reply back and returns the XDP action.
+/// Translates the reply back. Returns the XDP action, or [`NAT_ANSWER`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn nat_back(context: *mut xdp_md, place: u32, slot: u32) -> u32 {
+pub(crate) extern "C" fn nat_back(context: *mut xdp_md, place: u32, slot: u32) -> u64 {
     let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    let sent =
-        packet::settle(nat::back::send(&env, &mut frame, NatPlace::from_bits(place), FoundSlot::from_bits(slot)));
-    finish(&env, sent.unwrap_or(Verdict::Drop(DropReason::Tables).into()), bytes)
+    match nat::back::send(&env, &mut frame, NatPlace::from_bits(place), FoundSlot::from_bits(slot)) {
+        Ok(outcome) => u64::from(finish(&env, outcome, bytes)),
+        Err(stop) => end(&env, stop, bytes),
+    }
 }
 
 /// In what [`note_fragment`] returns: there was something to note.

@@ -2,7 +2,10 @@
 
 use core::{ops::Deref, ptr};
 
-use aya_ebpf::{bindings::xdp_md, helpers::bpf_jiffies64};
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::{bpf_check_mtu, bpf_jiffies64},
+};
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
@@ -182,6 +185,14 @@ impl Environment for Maps {
     fn ingress(&self) -> u32 {
         // SAFETY: the context is valid for as long as its packet is processed; without a packet nobody asks.
         unsafe { (*self.0).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn interface_mtu(&self, ifindex: u32) -> Option<u32> {
+        let mut mtu = 0;
+        // SAFETY: the context is valid, and the helper writes the interface's MTU to where it is told, or fails.
+        let checked = unsafe { bpf_check_mtu(self.0.cast(), ifindex, &raw mut mtu, 0, 0) };
+        (checked >= 0).then_some(mtu)
     }
 
     #[inline(always)]

@@ -83,28 +83,30 @@ mod programs {
                 step = apart::nat_forth(xdp.ctx, place, id, step as u32);
             }
         }
-        if step & BACK != 0 {
+        let of_reply = step & BACK != 0;
+        if of_reply {
             let place = step as u32;
             step = apart::nat_back_begin(xdp.ctx, place);
             if step & OPENED != 0 {
                 step = apart::nat_back_find(xdp.ctx);
             }
-            if step & OPENED == 0 {
-                return step as u32;
+            if step & OPENED != 0 {
+                let found = FoundSlot::from_bits(step as u32);
+                if let Some(state) = found.due() {
+                    apart::nat_follow(state as u32);
+                }
+                if let Some(note) = found.first_part() {
+                    apart::note_fragment(xdp.ctx, note);
+                }
+                step = apart::nat_back(xdp.ctx, place, found.bits());
             }
-            if let Some(state) = FoundSlot::from_bits(step as u32).due() {
-                apart::nat_follow(state as u32);
-            }
-            if let Some(note) = FoundSlot::from_bits(step as u32).first_part() {
-                apart::note_fragment(xdp.ctx, note);
-            }
-            return apart::nat_back(xdp.ctx, place, step as u32);
-        }
-        if step & (ICMP | ANSWER | PART) == 0 {
-            return step as u32;
         }
         if step & ANSWER != 0 {
-            return apart::answer(xdp.ctx, step as u32);
+            return apart::answer(xdp.ctx, step as u32, u32::from(of_reply));
+        }
+        // What the steps of a reply return besides is an action.
+        if of_reply || step & (ICMP | PART) == 0 {
+            return step as u32;
         }
         let place = step as u32;
         let is_part = step & PART != 0;
@@ -141,7 +143,7 @@ mod programs {
             };
         }
         let sent = apart::send(xdp.ctx, place, step);
-        if sent & apart::ANSWER == 0 { sent } else { apart::answer(xdp.ctx, sent & !apart::ANSWER) }
+        if sent & apart::ANSWER == 0 { sent } else { apart::answer(xdp.ctx, sent & !apart::ANSWER, 0) }
     }
 
     /// The long way. What it leaves to functions apart it returns as a number: each of them is called in one place then, where

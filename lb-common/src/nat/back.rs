@@ -3,6 +3,7 @@
 use super::{
     NatPlace, first_port, ports, read,
     rewrite::{Ends, rewrite},
+    scratch::Scratch,
     second_port,
     table::{Side, after, find_reply, prepare_reply, refresh, slot_at},
 };
@@ -10,7 +11,9 @@ use crate::{
     abi::NatRecord,
     account::Outcome,
     environment::Environment,
+    features::Features,
     flow::{FlowState, FlowWord},
+    forward::fits,
     fragment,
     frame::{Frame, Window},
     parse::Parsed,
@@ -89,10 +92,15 @@ pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: NatPlace) -> R
 pub fn find<E: Environment>(env: &E) -> Result<FoundSlot, Stop> {
     let reply = env.scratch().ok_or(DropReason::Tables)?;
     let slot = find_reply(env, reply).ok_or(PassReason::NotServed)?;
-    if reply.hop_limit() <= 1 {
+    let (word, record) = slot_at(env, slot).ok_or(DropReason::Tables)?;
+    if reply.hop_limit() == 0 {
         return Err(DropReason::Ttl.into());
     }
-    let (word, record) = slot_at(env, slot).ok_or(DropReason::Tables)?;
+    // A router forwards no packet with one hop left (RFC 1812, section 5.3.1).
+    if reply.hop_limit() == 1 {
+        note_sender(reply, record, &reply.destination_words());
+        return Err(Stop::Expired);
+    }
     let present = FlowWord::from_bits(word.load());
     let state = after(record, present, reply.tcp_flags(), Side::Backend, false);
     // Once in a tick: what backends send keeps the flow as well.
@@ -111,7 +119,7 @@ pub fn find<E: Environment>(env: &E) -> Result<FoundSlot, Stop> {
 ///
 /// # Errors
 ///
-/// [`DropReason::Tables`]: a defect.
+/// Why it cannot go there: [`Stop::TooBig`] if the backend should be told to send less at a time.
 #[inline(always)]
 pub fn send<'a, E: Environment, F: Frame>(
     env: &'a E,
@@ -122,9 +130,44 @@ pub fn send<'a, E: Environment, F: Frame>(
     let mut packet = Parsed::new();
     read(frame, place, &mut packet)?;
     let (_, record) = slot_at(env, slot.slot()).ok_or(DropReason::Tables)?;
+    if let Err(stop) = fits_to(env, frame, &packet, record) {
+        if let Some(reply) = env.scratch() {
+            note_sender(reply, record, &packet.destination);
+        }
+        return Err(stop);
+    }
     let ports = ports(second_port(record.ports()), first_port(record.ports()));
     rewrite(frame, &packet, &Ends { source: record.vip_words(), destination: record.client_words(), ports })?;
     leave(env, frame, record)
+}
+
+/// Notes whom an answer to the backend is from: the address of the pool that it talks to, or the VIP, since the client's is not ours.
+#[inline(always)]
+fn note_sender(reply: &Scratch, record: &NatRecord, destination: &[u32; 4]) {
+    if record.source().is_none() {
+        reply.set_sender(&record.vip_words());
+    } else {
+        reply.set_sender(destination);
+    }
+}
+
+/// Whether a packet for the client of a record is no larger than what the interface that leads there takes.
+#[inline(always)]
+pub(super) fn fits_to<E: Environment, F: Frame>(
+    env: &E,
+    frame: &F,
+    packet: &Parsed,
+    record: &NatRecord,
+) -> Result<(), Stop> {
+    let ifindex = record.hop().ifindex;
+    // What came by an interface fits there.
+    if !env.features().has(Features::REDIRECT) || ifindex == env.ingress() {
+        return Ok(());
+    }
+    match env.interface_mtu(ifindex) {
+        Some(mtu) => fits(packet, frame, mtu),
+        None => Ok(()),
+    }
 }
 
 /// Addresses a frame to where the client's packets come from, and counts it.

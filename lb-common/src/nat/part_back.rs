@@ -35,6 +35,7 @@ fn try_send<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, slot: u32) 
         return Err(DropReason::Ttl.into());
     }
     let (_, record) = slot_at(env, slot).ok_or(DropReason::Tables)?;
+    back::fits_to(env, frame, &packet, record)?;
     let ends = Ends { source: record.vip_words(), destination: record.client_words(), ports: 0 };
     addresses(frame, &packet, packet.network, &ends, 1).ok_or(DropReason::Tables)?;
     back::leave(env, frame, record)

@@ -40,7 +40,7 @@ pub struct Scratch {
     pub(super) port_slot: Word32,
     /// Of an ICMP error: where the quoted transport header begins.
     pub(super) quoted: Word32,
-    /// Of an ICMP error: whom it is from.
+    /// Whom an ICMP error is from: one to translate, or one that a reply is answered with.
     sender: [Word32; 4],
     /// What the place of the pool follows from that the client's flows try first.
     pub(super) client: Word32,
@@ -85,7 +85,12 @@ impl Scratch {
     }
 
     #[inline(always)]
-    pub(super) fn sender(&self) -> [u32; 4] {
+    pub(super) fn destination_words(&self) -> [u32; 4] {
+        [self.destination(0), self.destination(1), self.destination(2), self.destination(3)]
+    }
+
+    #[inline(always)]
+    pub(crate) fn sender(&self) -> [u32; 4] {
         [self.sender[0].load(), self.sender[1].load(), self.sender[2].load(), self.sender[3].load()]
     }
 

@@ -13,7 +13,11 @@ use lb_common::{
     },
 };
 
-use super::{CLIENT, CLIENT6, DNS, DNS6, WEB, WEB6, no_backend::icmp_error, services};
+use super::{
+    CLIENT, CLIENT6, DNS, DNS6, WEB, WEB6,
+    no_backend::{icmp_error, icmp_error_from},
+    services,
+};
 use crate::{
     case::{Case, Drop, Pass, Ttl, case},
     in_kernel::InKernel,
@@ -187,6 +191,16 @@ fn with_flags(wire: Wire, flags: u8) -> Wire {
     wire.tcp_with(|tcp| tcp.flags = flags)
 }
 
+/// What the backend's packet must be on its way to the client.
+pub(super) fn from_vip(wire: &Wire, reply: &Wire) -> Wire {
+    let (client, service) = ports(wire);
+    with_ports(reply.clone(), (service, client)).with(|back| {
+        (back.source, back.destination) = (wire.destination, wire.source);
+        (back.to, back.from) = (ROUTER_MAC, NODE_MAC);
+        back.ttl -= 1;
+    })
+}
+
 /// Sends the backend's packet, which must get to the client as if from the VIP.
 pub(super) fn back(node: &mut dyn Tested, wire: &Wire, reply: &Wire) {
     let bytes = first_part_back(node, wire, reply);
@@ -198,13 +212,7 @@ pub(super) fn first_part_back(node: &mut dyn Tested, wire: &Wire, reply: &Wire) 
     let before = node.replies();
     let outcome = node.packet(&reply.frame());
     assert_eq!(outcome.action, Action::Transmit, "{:?} {reply:?}: {:?}", node.mode(), outcome.books.pass_reason());
-    let (client, service) = ports(wire);
-    let expected = with_ports(reply.clone(), (service, client)).with(|back| {
-        (back.source, back.destination) = (wire.destination, wire.source);
-        (back.to, back.from) = (ROUTER_MAC, NODE_MAC);
-        back.ttl -= 1;
-    });
-    same_frame(node, &outcome.bytes, &expected.frame());
+    same_frame(node, &outcome.bytes, &from_vip(wire, reply).frame());
     assert_eq!(node.replies(), before + 1, "replies are counted");
     outcome.bytes
 }
@@ -216,6 +224,11 @@ pub(super) fn stays(node: &mut dyn Tested, frame: &[u8], expect: &crate::case::E
 
 pub(super) fn all_protocols() -> [Wire; 4] {
     [tcp(CLIENT, WEB, SYN), tcp(CLIENT6, WEB6, SYN), udp(CLIENT, DNS), udp(CLIENT6, DNS6)]
+}
+
+/// Whom the node's answers to a backend are from: the VIP or the address of the pool.
+pub(super) fn sender(mode: Mode, wire: &Wire, ends: Outside) -> IpAddr {
+    if mode == Mode::FullNat { ends.source.0 } else { wire.destination }
 }
 
 /// The packets of a flow, both ways, with all that may be in front of and behind the transport header.
@@ -308,7 +321,10 @@ fn last_hop() {
                 let kind = if wire.source.is_ipv4() { [11, 0] } else { [3, 0] };
                 stays(node, &last.frame(), &icmp_error(&last, kind, 0));
                 stays(node, &wire.clone().ttl(0).frame(), &Drop(Ttl));
-                stays(node, &reply_of(&wire, ends, A).ttl(1).frame(), &Drop(Ttl));
+                let last = reply_of(&wire, ends, A).ttl(1);
+                let from = sender(node.mode(), &wire, ends);
+                stays(node, &last.frame(), &icmp_error_from(from, &last, kind, 0));
+                stays(node, &last.ttl(0).frame(), &Drop(Ttl));
                 back(node, &wire, &reply_of(&wire, ends, A).ttl(2));
             }
         });

@@ -3,28 +3,38 @@
 
 use std::net::IpAddr;
 
+use evenkeel_tests::{names::unique, namespace::Namespace};
 use lb_common::{
-    abi::Mode,
-    verdict::{DropReason, PassReason},
+    abi::{Hop, Mode},
+    verdict::{
+        DropReason::{self, Mtu},
+        PassReason,
+    },
 };
 
-use super::nat::{
-    Node, Outside, PORT, Tested, all_protocols, configuration, everywhere, family, first_part_back, forth, outside,
-    ports, reply_of, same_frame, stays, with_ports,
+use super::{
+    nat::{
+        Node, Outside, PORT, Tested, all_protocols, configuration, everywhere, family, first_part_back, forth,
+        from_vip, outside, ports, reply_of, same_frame, sender, stays, with_ports,
+    },
+    no_backend::icmp_error_from,
 };
 use crate::{
-    case::{Drop, Pass, Ttl},
+    case::{Case, Drop, Pass, Ttl},
     in_kernel::InKernel,
     in_memory::InMemory,
     machine::{Action, ROOMY},
     oracle,
     runner::{Run, same_outcome},
     wire::{NODE_MAC, ROUTER_MAC, Transport, Wire, fragment_header, icmp, options_header, raw},
-    world::{A, B, State},
+    world::{A, B, FAR_MAC, State},
 };
 
 /// A router between the node and the backends.
 const ROUTERS: [&str; 2] = ["203.0.113.9", "2001:db8:b::9"];
+
+/// What the clients' interface takes.
+const MTU: u32 = 1300;
 
 /// What is left to the host.
 const HOSTS: crate::case::Expect = Pass(PassReason::OtherProtocol);
@@ -261,6 +271,57 @@ fn begin_again(node: &mut dyn Tested, wire: &Wire) {
     // Slots are seen to once a tick.
     node.wait(1);
     forth(node, wire);
+}
+
+/// Line 25: replies that are larger than what the clients' interface takes.
+#[test]
+fn too_big() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: an interface can be made by root only");
+        return;
+    }
+    // The kernel wants an interface that is there.
+    let namespace = Namespace::create(&format!("{}-mtu", unique())).expect("a namespace");
+    let add = format!("link add far mtu {MTU} type veth peer name near");
+    namespace.ip(&[add]).expect("an interface");
+    let shown = namespace.exec("ip", ["-oneline", "link", "show", "far"]).expect("it is there");
+    let ifindex = shown.split(':').next().and_then(|number| number.parse().ok()).expect("its number comes first");
+    namespace.enter(|| everywhere(|mode, begin| replies_are_measured(mode, begin, ifindex))).expect("to get inside");
+}
+
+/// A test of one mode in one machine.
+type Begin<'a> = dyn FnMut(&Case, &mut dyn FnMut(&mut dyn Tested)) + 'a;
+
+fn replies_are_measured(mode: Mode, begin: &mut Begin<'_>, ifindex: u32) {
+    begin(&configuration(mode, &[A], PORT), &mut |node| {
+        // An interface of which the tables know as well.
+        node.tables().egress[2].set(FAR_MAC, ifindex, MTU);
+        for wire in all_protocols() {
+            let ends = forth(node, &wire);
+            // The client's packets come from there.
+            for record in node.tables().nat_slots.iter().flat_map(|slots| &slots.records) {
+                record.set_hop(Hop { ifindex, ..record.hop() });
+            }
+            let reply = reply_of(&wire, ends, A);
+            let rest = MTU as usize - reply.clone().payload(b"").packet().len();
+            let whole = reply.clone().payload(&vec![0x11; rest]);
+            let outcome = node.packet(&whole.frame());
+            assert_eq!(outcome.action, Action::Redirect, "{mode:?}: {:?}", outcome.books.drop_reason());
+            same_frame(node, &outcome.bytes, &from_vip(&wire, &whole).frame());
+            let over = reply.payload(&vec![0x11; rest + 1]);
+            let kind = if wire.source.is_ipv4() { [3, 4] } else { [2, 0] };
+            stays(node, &over.frame(), &icmp_error_from(sender(mode, &wire, ends), &over, kind, MTU));
+            if wire.source.is_ipv4() {
+                stays(node, &over.with(|over| over.fragment = 0).frame(), &Drop(Mtu));
+            }
+            if matches!(wire.transport, Transport::Udp(_)) {
+                let [first, later, _] = parts(&wire, ends);
+                assert_eq!(node.packet(&first.frame()).action, Action::Redirect);
+                assert_eq!(node.packet(&later.frame()).action, Action::Redirect);
+                stays(node, &later.payload(&vec![0x44; MTU as usize]).frame(), &Drop(Mtu));
+            }
+        }
+    });
 }
 
 /// Both machines do the same with what is cut off, and nothing of it is forwarded.
