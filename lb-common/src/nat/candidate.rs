@@ -213,7 +213,8 @@ pub(super) fn pair_of<E: Environment>(env: &E, reply: FlowHash) -> u64 {
     first as u64 | (flow::table::other_bucket(first, reply.tag, mask) as u64) << 32
 }
 
-/// Whether an address is one of the pool that new flows may have. Computed without a branch for each.
+/// Whether an address is one of the pool that new flows may have: one that left it may be the host's again. Computed without a branch
+/// for each.
 #[inline(always)]
 pub fn is_of_pool<E: Environment>(env: &E, family: Family, address: &[u32; 4]) -> bool {
     let count = env.control().map_or(0, |control| control.pool(family));
@@ -223,7 +224,7 @@ pub fn is_of_pool<E: Environment>(env: &E, family: Family, address: &[u32; 4]) -
             break;
         }
         let Some(pool) = env.pool_address(pool_index(family, place)) else { break };
-        let mut different = 0;
+        let mut different = pool.closed();
         for (word, value) in address.iter().enumerate() {
             different |= pool.address(word) ^ value;
         }

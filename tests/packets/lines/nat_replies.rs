@@ -213,6 +213,9 @@ fn fragments() {
                 let ends = forth(node, &wire);
                 let [first, second, last] = parts(&wire, ends);
                 stays(node, &last.frame(), &unknown);
+                node.pool_is_open(false);
+                stays(node, &last.frame(), &Pass(PassReason::NotParsed));
+                node.pool_is_open(true);
                 let to_host = last.clone().with(|part| {
                     part.destination = ROUTERS[usize::from(part.source.is_ipv6())].parse().expect("an address");
                 });
