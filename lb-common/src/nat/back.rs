@@ -53,7 +53,7 @@ impl FoundSlot {
         self.0 & (Self::FIRST_PART - 1)
     }
 
-    /// The reply is the first part of a datagram: what [`fragment::note`](crate::fragment::note) is to be called with.
+    /// The reply is the first part of a datagram: what [`fragment::note`] is to be called with.
     #[inline(always)]
     #[must_use]
     pub const fn first_part(self) -> Option<u32> {
