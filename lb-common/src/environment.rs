@@ -13,6 +13,7 @@ use crate::{
     frame::Frame,
     hash::HashKey,
     nat::{self, NatPlace, scratch::Scratch},
+    parse::Family,
     quic::{self, QuicLb},
     service,
     wire::ethernet,
@@ -76,6 +77,8 @@ pub trait Environment {
     fn ticks_per_second(&self) -> u32;
     /// The kernel's index of the interface that the packet came from.
     fn ingress(&self) -> u32;
+    /// The MTU of an interface, by the kernel's index; `None` if it is not known.
+    fn interface_mtu(&self, ifindex: u32) -> Option<u32>;
     /// This CPU's counters.
     fn node_counters(&self) -> Option<&NodeCounters>;
     /// This CPU's counters of a destination.
@@ -148,6 +151,15 @@ pub trait Environment {
         nat::toa::hide_option(self, frame, transport, at)
     }
 
+    /// See [`nat::candidate::is_of_pool`].
+    #[inline(always)]
+    fn is_of_pool(&self, family: Family, address: &[u32; 4]) -> bool
+    where
+        Self: Sized,
+    {
+        nat::candidate::is_of_pool(self, family, address)
+    }
+
     /// See [`ethernet::set_tag`].
     #[inline(always)]
     fn set_tag<F: Frame>(&self, frame: &mut F, payload: usize, vlan: u16) -> bool
@@ -182,6 +194,15 @@ pub trait Environment {
         Self: Sized,
     {
         fragment::note(self, frame, id)
+    }
+
+    /// See [`fragment::word`].
+    #[inline(always)]
+    fn fragment_word(&self, id: u32) -> u64
+    where
+        Self: Sized,
+    {
+        fragment::word(self, id)
     }
 
     /// See [`fragment::spread`].

@@ -19,7 +19,7 @@ use crate::{
     nat::{self, NatPlace, table::Round},
     parse::{Family, Fault, Parsed, Place, parse},
     quic,
-    reply::{self, Answer},
+    reply::{self, Answer, Sender},
     schedule::slot,
     service, steady,
     verdict::{DropReason, PassReason, Stop, Verdict},
@@ -39,6 +39,7 @@ pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Outco
         Ok(outcome) => return outcome,
         Err(rare) => rare,
     };
+    let sender = if matches!(rare, Rare::Back(_)) { Sender::Noted } else { Sender::Receiver };
     let settled = match rare {
         Rare::Nat(place, id) => settle(translate(env, frame, place, id)),
         Rare::Back(place) => settle(translate_back(env, frame, place)),
@@ -54,7 +55,7 @@ pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Outco
     };
     match settled {
         Ok(outcome) => outcome,
-        Err(Rare::Answer(wanted)) => answer(env, frame, wanted).into(),
+        Err(Rare::Answer(wanted)) => answer(env, frame, wanted, sender).into(),
         Err(_) => Verdict::Drop(DropReason::Tables).into(),
     }
 }
@@ -69,6 +70,8 @@ fn onward<'a, E: Environment, F: Frame>(
 ) -> Result<Outcome<'a>, Rare> {
     match begun {
         Ok(verdict) => Ok(verdict.into()),
+        Err(target) if target.is_back() && place.is_part() => Ok(nat::part_back::send(env, frame, target.choice)),
+        Err(target) if target.is_back() => Ok(nat::error_back::process(env, frame, place)),
         Err(target) if nat::is_translated(env, target.id) && place.is_part() => {
             Ok(nat::part::send(env, frame, target.id))
         }
@@ -109,6 +112,9 @@ fn translate_back<'a, E: Environment, F: Frame>(
     let slot = nat::back::find(env)?;
     if let Some(state) = slot.due() {
         nat::forth::follow(env, state);
+    }
+    if let Some(note) = slot.first_part() {
+        env.note_fragment(frame, note);
     }
     nat::back::send(env, frame, place, slot)
 }
@@ -161,8 +167,8 @@ pub fn settle(outcome: Result<Outcome<'_>, Stop>) -> Result<Outcome<'_>, Rare> {
 
 /// Turns a packet into its answer, and says what becomes of it.
 #[inline(always)]
-pub fn answer<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) -> Verdict {
-    match reply::make(env, frame, answer) {
+pub fn answer<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer, sender: Sender) -> Verdict {
+    match reply::make(env, frame, answer, sender) {
         Ok(()) => Verdict::Transmit,
         Err(reason) => Verdict::Drop(reason),
     }

@@ -8,9 +8,9 @@ use lb_common::{
     fragment, icmp,
     nat::{self, NatPlace, back::FoundSlot, forth::Opened, table::Round},
     packet::{self, Rare},
-    parse::Place,
+    parse::{Family, Place},
     quic,
-    reply::Answer,
+    reply::{Answer, Sender},
     service,
     verdict::{DropReason, Stop, Verdict},
     wire::ethernet,
@@ -62,13 +62,14 @@ pub(crate) extern "C" fn find_by_shape(ab: u64, cd: u64, rest: u64) -> u32 {
     service::by_shape(&MAPS, [ab, cd, rest])
 }
 
-/// Answers a packet and returns the XDP action.
+/// Answers a packet, `of_reply` one of a backend to translate back. Returns the XDP action.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn answer(context: *mut xdp_md, answer: u32) -> u32 {
+pub(crate) extern "C" fn answer(context: *mut xdp_md, answer: u32, of_reply: u32) -> u32 {
     let mut frame = Context::<true>::new(context);
     let bytes = frame.length();
-    let verdict = packet::answer(&MAPS, &mut frame, Answer::from_bits(answer));
+    let sender = if of_reply == 0 { Sender::Receiver } else { Sender::Noted };
+    let verdict = packet::answer(&MAPS, &mut frame, Answer::from_bits(answer), sender);
     finish(&MAPS, verdict.into(), bytes)
 }
 
@@ -164,6 +165,14 @@ pub(crate) extern "C" fn nat_survey(bucket: u32, tag: u64) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+pub(crate) extern "C" fn is_of_pool(ab: u64, cd: u64, family: u32) -> u32 {
+    let family = if family == Family::V4 as u32 { Family::V4 } else { Family::V6 };
+    let address = [ab as u32, (ab >> 32) as u32, cd as u32, (cd >> 32) as u32];
+    u32::from(nat::candidate::is_of_pool(&MAPS, family, &address))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 pub(crate) extern "C" fn is_backend(service: u32) -> u32 {
     u32::from(nat::hairpin::is_backend(&MAPS, service))
 }
@@ -221,16 +230,17 @@ pub(crate) extern "C" fn nat_back_find(context: *mut xdp_md) -> u64 {
     }
 }
 
-/// Translates the reply back and returns the XDP action.
+/// Translates the reply back. Returns the XDP action, or [`NAT_ANSWER`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn nat_back(context: *mut xdp_md, place: u32, slot: u32) -> u32 {
+pub(crate) extern "C" fn nat_back(context: *mut xdp_md, place: u32, slot: u32) -> u64 {
     let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    let sent =
-        packet::settle(nat::back::send(&env, &mut frame, NatPlace::from_bits(place), FoundSlot::from_bits(slot)));
-    finish(&env, sent.unwrap_or(Verdict::Drop(DropReason::Tables).into()), bytes)
+    match nat::back::send(&env, &mut frame, NatPlace::from_bits(place), FoundSlot::from_bits(slot)) {
+        Ok(outcome) => u64::from(finish(&env, outcome, bytes)),
+        Err(stop) => end(&env, stop, bytes),
+    }
 }
 
 /// In what [`note_fragment`] returns: there was something to note.
@@ -241,6 +251,13 @@ pub(crate) const NOTED: u64 = 1 << 32;
 #[inline(never)]
 pub(crate) extern "C" fn note_fragment(context: *mut xdp_md, id: u32) -> u64 {
     fragment::note(&MAPS, &Context::<true>::new(context), id).map_or(0, |choice| NOTED | u64::from(choice))
+}
+
+/// See [`fragment::word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fragment_word(id: u32) -> u64 {
+    fragment::word(&MAPS, id)
 }
 
 /// See [`fragment::spread`].
@@ -338,17 +355,34 @@ pub(crate) extern "C" fn is_translated(target: u64) -> u32 {
 /// Notes the packet that an ICMP error for a translated flow is about. Returns the XDP action, or [`OPENED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp_translate_begin(context: *mut xdp_md, place: u32, target: u64) -> u64 {
+pub(crate) extern "C" fn icmp_quote(context: *mut xdp_md, place: u32, is_back: u32) -> u64 {
     let frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    match nat::error::begin(&env, &frame, Place::from_bits(place), target_of(target).id) {
+    let mut quoted = nat::error::quote(&env, &frame, Place::from_bits(place));
+    if is_back != 0 {
+        quoted = nat::error_back::of_host(quoted);
+    }
+    match quoted {
         Ok(()) => OPENED,
         Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
     }
 }
 
-/// Finds the flow of the packet that was noted. Returns the XDP action, or [`OPENED`] with the flow's source in the low half.
+/// Notes where the flow has its slot. Returns the XDP action, or [`OPENED`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_translate_begin(context: *mut xdp_md, target: u64) -> u64 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    match nat::error::begin(&env, target_of(target).id) {
+        Ok(()) => OPENED,
+        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
+    }
+}
+
+/// Finds the flow of the packet that was noted. Returns the XDP action, or [`OPENED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn icmp_translate_find(context: *mut xdp_md) -> u64 {
@@ -356,9 +390,58 @@ pub(crate) extern "C" fn icmp_translate_find(context: *mut xdp_md) -> u64 {
     let env = Maps::of(&frame);
     let bytes = frame.length();
     match nat::error::find(&env) {
-        Ok(opened) => OPENED | u64::from(opened.bits()),
+        Ok(()) => OPENED,
         Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
     }
+}
+
+/// Whether a packet goes back to the client of a translated flow.
+#[inline(always)]
+pub(crate) const fn is_back(target: u64) -> bool {
+    target_of(target).is_back()
+}
+
+/// Notes where the flow of an ICMP error for a client has its slot.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_back_begin() -> u32 {
+    nat::error_back::begin(&MAPS);
+    0
+}
+
+/// Finds the flow of the packet that was noted. Returns the XDP action, or [`OPENED`] with its slot in the low half.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_back_find(context: *mut xdp_md) -> u64 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    match nat::error_back::find(&env) {
+        Ok(slot) => OPENED | u64::from(slot.bits()),
+        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
+    }
+}
+
+/// Sends an ICMP error to the client. Returns the XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_back(context: *mut xdp_md, slot: u32) -> u32 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    let sent = nat::error_back::send(&env, &frame, FoundSlot::from_bits(slot));
+    finish(&env, nat::error::settle(sent), bytes)
+}
+
+/// Sends a later fragment of a reply on. Returns the XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn nat_part_back(context: *mut xdp_md, target: u64) -> u32 {
+    let mut frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    let outcome = nat::part_back::send(&env, &mut frame, target_of(target).choice);
+    finish(&env, outcome, bytes)
 }
 
 /// Sends a later fragment of a translated flow on. Returns the XDP action.
@@ -372,15 +455,27 @@ pub(crate) extern "C" fn nat_part(context: *mut xdp_md, target: u64) -> u32 {
     finish(&env, outcome, bytes)
 }
 
-/// Translates the packet and sends it on.
+/// Translates an ICMP error as was noted. Returns the XDP action, or [`OPENED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp_translate(context: *mut xdp_md, place: u32, target: u64, opened: u32) -> u32 {
+pub(crate) extern "C" fn icmp_rewrite(context: *mut xdp_md, place: u32) -> u64 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    match nat::error::rewrite(&env, &frame, Place::from_bits(place)) {
+        Ok(()) => OPENED,
+        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
+    }
+}
+
+/// Sends an ICMP error to the backend. Returns the XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_translate(context: *mut xdp_md, target: u64) -> u32 {
     let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    let opened = Opened::from_bits(opened);
-    let sent = nat::error::send(&env, &mut frame, Place::from_bits(place), target_of(target).id, opened);
+    let sent = nat::error::send(&env, &mut frame, target_of(target).id);
     finish(&env, nat::error::settle(sent), bytes)
 }
 

@@ -2,7 +2,10 @@
 
 use core::{ops::Deref, ptr};
 
-use aya_ebpf::{bindings::xdp_md, helpers::bpf_jiffies64};
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::{bpf_check_mtu, bpf_jiffies64},
+};
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
@@ -14,6 +17,7 @@ use lb_common::{
     frame::Frame,
     hash::HashKey,
     nat::{NatPlace, scratch::Scratch},
+    parse::Family,
     quic::QuicLb,
     service::filter::{BACKEND, VIP},
 };
@@ -184,6 +188,14 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn interface_mtu(&self, ifindex: u32) -> Option<u32> {
+        let mut mtu = 0;
+        // SAFETY: the context is valid, and the helper writes the interface's MTU to where it is told, or fails.
+        let checked = unsafe { bpf_check_mtu(self.0.cast(), ifindex, &raw mut mtu, 0, 0) };
+        (checked >= 0).then_some(mtu)
+    }
+
+    #[inline(always)]
     fn node_counters(&self) -> Option<&NodeCounters> {
         maps::NODE_COUNTERS.get(0)
     }
@@ -229,6 +241,12 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn is_of_pool(&self, family: Family, address: &[u32; 4]) -> bool {
+        let half = |at: usize| u64::from(address[at]) | u64::from(address[at + 1]) << 32;
+        apart::is_of_pool(half(0), half(2), family as u32) != 0
+    }
+
+    #[inline(always)]
     fn set_tag<F: Frame>(&self, _: &mut F, payload: usize, vlan: u16) -> bool {
         apart::set_tag(self.0, payload as u32, u32::from(vlan)) != 0
     }
@@ -247,6 +265,11 @@ impl Environment for Maps {
     fn note_fragment<F: Frame>(&self, _: &F, id: u32) -> Option<u32> {
         let noted = apart::note_fragment(self.0, id);
         (noted & apart::NOTED != 0).then_some(noted as u32)
+    }
+
+    #[inline(always)]
+    fn fragment_word(&self, id: u32) -> u64 {
+        apart::fragment_word(id)
     }
 
     #[inline(always)]

@@ -14,6 +14,7 @@ mod lifecycle;
 mod modes;
 mod mtu;
 mod nat;
+mod nat_replies;
 mod neighbour;
 mod next_hops;
 mod no_backend;

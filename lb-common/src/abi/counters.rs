@@ -69,7 +69,7 @@ pub struct NodeCounters {
     pub flows_displaced: Counter,
     /// Packets of flows without an entry because the table was full around them; they go where their hash says.
     pub flows_untracked: Counter,
-    /// Replies of backends that were translated back; they are part of `transmitted` and `redirected`.
+    /// Replies of backends that were translated back, their fragments and ICMP errors for clients among them; they are part of `transmitted` and `redirected`.
     pub nat_replies: Counter,
     /// Packets of services with `quic` whose connection id named no backend that takes them; they went by flow table or hash.
     pub quic_unrouted: Counter,

@@ -128,6 +128,20 @@ impl NatRecord {
         self.vip[index & 3].load()
     }
 
+    /// The client's address as in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn client_words(&self) -> [u32; 4] {
+        [self.client(0), self.client(1), self.client(2), self.client(3)]
+    }
+
+    /// The VIP as in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn vip_words(&self) -> [u32; 4] {
+        [self.vip(0), self.vip(1), self.vip(2), self.vip(3)]
+    }
+
     /// The client's port and the service's, as in the client's packets.
     #[inline(always)]
     #[must_use]
@@ -226,6 +240,13 @@ impl PoolAddress {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.state.load() != 0
+    }
+
+    /// 0 if new flows may have it, else another number.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn closed(&self) -> u32 {
+        self.state.load() ^ 1
     }
 
     /// Writes it.

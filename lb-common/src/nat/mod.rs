@@ -19,9 +19,11 @@
 pub mod back;
 pub mod candidate;
 pub mod error;
+pub mod error_back;
 pub mod forth;
 pub mod hairpin;
 pub mod part;
+pub mod part_back;
 pub mod rewrite;
 pub mod scratch;
 pub mod steady;

@@ -453,6 +453,29 @@ pub(super) fn slot_at<E: Environment>(env: &E, slot: u32) -> Option<(&Word64, &N
     Some((&env.nat_bucket(bucket)?.words[index], &env.nat_slots(bucket)?.records[index]))
 }
 
+/// Bits of a slot's number: there are no more entries than 2^26.
+const SLOT_BITS: u32 = 26;
+/// Bits of the flow's tag that are noted with it.
+const MARK: u64 = (1 << 10) - 1;
+
+/// A slot and whose it is, in the 36 bits of an identity: what the table of fragments keeps of the parts of a reply.
+#[inline(always)]
+pub(crate) fn note_of<E: Environment>(env: &E, slot: u32) -> Option<FlowWord> {
+    let (word, _) = slot_at(env, slot)?;
+    let mark = FlowWord::from_bits(word.load()).identity_bits() & MARK;
+    Some(FlowWord::of_identity(slot as u64 | mark << SLOT_BITS))
+}
+
+/// The slot that was noted, if it is still the same flow's and that is not over.
+#[inline(always)]
+pub(crate) fn noted<E: Environment>(env: &E, note: FlowWord) -> Option<u32> {
+    let slot = note.identity_bits() as u32 & ((1 << SLOT_BITS) - 1);
+    let (word, record) = slot_at(env, slot)?;
+    let present = FlowWord::from_bits(word.load());
+    let is_same = present.identity_bits() & MARK == note.identity_bits() >> SLOT_BITS;
+    (is_same && is_current(env, record, present)).then_some(slot)
+}
+
 /// Notes where a reply may have its slot.
 #[inline(always)]
 pub(super) fn prepare_reply<E: Environment>(env: &E, reply: &Scratch) {
