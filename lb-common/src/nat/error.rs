@@ -94,7 +94,7 @@ pub fn find<E: Environment>(env: &E) -> Result<Opened, Stop> {
 ///
 /// # Errors
 ///
-/// Why it cannot go there. The packet is as it was then.
+/// Why it cannot go there. It may have been rewritten by then.
 #[inline(always)]
 pub fn send<'a, E: Environment, F: Frame>(
     env: &'a E,
@@ -106,7 +106,6 @@ pub fn send<'a, E: Environment, F: Frame>(
     let mut packet = Parsed::new();
     parse_again(frame, place, &mut packet).map_err(|_| DropReason::Tables)?;
     let target = env.destination(id).ok_or(DropReason::Tables)?;
-    let way = Way::to(env, target)?;
     let flow = env.scratch().ok_or(DropReason::Tables)?;
     packet.protocol = flow.protocol();
     let quoted = (flow.quoted.load() & MAX_OFFSET) as usize;
@@ -121,7 +120,7 @@ pub fn send<'a, E: Environment, F: Frame>(
         inside.ports = ports(flow.backend_port(), port);
     }
     translate(frame, &packet, quoted, &inside).ok_or(DropReason::Tables)?;
-    let verdict = way.take(env, frame, packet.network)?;
+    let verdict = Way::to(env, target)?.take(env, frame, packet.network)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
     Ok(Outcome { verdict, destination: Some(counters) })
 }
