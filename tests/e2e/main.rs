@@ -10,6 +10,7 @@ mod drain;
 mod failure;
 mod fragments;
 mod icmp;
+mod kernel_tunnels;
 mod lifecycle;
 mod modes;
 mod mtu;

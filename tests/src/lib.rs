@@ -10,6 +10,7 @@
 //! | [`capture`] | TCP segments as they arrive at a machine |
 //! | [`daemon`] | the `evenkeel` binary: started, killed, reloaded, asked |
 //! | [`wait`] | waiting for a condition, never for a time |
+//! | [`vm`] | another kernel, in QEMU |
 //!
 //! Everything made is removed when its guard is dropped, on panic too; what a killed process
 //! left behind is removed by [`names::sweep`], which every [`topology::Topology`] calls first.
@@ -27,4 +28,5 @@ pub mod scenario;
 pub mod servers;
 pub mod topology;
 pub mod translation;
+pub mod vm;
 pub mod wait;

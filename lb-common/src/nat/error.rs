@@ -132,7 +132,7 @@ pub fn rewrite<E: Environment, F: Frame>(env: &E, frame: &F, place: Place) -> Re
 ///
 /// # Errors
 ///
-/// Why it cannot go there.
+/// Why it cannot go there. It may have been rewritten by then.
 #[inline(always)]
 pub fn send<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, id: u32) -> Result<Outcome<'a>, Stop> {
     let network = ethernet::parse(frame).ok_or(DropReason::Tables)?.payload;

@@ -161,7 +161,7 @@ pub fn open<E: Environment>(env: &E, round: Round) -> Result<Option<Opened>, Sto
 ///
 /// # Errors
 ///
-/// Why it cannot go there. The packet is as it was then.
+/// Why it cannot go there. What is to be answered is as it was; what is dropped may have been rewritten.
 #[inline(always)]
 pub fn send<'a, E: Environment, F: Frame>(
     env: &'a E,
@@ -173,8 +173,7 @@ pub fn send<'a, E: Environment, F: Frame>(
     let mut packet = Parsed::new();
     read(frame, place, &mut packet)?;
     let destination = env.destination(id).ok_or(DropReason::Tables)?;
-    let way = Way::to(env, destination)?;
-    fits(&packet, frame, way.mtu)?;
+    fits(&packet, frame, Way::to(env, destination)?.mtu)?;
     let backend = backend(packet.family, destination, second_port(packet.ports));
     let mut ends =
         Ends { source: packet.source, destination: backend.0, ports: ports(first_port(packet.ports), backend.1) };
@@ -184,7 +183,8 @@ pub fn send<'a, E: Environment, F: Frame>(
         ends.ports = ports(port, backend.1);
     }
     rewrite(frame, &packet, &ends)?;
-    let verdict = way.take(env, frame, packet.network)?;
+    // Looked up once more: kept over all this it would take more of the stack than there is.
+    let verdict = Way::to(env, destination)?.take(env, frame, packet.network)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
     Ok(Outcome { verdict, destination: Some(counters) })
 }
