@@ -5,7 +5,7 @@ use core::ops::Deref;
 use crate::{
     abi::{
         Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
-        ReplyBudget, Score, Service, ServiceBucket, Tunnel, Word32, Word64,
+        ReplyBudget, Score, Service, ServiceBucket, SlotRange, Tunnel, Word32, Word64,
     },
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, room},
@@ -13,8 +13,12 @@ use crate::{
     frame::Frame,
     hash::HashKey,
     nat::{self, NatPlace, scratch::Scratch},
+    parse::Family,
     quic::{self, QuicLb},
-    schedule::pick::{self, Chooser},
+    schedule::{
+        least,
+        pick::{self, Chooser},
+    },
     service,
     wire::ethernet,
 };
@@ -83,6 +87,8 @@ pub trait Environment {
     fn turn(&self, service: u32) -> Option<&Word32>;
     /// A random number.
     fn random(&self) -> u32;
+    /// The MTU of an interface, by the kernel's index; `None` if it is not known.
+    fn interface_mtu(&self, ifindex: u32) -> Option<u32>;
     /// This CPU's counters.
     fn node_counters(&self) -> Option<&NodeCounters>;
     /// This CPU's counters of a destination.
@@ -146,6 +152,24 @@ pub trait Environment {
         nat::candidate::candidate(self, turn)
     }
 
+    /// See [`nat::toa::hide_option`].
+    #[inline(always)]
+    fn hide_option<F: Frame>(&self, frame: &F, transport: u32, at: u32) -> u32
+    where
+        Self: Sized,
+    {
+        nat::toa::hide_option(self, frame, transport, at)
+    }
+
+    /// See [`nat::candidate::is_of_pool`].
+    #[inline(always)]
+    fn is_of_pool(&self, family: Family, address: &[u32; 4]) -> bool
+    where
+        Self: Sized,
+    {
+        nat::candidate::is_of_pool(self, family, address)
+    }
+
     /// See [`ethernet::set_tag`].
     #[inline(always)]
     fn set_tag<F: Frame>(&self, frame: &mut F, payload: usize, vlan: u16) -> bool
@@ -182,6 +206,15 @@ pub trait Environment {
         fragment::note(self, frame, id)
     }
 
+    /// See [`fragment::word`].
+    #[inline(always)]
+    fn fragment_word(&self, id: u32) -> u64
+    where
+        Self: Sized,
+    {
+        fragment::word(self, id)
+    }
+
     /// See [`fragment::spread`].
     #[inline(always)]
     fn spread_by_addresses<F: Frame>(&self, frame: &F) -> u64
@@ -207,6 +240,33 @@ pub trait Environment {
         Self: Sized,
     {
         quic::route::decode(self, configuration, service);
+    }
+
+    /// See [`least::pick`].
+    #[inline(always)]
+    fn least(&self, slots: SlotRange) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        least::pick(self, slots)
+    }
+
+    /// See [`pick::begun`].
+    #[inline(always)]
+    fn begun(&self, service: u32, id: u32, placement: Placement, chooser: Chooser) -> u32
+    where
+        Self: Sized,
+    {
+        pick::begun(self, service, id, placement, chooser)
+    }
+
+    /// See [`pick::closed`].
+    #[inline(always)]
+    fn closed(&self, id: u32)
+    where
+        Self: Sized,
+    {
+        pick::closed(self, id);
     }
 
     /// See [`pick::pick`].

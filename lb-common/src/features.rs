@@ -43,14 +43,16 @@ impl Features {
     pub const LONG_FRAMES: Self = Self(1 << 10);
     /// Services whose packets go where their QUIC connection id says.
     pub const QUIC: Self = Self(1 << 11);
+    /// Destinations whose backends are told their clients in a TCP option ([`crate::nat::toa`]).
+    pub const TOA: Self = Self(1 << 12);
     /// Services that choose otherwise than by the flow's hash.
-    pub const SCHEDULERS: Self = Self(1 << 12);
+    pub const SCHEDULERS: Self = Self(1 << 13);
     /// Everything.
-    pub const ALL: Self = Self((1 << 13) - 1);
+    pub const ALL: Self = Self((1 << 14) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 13] = [
+    const NAMES: [&'static str; 14] = [
         "ipv4",
         "ipv6",
         "prefixes-or-ranges",
@@ -63,6 +65,7 @@ impl Features {
         "vlan",
         "long-frames",
         "quic",
+        "toa",
         "schedulers",
     ];
 
@@ -145,7 +148,7 @@ impl Features {
         redirect.with(vlan).with(long)
     }
 
-    /// What a destination needs.
+    /// What a destination in this mode needs.
     #[cfg(feature = "std")]
     #[must_use]
     pub const fn of_mode(mode: crate::abi::Mode) -> Self {
@@ -155,6 +158,14 @@ impl Features {
             crate::abi::Mode::Nat | crate::abi::Mode::FullNat => Self::NAT,
             crate::abi::Mode::Gue => Self::TUNNEL.with(Self::GUE),
         }
+    }
+
+    /// What a destination needs.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub const fn of_destination(state: crate::abi::DestinationState) -> Self {
+        let toa = if state.toa() == 0 { Self::NONE } else { Self::TOA };
+        Self::of_mode(state.mode).with(toa)
     }
 
     /// Whether a packet may be larger than what leads to its destination takes: it leaves by another interface, or wrapped, or
@@ -173,7 +184,7 @@ impl Features {
         let services = services.map(|(_, identity)| Self::of_service(&identity));
         let egress =
             tables.egress.iter().map(|egress| Self::of_egress(egress.ifindex(), egress.vlan(), egress.mtu(), ingress));
-        let modes = tables.destinations.iter().map(|destination| Self::of_mode(destination.state().mode));
+        let modes = tables.destinations.iter().map(|destination| Self::of_destination(destination.state()));
         services.chain(egress).chain(modes).fold(Self::NONE, Self::with)
     }
 }

@@ -5,6 +5,9 @@
 //! is dropped, since nobody can say whose it is, unless a service of its VIP asks for a choice by the addresses alone
 //! ([`crate::abi::FRAGMENTS_HASH`]).
 //!
+//! Replies of `nat` and `full-nat` likewise: of their first part the slot of its flow is noted. Without its first part a later one for an
+//! address of the pool is dropped, since the pool is for nothing else; another one is the host's, to which packets of backends may be as well.
+//!
 //! Over IPv6 a later part whose fragment header names neither TCP nor UDP but another extension header is the host's: its protocol
 //! is not known.
 //!
@@ -13,13 +16,14 @@
 //! entry: parts of a datagram come close together, so what is old is the least missed.
 
 use crate::{
-    abi::Entry,
+    abi::{Destination, Entry},
     environment::Environment,
     features::Features,
-    flow::{BUCKET_ENTRIES, FlowState, FlowWord, table::is_expired},
+    flow::{self, BUCKET_ENTRIES, FlowState, FlowWord},
     forward::{self, target::Target},
     frame::Frame,
     hash::FlowHash,
+    nat::table,
     packet,
     parse::{Family, Parsed},
     schedule::{pick::Chooser, slot},
@@ -34,6 +38,17 @@ use crate::{
 
 /// What is noted in the place of a destination for a datagram that is the host's.
 pub const HOST: u32 = 0;
+
+/// In what is noted in the place of a destination: the rest is the slot of a translated flow, for a reply.
+pub const REPLY: u32 = 1 << 31;
+
+/// Where the first part of a datagram went.
+enum Noted {
+    Host,
+    Destination(u32),
+    /// To the client of this slot.
+    Slot(u32),
+}
 
 /// What a fragment says of its datagram.
 struct Datagram {
@@ -55,7 +70,7 @@ pub fn may_be_part<F: Frame>(frame: &F, packet: &Parsed) -> bool {
     }
 }
 
-/// Notes where the first part of a datagram goes: a destination's id, or [`HOST`]. Returns what is chosen of an outer header for
+/// Notes where the first part of a datagram goes: a destination's id, [`HOST`], or with [`REPLY`] a slot. Returns what is chosen of an outer header for
 /// all its parts ([`forward::choice`]); `None` if the packet is whole.
 #[inline(always)]
 pub fn note<E: Environment, F: Frame>(env: &E, frame: &F, id: u32) -> Option<u32> {
@@ -103,12 +118,12 @@ fn decide<E: Environment, F: Frame>(env: &E, frame: &F) -> Result<Target, Stop> 
     let noted = find(env, datagram.key);
     let mut service = Entry::NONE;
     match noted {
-        Some(HOST) => return Err(PassReason::NotServed.into()),
+        Some(Noted::Host) => return Err(PassReason::NotServed.into()),
         Some(_) => {}
         None => {
             service = service::owner_apart(env, packet.family, &packet.destination, Some(packet.protocol));
             if service == Entry::NONE {
-                return Err(PassReason::NotParsed.into());
+                return Err(not_served(env, &packet));
             }
         }
     }
@@ -118,10 +133,18 @@ fn decide<E: Environment, F: Frame>(env: &E, frame: &F) -> Result<Target, Stop> 
         return Err(DropReason::Malformed.into());
     }
     let id = match noted {
-        Some(id) => id,
-        None => without_first(env, &packet, service, datagram.addresses)?,
+        Some(Noted::Slot(slot)) => return Ok(Target::back(slot)),
+        Some(Noted::Destination(id)) => id,
+        _ => without_first(env, &packet, service, datagram.addresses)?,
     };
     Ok(Target { id, choice: forward::choice(datagram.addresses) })
+}
+
+/// What becomes of a part whose first part has not come, and that is for no service.
+#[inline(always)]
+fn not_served<E: Environment>(env: &E, packet: &Parsed) -> Stop {
+    let is_ours = env.features().has(Features::NAT) && env.is_of_pool(packet.family, &packet.destination);
+    if is_ours { DropReason::Fragment.into() } else { PassReason::NotParsed.into() }
 }
 
 /// Where a part goes whose first part has not come.
@@ -143,7 +166,7 @@ fn without_first<E: Environment>(
         return Err(DropReason::Martian);
     }
     let picked = if env.features().has(Features::SCHEDULERS) {
-        env.pick(index, Chooser::of(packet, addresses.index, false))
+        env.pick(index, Chooser::of(packet, addresses.index).unknown())
     } else {
         slot::pick(env, service, addresses)?
     };
@@ -189,8 +212,12 @@ fn read_addresses<F: Frame>(frame: &F, packet: &mut Parsed) -> Option<(u32, u16)
 
 #[inline(always)]
 fn remember<E: Environment>(env: &E, key: FlowHash, id: u32) {
-    let (Some(bucket), Some(destination)) = (env.fragment_bucket(place(env, key)), env.destination(id)) else { return };
     let now = env.now();
+    let note = FlowWord::from_bits(env.fragment_word(id));
+    let Some(bucket) = env.fragment_bucket(place(env, key)) else { return };
+    if note == FlowWord::EMPTY {
+        return;
+    }
     // Of entries as old as each other any may go, and not always the same.
     let start = key.entry();
     let mut victim = &bucket.entries[start & (BUCKET_ENTRIES - 1)];
@@ -204,13 +231,30 @@ fn remember<E: Environment>(env: &E, key: FlowHash, id: u32) {
             victim = entry;
         }
     }
-    // The state only says that the entry is used.
-    victim.store(key.tag, FlowWord::new(id, destination.state().generation, FlowState::UdpSingle, now));
+    victim.store(key.tag, note);
 }
+
+/// The bits of the [`FlowWord`] that is kept of where a first part goes, as [`note`] takes it; 0 if nothing can be. The state only says
+/// what it is.
+#[inline(always)]
+pub fn word<E: Environment>(env: &E, id: u32) -> u64 {
+    let word = if env.features().has(Features::NAT) && id & REPLY != 0 {
+        table::note_of(env, id & !REPLY).map(|note| note.refreshed(SLOT, env.now()))
+    } else {
+        let generation = |destination: &Destination| destination.state().generation;
+        env.destination(id).map(|destination| FlowWord::new(id, generation(destination), DESTINATION, env.now()))
+    };
+    word.map_or(0, FlowWord::to_bits)
+}
+
+/// State of an entry whose identity is a destination's.
+const DESTINATION: FlowState = FlowState::UdpSingle;
+/// State of an entry whose identity is that of a slot ([`table::note_of`]).
+const SLOT: FlowState = FlowState::Udp;
 
 /// Where the first part went, if its destination is still the same.
 #[inline(always)]
-fn find<E: Environment>(env: &E, key: FlowHash) -> Option<u32> {
+fn find<E: Environment>(env: &E, key: FlowHash) -> Option<Noted> {
     let bucket = env.fragment_bucket(place(env, key))?;
     let mut found = FlowWord::EMPTY;
     for entry in &bucket.entries {
@@ -219,15 +263,18 @@ fn find<E: Environment>(env: &E, key: FlowHash) -> Option<u32> {
             found = word;
         }
     }
-    if found.state().is_none() || is_expired(found, env.now(), env.fragment_timeout()) {
+    if found.state().is_none() || flow::table::is_expired(found, env.now(), env.fragment_timeout()) {
         return None;
+    }
+    if env.features().has(Features::NAT) && matches!(found.state(), Some(SLOT)) {
+        return table::noted(env, found).map(Noted::Slot);
     }
     let id = found.destination();
     if id == HOST {
-        return Some(HOST);
+        return Some(Noted::Host);
     }
     let state = env.destination(id)?.state();
-    (state.generation == found.generation() && state.keeps_flows).then_some(id)
+    (state.generation == found.generation() && state.keeps_flows).then_some(Noted::Destination(id))
 }
 
 #[inline(always)]

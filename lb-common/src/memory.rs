@@ -366,6 +366,11 @@ impl Environment for View<'_> {
         (finish(self.random.load()) >> 32) as u32
     }
 
+    /// As the interfaces say that lead to backends.
+    fn interface_mtu(&self, ifindex: u32) -> Option<u32> {
+        self.tables.egress.iter().find(|egress| egress.ifindex() == ifindex).map(Egress::mtu)
+    }
+
     fn node_counters(&self) -> Option<&NodeCounters> {
         Some(self.node_counters)
     }

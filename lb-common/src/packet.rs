@@ -19,8 +19,11 @@ use crate::{
     nat::{self, NatPlace, table::Round},
     parse::{Family, Fault, Parsed, Place, parse},
     quic,
-    reply::{self, Answer},
-    schedule::{pick::Chooser, slot},
+    reply::{self, Answer, Sender},
+    schedule::{
+        pick::{self, Chooser},
+        slot,
+    },
     service, steady,
     verdict::{DropReason, PassReason, Stop, Verdict},
     wire::{
@@ -39,6 +42,7 @@ pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Outco
         Ok(outcome) => return outcome,
         Err(rare) => rare,
     };
+    let sender = if matches!(rare, Rare::Back(_)) { Sender::Noted } else { Sender::Receiver };
     let settled = match rare {
         Rare::Nat(place, id) => settle(translate(env, frame, place, id)),
         Rare::Back(place) => settle(translate_back(env, frame, place)),
@@ -54,7 +58,7 @@ pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Outco
     };
     match settled {
         Ok(outcome) => outcome,
-        Err(Rare::Answer(wanted)) => answer(env, frame, wanted).into(),
+        Err(Rare::Answer(wanted)) => answer(env, frame, wanted, sender).into(),
         Err(_) => Verdict::Drop(DropReason::Tables).into(),
     }
 }
@@ -69,6 +73,8 @@ fn onward<'a, E: Environment, F: Frame>(
 ) -> Result<Outcome<'a>, Rare> {
     match begun {
         Ok(verdict) => Ok(verdict.into()),
+        Err(target) if target.is_back() && place.is_part() => Ok(nat::part_back::send(env, frame, target.choice)),
+        Err(target) if target.is_back() => Ok(nat::error_back::process(env, frame, place)),
         Err(target) if nat::is_translated(env, target.id) && place.is_part() => {
             Ok(nat::part::send(env, frame, target.id))
         }
@@ -95,6 +101,7 @@ fn translate<'a, E: Environment, F: Frame>(
     if opened.is_closing() {
         nat::forth::follow(env, FlowState::Closing);
     }
+    let opened = if opened.has_toa() { nat::toa::tell(env, frame, place, id, opened)? } else { opened };
     nat::forth::send(env, frame, place, id, opened)
 }
 
@@ -108,6 +115,9 @@ fn translate_back<'a, E: Environment, F: Frame>(
     let slot = nat::back::find(env)?;
     if let Some(state) = slot.due() {
         nat::forth::follow(env, state);
+    }
+    if let Some(note) = slot.first_part() {
+        env.note_fragment(frame, note);
     }
     nat::back::send(env, frame, place, slot)
 }
@@ -160,8 +170,8 @@ pub fn settle(outcome: Result<Outcome<'_>, Stop>) -> Result<Outcome<'_>, Rare> {
 
 /// Turns a packet into its answer, and says what becomes of it.
 #[inline(always)]
-pub fn answer<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) -> Verdict {
-    match reply::make(env, frame, answer) {
+pub fn answer<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer, sender: Sender) -> Verdict {
+    match reply::make(env, frame, answer, sender) {
         Ok(()) => Verdict::Transmit,
         Err(reason) => Verdict::Drop(reason),
     }
@@ -292,7 +302,7 @@ fn known<'a, E: Environment>(
     if refreshed != word {
         entry.refresh(refreshed);
         if state.is_active() && !next.is_active() {
-            closed(env, word.destination());
+            env.closed(word.destination());
         }
     }
     Known::Flow(word.destination(), destination)
@@ -314,19 +324,6 @@ const fn trusts(state: FlowState, takes_flows: bool) -> bool {
     takes_flows && !matches!(state, FlowState::Closing)
 }
 
-/// A flow of a destination has ended.
-#[inline(always)]
-pub(crate) fn closed<E: Environment>(env: &E, id: u32) {
-    if let Some(counters) = env.destination_counters(id) {
-        counters.flows_closed.add(1);
-    }
-    if env.features().has(Features::SCHEDULERS)
-        && let Some(score) = env.score(id)
-    {
-        score.end();
-    }
-}
-
 /// Gives a new flow its destination, the one that its connection id named or one by its hash, and an entry; `None` if the service has
 /// no backend.
 #[inline(always)]
@@ -343,38 +340,27 @@ fn admit<'a, E: Environment, F: Frame>(
     }
     let by_addresses = env.features().has(Features::FRAGMENTS_BY_HASH) && service.hashes_fragments();
     let index = if by_addresses { env.spread_by_addresses(frame) } else { hash.index };
-    let is_apart = env.features().has(Features::QUIC) || env.features().has(Features::SCHEDULERS);
-    let is_new = !matches!(packet.protocol, Protocol::Tcp) || is_opening(packet);
-    if env.features().has(Features::SCHEDULERS) && !is_new {
-        let scheduling = service.scheduling();
-        if scheduling.resets_unknown && packet.tcp_flags & RST == 0 {
-            return Err(Stop::Reject);
-        }
-    }
-    let picked = if is_apart {
+    let picked = if env.features().has(Features::QUIC) || env.features().has(Features::SCHEDULERS) {
         // Apart for all services: the verifier follows one way here and not several.
-        env.pick(service_index, Chooser::of(packet, index, is_new))
+        match env.pick(service_index, Chooser::of(packet, index)) {
+            Some(pick::RESET) => return Err(Stop::Reject),
+            picked => picked,
+        }
     } else {
         slot::pick(env, service, FlowHash { index, ..hash })?
     };
     let Some(mut id) = picked else { return Ok(None) };
-    let mut destination = env.destination(id).ok_or(DropReason::Tables)?;
     if let Some(state) = FlowState::of_first(packet.protocol, packet.tcp_flags) {
-        let word = FlowWord::new(id, destination.state().generation, state, env.now());
+        let generation = env.destination(id).ok_or(DropReason::Tables)?.state().generation;
+        let word = FlowWord::new(id, generation, state, env.now());
         let placement = remember(env, hash, stale, word);
-        if env.features().has(Features::SCHEDULERS) && !service.scheduling().pick.is_stateless() {
-            if matches!(placement, Placement::Untracked) {
-                // Nobody will remember it: its next packets have to find the same place.
-                let Some(other) = env.pick(service_index, Chooser::of(packet, index, false)) else { return Ok(None) };
-                id = other;
-                destination = env.destination(id).ok_or(DropReason::Tables)?;
-            } else if let Some(score) = env.score(id) {
-                score.begin();
-            }
+        if env.features().has(Features::SCHEDULERS) {
+            id = env.begun(service_index, id, placement, Chooser::of(packet, index));
         }
         let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
         counters.flows_new.add(1);
     }
+    let destination = env.destination(id).ok_or(DropReason::Tables)?;
     Ok(Some((id, destination)))
 }
 

@@ -64,6 +64,7 @@ fn tables() -> Tables {
             takes_flows: true,
             mode: lb_common::abi::Mode::DsrL2,
             second_tunnel: false,
+            toa: 0,
             service: 1,
         };
         tables.slices().destinations[id as usize].set_state(state);

@@ -3,15 +3,19 @@
 
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
-    flow::{FlowState, FlowWord, room},
+    abi::SlotRange,
+    flow::{FlowState, FlowWord, Placement, room},
     forward::target::{self, Target},
     fragment, icmp,
     nat::{self, NatPlace, back::FoundSlot, forth::Opened, table::Round},
     packet::{self, Rare},
-    parse::Place,
+    parse::{Family, Place},
     quic,
-    reply::Answer,
-    schedule::{self, pick::Chooser},
+    reply::{Answer, Sender},
+    schedule::{
+        least,
+        pick::{self, Chooser},
+    },
     service,
     verdict::{DropReason, Stop, Verdict},
     wire::ethernet,
@@ -63,13 +67,14 @@ pub(crate) extern "C" fn find_by_shape(ab: u64, cd: u64, rest: u64) -> u32 {
     service::by_shape(&MAPS, [ab, cd, rest])
 }
 
-/// Answers a packet and returns the XDP action.
+/// Answers a packet, `of_reply` one of a backend to translate back. Returns the XDP action.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn answer(context: *mut xdp_md, answer: u32) -> u32 {
+pub(crate) extern "C" fn answer(context: *mut xdp_md, answer: u32, of_reply: u32) -> u32 {
     let mut frame = Context::<true>::new(context);
     let bytes = frame.length();
-    let verdict = packet::answer(&MAPS, &mut frame, Answer::from_bits(answer));
+    let sender = if of_reply == 0 { Sender::Receiver } else { Sender::Noted };
+    let verdict = packet::answer(&MAPS, &mut frame, Answer::from_bits(answer), sender);
     finish(&MAPS, verdict.into(), bytes)
 }
 
@@ -120,14 +125,36 @@ fn end(env: &Maps, stop: Stop, bytes: u64) -> u64 {
     }
 }
 
+/// Tells the backend its client, in the packet that was noted. Returns the XDP action, or [`OPENED`] with what became of the packet in the
+/// low half.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn nat_tell(context: *mut xdp_md, place: u32, id: u32, opened: u32) -> u64 {
+    let mut frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    match nat::toa::tell(&env, &mut frame, NatPlace::from_bits(place), id, Opened::from_bits(opened)) {
+        Ok(opened) => OPENED | u64::from(opened.bits()),
+        Err(stop) => end(&env, stop, bytes),
+    }
+}
+
+/// See [`nat::toa::hide_option`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn hide_option(context: *mut xdp_md, transport: u32, at: u32) -> u32 {
+    nat::toa::hide_option(&MAPS, &Context::<true>::new(context), transport, at)
+}
+
 /// Translates the packet and sends it to its destination. Returns the XDP action, or [`NAT_ANSWER`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn nat_forth(context: *mut xdp_md, place: u32, id: u32, opened: u32) -> u64 {
     let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
-    let bytes = frame.length();
-    let sent = nat::forth::send(&env, &mut frame, NatPlace::from_bits(place), id, Opened::from_bits(opened));
+    let opened = Opened::from_bits(opened);
+    let bytes = frame.length() - u64::from(opened.growth());
+    let sent = nat::forth::send(&env, &mut frame, NatPlace::from_bits(place), id, opened);
     match packet::settle(sent) {
         Ok(outcome) => u64::from(finish(&env, outcome, bytes)),
         Err(Rare::Answer(answer)) => NAT_ANSWER | u64::from(answer.bits()),
@@ -139,6 +166,14 @@ pub(crate) extern "C" fn nat_forth(context: *mut xdp_md, place: u32, id: u32, op
 #[inline(never)]
 pub(crate) extern "C" fn nat_survey(bucket: u32, tag: u64) -> u32 {
     nat::table::survey(&MAPS, bucket, tag)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn is_of_pool(ab: u64, cd: u64, family: u32) -> u32 {
+    let family = if family == Family::V4 as u32 { Family::V4 } else { Family::V6 };
+    let address = [ab as u32, (ab >> 32) as u32, cd as u32, (cd >> 32) as u32];
+    u32::from(nat::candidate::is_of_pool(&MAPS, family, &address))
 }
 
 #[unsafe(no_mangle)]
@@ -200,16 +235,17 @@ pub(crate) extern "C" fn nat_back_find(context: *mut xdp_md) -> u64 {
     }
 }
 
-/// Translates the reply back and returns the XDP action.
+/// Translates the reply back. Returns the XDP action, or [`NAT_ANSWER`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn nat_back(context: *mut xdp_md, place: u32, slot: u32) -> u32 {
+pub(crate) extern "C" fn nat_back(context: *mut xdp_md, place: u32, slot: u32) -> u64 {
     let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    let sent =
-        packet::settle(nat::back::send(&env, &mut frame, NatPlace::from_bits(place), FoundSlot::from_bits(slot)));
-    finish(&env, sent.unwrap_or(Verdict::Drop(DropReason::Tables).into()), bytes)
+    match nat::back::send(&env, &mut frame, NatPlace::from_bits(place), FoundSlot::from_bits(slot)) {
+        Ok(outcome) => u64::from(finish(&env, outcome, bytes)),
+        Err(stop) => end(&env, stop, bytes),
+    }
 }
 
 /// In what [`note_fragment`] returns: there was something to note.
@@ -220,6 +256,13 @@ pub(crate) const NOTED: u64 = 1 << 32;
 #[inline(never)]
 pub(crate) extern "C" fn note_fragment(context: *mut xdp_md, id: u32) -> u64 {
     fragment::note(&MAPS, &Context::<true>::new(context), id).map_or(0, |choice| NOTED | u64::from(choice))
+}
+
+/// See [`fragment::word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fragment_word(id: u32) -> u64 {
+    fragment::word(&MAPS, id)
 }
 
 /// See [`fragment::spread`].
@@ -244,12 +287,34 @@ pub(crate) extern "C" fn decode_quic(configuration: u32, service: u32) -> u32 {
     0
 }
 
-/// See [`pick::pick`](lb_common::schedule::pick::pick); all ones: none. The highest bit of the service says that the flow is new.
+/// See [`pick::pick`]; all ones: none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn pick(service: u32, index: u64, ab: u64, cd: u64) -> u32 {
-    let chooser = Chooser { index, source: [ab, cd], is_new: service >> 31 != 0 };
-    schedule::pick::pick(&MAPS, service & (u32::MAX >> 1), chooser).unwrap_or(u32::MAX)
+pub(crate) extern "C" fn pick(service: u32, index: u64, ab: u64, cd: u64, kind: u32) -> u32 {
+    pick::pick(&MAPS, service, Chooser { index, source: [ab, cd], kind }).unwrap_or(u32::MAX)
+}
+
+/// See [`least::pick`]; all ones: none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn least(offset: u32, size: u32) -> u32 {
+    least::pick(&MAPS, SlotRange { offset, size }).unwrap_or(u32::MAX)
+}
+
+/// See [`pick::begun`]. The placement is in the high half of the service.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn begun(service: u64, id: u32, index: u64, ab: u64, cd: u64) -> u32 {
+    let chooser = Chooser { index, source: [ab, cd], kind: 0 };
+    pick::begun(&MAPS, service as u32, id, Placement::from_bits((service >> 32) as u32), chooser)
+}
+
+/// See [`pick::closed`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn closed(id: u32) -> u32 {
+    pick::closed(&MAPS, id);
+    0
 }
 
 /// See [`quic::route::follow`].
@@ -318,17 +383,34 @@ pub(crate) extern "C" fn is_translated(target: u64) -> u32 {
 /// Notes the packet that an ICMP error for a translated flow is about. Returns the XDP action, or [`OPENED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp_translate_begin(context: *mut xdp_md, place: u32, target: u64) -> u64 {
+pub(crate) extern "C" fn icmp_quote(context: *mut xdp_md, place: u32, is_back: u32) -> u64 {
     let frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    match nat::error::begin(&env, &frame, Place::from_bits(place), target_of(target).id) {
+    let mut quoted = nat::error::quote(&env, &frame, Place::from_bits(place));
+    if is_back != 0 {
+        quoted = nat::error_back::of_host(quoted);
+    }
+    match quoted {
         Ok(()) => OPENED,
         Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
     }
 }
 
-/// Finds the flow of the packet that was noted. Returns the XDP action, or [`OPENED`] with the flow's source in the low half.
+/// Notes where the flow has its slot. Returns the XDP action, or [`OPENED`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_translate_begin(context: *mut xdp_md, target: u64) -> u64 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    match nat::error::begin(&env, target_of(target).id) {
+        Ok(()) => OPENED,
+        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
+    }
+}
+
+/// Finds the flow of the packet that was noted. Returns the XDP action, or [`OPENED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn icmp_translate_find(context: *mut xdp_md) -> u64 {
@@ -336,9 +418,58 @@ pub(crate) extern "C" fn icmp_translate_find(context: *mut xdp_md) -> u64 {
     let env = Maps::of(&frame);
     let bytes = frame.length();
     match nat::error::find(&env) {
-        Ok(opened) => OPENED | u64::from(opened.bits()),
+        Ok(()) => OPENED,
         Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
     }
+}
+
+/// Whether a packet goes back to the client of a translated flow.
+#[inline(always)]
+pub(crate) const fn is_back(target: u64) -> bool {
+    target_of(target).is_back()
+}
+
+/// Notes where the flow of an ICMP error for a client has its slot.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_back_begin() -> u32 {
+    nat::error_back::begin(&MAPS);
+    0
+}
+
+/// Finds the flow of the packet that was noted. Returns the XDP action, or [`OPENED`] with its slot in the low half.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_back_find(context: *mut xdp_md) -> u64 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    match nat::error_back::find(&env) {
+        Ok(slot) => OPENED | u64::from(slot.bits()),
+        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
+    }
+}
+
+/// Sends an ICMP error to the client. Returns the XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_back(context: *mut xdp_md, slot: u32) -> u32 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    let sent = nat::error_back::send(&env, &frame, FoundSlot::from_bits(slot));
+    finish(&env, nat::error::settle(sent), bytes)
+}
+
+/// Sends a later fragment of a reply on. Returns the XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn nat_part_back(context: *mut xdp_md, target: u64) -> u32 {
+    let mut frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    let outcome = nat::part_back::send(&env, &mut frame, target_of(target).choice);
+    finish(&env, outcome, bytes)
 }
 
 /// Sends a later fragment of a translated flow on. Returns the XDP action.
@@ -352,15 +483,27 @@ pub(crate) extern "C" fn nat_part(context: *mut xdp_md, target: u64) -> u32 {
     finish(&env, outcome, bytes)
 }
 
-/// Translates the packet and sends it on.
+/// Translates an ICMP error as was noted. Returns the XDP action, or [`OPENED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp_translate(context: *mut xdp_md, place: u32, target: u64, opened: u32) -> u32 {
+pub(crate) extern "C" fn icmp_rewrite(context: *mut xdp_md, place: u32) -> u64 {
+    let frame = Context::<true>::new(context);
+    let env = Maps::of(&frame);
+    let bytes = frame.length();
+    match nat::error::rewrite(&env, &frame, Place::from_bits(place)) {
+        Ok(()) => OPENED,
+        Err(stop) => u64::from(finish(&env, nat::error::settle(Err(stop)), bytes)),
+    }
+}
+
+/// Sends an ICMP error to the backend. Returns the XDP action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn icmp_translate(context: *mut xdp_md, target: u64) -> u32 {
     let mut frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    let opened = Opened::from_bits(opened);
-    let sent = nat::error::send(&env, &mut frame, Place::from_bits(place), target_of(target).id, opened);
+    let sent = nat::error::send(&env, &mut frame, target_of(target).id);
     finish(&env, nat::error::settle(sent), bytes)
 }
 

@@ -4,12 +4,12 @@ use core::{ops::Deref, ptr};
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::{bpf_get_prandom_u32, bpf_jiffies64},
+    helpers::{bpf_check_mtu, bpf_get_prandom_u32, bpf_jiffies64},
 };
 use lb_common::{
     abi::{
         Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
-        ReplyBudget, Score, Service, ServiceBucket, Tunnel, Word32, Word64,
+        ReplyBudget, Score, Service, ServiceBucket, SlotRange, Tunnel, Word32, Word64,
     },
     environment::Environment,
     features::Features,
@@ -17,6 +17,7 @@ use lb_common::{
     frame::Frame,
     hash::HashKey,
     nat::{NatPlace, scratch::Scratch},
+    parse::Family,
     quic::QuicLb,
     schedule::pick::Chooser,
     service::filter::{BACKEND, VIP},
@@ -204,6 +205,14 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn interface_mtu(&self, ifindex: u32) -> Option<u32> {
+        let mut mtu = 0;
+        // SAFETY: the context is valid, and the helper writes the interface's MTU to where it is told, or fails.
+        let checked = unsafe { bpf_check_mtu(self.0.cast(), ifindex, &raw mut mtu, 0, 0) };
+        (checked >= 0).then_some(mtu)
+    }
+
+    #[inline(always)]
     fn node_counters(&self) -> Option<&NodeCounters> {
         maps::NODE_COUNTERS.get(0)
     }
@@ -244,6 +253,17 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn hide_option<F: Frame>(&self, _: &F, transport: u32, at: u32) -> u32 {
+        apart::hide_option(self.0, transport, at)
+    }
+
+    #[inline(always)]
+    fn is_of_pool(&self, family: Family, address: &[u32; 4]) -> bool {
+        let half = |at: usize| u64::from(address[at]) | u64::from(address[at + 1]) << 32;
+        apart::is_of_pool(half(0), half(2), family as u32) != 0
+    }
+
+    #[inline(always)]
     fn set_tag<F: Frame>(&self, _: &mut F, payload: usize, vlan: u16) -> bool {
         apart::set_tag(self.0, payload as u32, u32::from(vlan)) != 0
     }
@@ -265,6 +285,11 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn fragment_word(&self, id: u32) -> u64 {
+        apart::fragment_word(id)
+    }
+
+    #[inline(always)]
     fn spread_by_addresses<F: Frame>(&self, _: &F) -> u64 {
         apart::spread_by_addresses(self.0)
     }
@@ -280,9 +305,28 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn least(&self, slots: SlotRange) -> Option<u32> {
+        match apart::least(slots.offset, slots.size) {
+            u32::MAX => None,
+            id => Some(id),
+        }
+    }
+
+    #[inline(always)]
+    fn begun(&self, service: u32, id: u32, placement: Placement, chooser: Chooser) -> u32 {
+        let Chooser { index, source: [ab, cd], .. } = chooser;
+        apart::begun(u64::from(service) | (placement as u64) << 32, id, index, ab, cd)
+    }
+
+    #[inline(always)]
+    fn closed(&self, id: u32) {
+        apart::closed(id);
+    }
+
+    #[inline(always)]
     fn pick(&self, service: u32, chooser: Chooser) -> Option<u32> {
-        let Chooser { index, source: [ab, cd], is_new } = chooser;
-        match apart::pick(service | u32::from(is_new) << 31, index, ab, cd) {
+        let Chooser { index, source: [ab, cd], kind } = chooser;
+        match apart::pick(service, index, ab, cd, kind) {
             u32::MAX => None,
             id => Some(id),
         }

@@ -24,6 +24,8 @@ use constants::has_long_frames;
 mod programs {
     use aya_ebpf::{bindings::xdp_md, macros::xdp, programs::XdpContext};
     use lb_common::{
+        environment::Environment as _,
+        features::Features,
         flow::FlowState,
         frame::Frame as _,
         nat::{back::FoundSlot, forth::Opened, table::Round},
@@ -80,28 +82,38 @@ mod programs {
                 if Opened::from_bits(step as u32).is_closing() {
                     apart::nat_follow(FlowState::Closing as u32);
                 }
-                step = apart::nat_forth(xdp.ctx, place, id, step as u32);
+                if env.features().has(Features::TOA) && Opened::from_bits(step as u32).has_toa() {
+                    step = apart::nat_tell(xdp.ctx, place, id, step as u32);
+                }
+                if step & OPENED != 0 {
+                    step = apart::nat_forth(xdp.ctx, place, id, step as u32);
+                }
             }
         }
-        if step & BACK != 0 {
+        let of_reply = step & BACK != 0;
+        if of_reply {
             let place = step as u32;
             step = apart::nat_back_begin(xdp.ctx, place);
             if step & OPENED != 0 {
                 step = apart::nat_back_find(xdp.ctx);
             }
-            if step & OPENED == 0 {
-                return step as u32;
+            if step & OPENED != 0 {
+                let found = FoundSlot::from_bits(step as u32);
+                if let Some(state) = found.due() {
+                    apart::nat_follow(state as u32);
+                }
+                if let Some(note) = found.first_part() {
+                    apart::note_fragment(xdp.ctx, note);
+                }
+                step = apart::nat_back(xdp.ctx, place, found.bits());
             }
-            if let Some(state) = FoundSlot::from_bits(step as u32).due() {
-                apart::nat_follow(state as u32);
-            }
-            return apart::nat_back(xdp.ctx, place, step as u32);
-        }
-        if step & (ICMP | ANSWER | PART) == 0 {
-            return step as u32;
         }
         if step & ANSWER != 0 {
-            return apart::answer(xdp.ctx, step as u32);
+            return apart::answer(xdp.ctx, step as u32, u32::from(of_reply));
+        }
+        // What the steps of a reply return besides is an action.
+        if of_reply || step & (ICMP | PART) == 0 {
+            return step as u32;
         }
         let place = step as u32;
         let is_part = step & PART != 0;
@@ -109,21 +121,36 @@ mod programs {
         if step & apart::SEND == 0 {
             return step as u32;
         }
-        if apart::is_translated(step) != 0 {
+        let is_back = apart::is_back(step);
+        if is_back || apart::is_translated(step) != 0 {
             if is_part {
-                return apart::nat_part(xdp.ctx, step);
+                return if is_back { apart::nat_part_back(xdp.ctx, step) } else { apart::nat_part(xdp.ctx, step) };
             }
-            let mut opened = apart::icmp_translate_begin(xdp.ctx, place, step);
-            if opened & OPENED != 0 {
-                opened = apart::icmp_translate_find(xdp.ctx);
+            let mut begun = apart::icmp_quote(xdp.ctx, place, is_back as u32);
+            if is_back {
+                apart::icmp_back_begin();
+            } else if begun & OPENED != 0 {
+                begun = apart::icmp_translate_begin(xdp.ctx, step);
             }
-            if opened & OPENED == 0 {
-                return opened as u32;
+            if begun & OPENED == 0 {
+                return begun as u32;
             }
-            return apart::icmp_translate(xdp.ctx, place, step, opened as u32);
+            let found = if is_back { apart::icmp_back_find(xdp.ctx) } else { apart::icmp_translate_find(xdp.ctx) };
+            if found & OPENED == 0 {
+                return found as u32;
+            }
+            let rewritten = apart::icmp_rewrite(xdp.ctx, place);
+            if rewritten & OPENED == 0 {
+                return rewritten as u32;
+            }
+            return if is_back {
+                apart::icmp_back(xdp.ctx, found as u32)
+            } else {
+                apart::icmp_translate(xdp.ctx, step)
+            };
         }
         let sent = apart::send(xdp.ctx, place, step);
-        if sent & apart::ANSWER == 0 { sent } else { apart::answer(xdp.ctx, sent & !apart::ANSWER) }
+        if sent & apart::ANSWER == 0 { sent } else { apart::answer(xdp.ctx, sent & !apart::ANSWER, 0) }
     }
 
     /// The long way. What it leaves to functions apart it returns as a number: each of them is called in one place then, where

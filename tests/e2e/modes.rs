@@ -11,7 +11,7 @@ use evenkeel_tests::{
     daemon::{Daemon, Paths},
     scenario::{QUICK_PROBE, Service, configuration, nginx_everywhere, wait_for_takers},
     servers::{self, DNS_PORT, IPERF3_PORT},
-    topology::{Topology, VIP4, VIP6},
+    topology::{Backend, Topology, VIP4, VIP6},
     translation::Pool,
     wait::{PATIENCE, wait_until},
 };
@@ -22,22 +22,24 @@ use crate::{
 };
 
 /// A service in a mode, over backends of either family.
-struct Case {
-    name: &'static str,
-    mode: &'static str,
-    vip: IpAddr,
-    backends_v6: bool,
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// As the configuration has it.
+    pub(crate) mode: &'static str,
+    pub(crate) vip: IpAddr,
+    pub(crate) backends_v6: bool,
 }
 
 impl Case {
-    fn all(name: &'static str, mode: &'static str) -> Vec<Self> {
+    pub(crate) fn all(name: &'static str, mode: &'static str) -> Vec<Self> {
         let vips = [IpAddr::from(VIP4), IpAddr::from(VIP6)];
         vips.into_iter()
             .flat_map(|vip| [false, true].map(|backends_v6| Self { name, mode, vip, backends_v6 }))
             .collect()
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!(
             "{} {}→{}",
             self.name,
@@ -47,7 +49,7 @@ impl Case {
     }
 
     /// The node's configuration with an HTTP and a DNS service.
-    fn configuration(&self, topology: &Topology, paths: &Paths) -> String {
+    pub(crate) fn configuration(&self, topology: &Topology, paths: &Paths) -> String {
         let mut text = configuration(paths, topology, &[]).replace("services:\n", "");
         text = with_sources(&text);
         text += "services:\n";
@@ -62,12 +64,28 @@ impl Case {
                 self.vip, self.mode
             );
             for backend in &topology.backends()[..backends] {
-                let addresses = backend.addresses();
-                let address = if self.backends_v6 { IpAddr::from(addresses.v6) } else { addresses.v4.into() };
-                text += &format!("      - {{name: {}, address: \"{address}\"}}\n", backend.name());
+                text += &format!("      - {{name: {}, address: \"{}\"}}\n", backend.name(), self.address(backend));
             }
         }
         text
+    }
+
+    /// Where a backend is reached.
+    pub(crate) fn address(&self, backend: &Backend) -> IpAddr {
+        let addresses = backend.addresses();
+        if self.backends_v6 { addresses.v6.into() } else { addresses.v4.into() }
+    }
+
+    /// Waits until the daemon works as configured, and its backends take flows.
+    pub(crate) fn await_in_force(&self, daemon: &Daemon<'_>) -> Result<()> {
+        let vip = self.vip.to_string();
+        wait_until(&format!("{} is in force", self.name()), PATIENCE, || {
+            daemon.cli(&["--json", "service", "show", "web"]).is_ok_and(|status| {
+                let address = status["backends"][0]["address"].as_str().unwrap_or_default().to_owned();
+                status["vip"] == vip.as_str() && address.contains(':') == self.backends_v6
+            })
+        })?;
+        wait_for_takers(daemon, "web", &["b1", "b2"]).context(self.name())
     }
 }
 
@@ -94,14 +112,7 @@ fn check(name: &'static str, mode: &'static str, topology: &Topology) -> Result<
                 daemon
             }
         };
-        let vip = case.vip.to_string();
-        wait_until(&format!("{name} is in force"), PATIENCE, || {
-            daemon.cli(&["--json", "service", "show", "web"]).is_ok_and(|status| {
-                let address = status["backends"][0]["address"].as_str().unwrap_or_default().to_owned();
-                status["vip"] == vip.as_str() && address.contains(':') == case.backends_v6
-            })
-        })?;
-        wait_for_takers(daemon, "web", &["b1", "b2"]).context(name.clone())?;
+        case.await_in_force(daemon)?;
         serves(topology, case.vip, DNS_PORT, &content).context(name.clone())?;
         uploads(&case, topology, daemon, is_tunnel).context(name.clone())?;
         println!("{name}: 64 MB byte for byte, 400 of 400 connections, DNS from both backends");

@@ -86,8 +86,9 @@ pub(crate) struct Books {
     pub(crate) transmitted: [u64; 2],
     /// Packets and bytes redirected.
     pub(crate) redirected: [u64; 2],
-    /// Replies; flows created, evicted, displaced, untracked; packets whose QUIC connection id named no backend.
-    pub(crate) other: [u64; 6],
+    /// Replies; flows created, evicted, displaced, untracked; packets whose QUIC connection id named no backend, and that had
+    /// no room for the option that tells the backend its client.
+    pub(crate) other: [u64; 7],
     /// By reason.
     pub(crate) passed: Vec<(PassReason, u64)>,
     /// By reason.
@@ -110,6 +111,7 @@ impl Books {
                 &node.flows_displaced,
                 &node.flows_untracked,
                 &node.quic_unrouted,
+                &node.toa_omitted,
             ]
             .map(lb_common::abi::Counter::get),
             passed: PassReason::ALL.iter().map(|reason| (*reason, node.passed(*reason).get())).collect(),

@@ -88,11 +88,11 @@ impl<'a, M: Machine> Run<'a, M> {
             }
             Step::Table { untracked, evicted } => {
                 let since = self.last.since(&self.begin);
-                let [_, _, was_evicted, _, was_untracked, _] = since.other;
+                let [_, _, was_evicted, _, was_untracked, ..] = since.other;
                 return same("untracked and evicted", &[was_untracked, was_evicted], &[*untracked, *evicted]);
             }
             Step::Unrouted(count) => {
-                let [.., unrouted] = self.last.since(&self.begin).other;
+                let [.., unrouted, _] = self.last.since(&self.begin).other;
                 return same("unrouted", &unrouted, count);
             }
         }

@@ -108,6 +108,7 @@ fn install(machine: &mut InKernel, flows: &[Flow]) {
             takes_flows: true,
             mode: lb_common::abi::Mode::DsrL2,
             second_tunnel: false,
+            toa: 0,
             service: 1,
         });
     }
@@ -214,7 +215,7 @@ fn no_packet_goes_where_another_flow_goes() {
 /// What was seen of each packet, and what the counters tell.
 fn judge(kernel: &InKernel, seen: &[Seen], begin: &Books, operations: u64) {
     let books = Books::of(kernel).since(begin);
-    let [_, created, evicted, displaced, untracked, _] = books.other;
+    let [_, created, evicted, displaced, untracked, ..] = books.other;
     let packets: u64 = seen.iter().flat_map(|seen| seen.packets).sum();
     println!(
         "two CPUs: {packets} packets of {FLOWS} flows: {created} entries written for new flows, {evicted} evicted, \

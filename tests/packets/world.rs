@@ -121,6 +121,8 @@ pub(crate) struct Service {
     pub(crate) server_ids: Vec<(Vec<u8>, Backend)>,
     /// How its backends are reached.
     pub(crate) way: Way,
+    /// The kind of the TCP option that tells the backends their clients; 0: none.
+    pub(crate) toa: u8,
     /// Seconds, by [`FlowState::ALL`].
     pub(crate) timeouts: [u32; 5],
 }
@@ -140,6 +142,7 @@ impl Service {
             quic: Vec::new(),
             server_ids: Vec::new(),
             way: Way::Link,
+            toa: 0,
             timeouts,
         }
     }
@@ -174,6 +177,12 @@ impl Service {
     /// The same with packets translated, to backends with this port; 0: that of the packet.
     pub(crate) fn translated(mut self, mode: Mode, port: u16) -> Self {
         self.way = Way::Translation(Translation { mode, port });
+        self
+    }
+
+    /// The same with a TCP option of this kind that tells the backends their clients.
+    pub(crate) fn telling(mut self, kind: u8) -> Self {
+        self.toa = kind;
         self
     }
 
@@ -224,7 +233,12 @@ impl Service {
 
     /// What a program needs for it.
     pub(crate) fn features(&self) -> Features {
-        Features::of_service(&self.identity(1)).with(Features::of_mode(self.way.mode()))
+        Features::of_service(&self.identity(1)).with(Features::of_destination(self.destination_state()))
+    }
+
+    /// Of its destinations, without what is each one's own.
+    fn destination_state(&self) -> DestinationState {
+        DestinationState { mode: self.way.mode(), toa: self.toa, ..DestinationState::default() }
     }
 
     /// `quic`: its place for configurations, if it has any.
@@ -244,8 +258,8 @@ impl Service {
     }
 }
 
-/// Slots set aside for each service: two ranges, so that a new one is never written over the one in force.
-const SLOTS_EACH: u32 = 16;
+/// Slots set aside for each service twice: two ranges, so that a new one is never written over the one in force.
+pub(crate) const SLOTS_EACH: u32 = 16;
 
 /// Empties a machine and writes a configuration.
 pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
@@ -319,13 +333,12 @@ fn set_destinations(machine: &impl Machine, service: usize, description: &Servic
     for backend in Backend::ALL {
         let id = backend.id(service);
         let tables = machine.tables();
-        let mode = description.way.mode();
         if let Way::Tunnel(outer) = description.way {
             // Either of its places will do.
             let state = DestinationState { second_tunnel: id % 2 == 1, ..DestinationState::default() };
             tables.tunnels[tunnel_index(id, state)].set(&outer.ends(backend, description.prefix().0));
         }
-        tables.destinations[id as usize].set_state(DestinationState { mode, ..DestinationState::default() });
+        tables.destinations[id as usize].set_state(description.destination_state());
         let destination = &machine.tables().destinations[backend.id(service) as usize];
         let address = match backend.address(description.prefix().0) {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -356,11 +369,13 @@ impl Default for State {
 /// Changes a destination's state.
 pub(crate) fn set_state(machine: &impl Machine, service: usize, backend: Backend, state: State) {
     let destination = &machine.tables().destinations[backend.id(service) as usize];
+    let DestinationState { mode, toa, .. } = destination.state();
     destination.set_state(DestinationState {
         generation: state.generation,
         keeps_flows: state.keeps,
         takes_flows: state.takes,
-        mode: destination.state().mode,
+        mode,
+        toa,
         second_tunnel: backend.id(service) % 2 == 1,
         service: service as u32 + 1,
     });

@@ -32,6 +32,12 @@ impl Pool {
         Ok(Self(addresses.try_into().ok().context("four")?))
     }
 
+    /// Whether an address is one of them.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+
     /// A configuration with them.
     #[must_use]
     pub fn put_into(&self, configuration: &str) -> String {

@@ -156,6 +156,7 @@ impl Evenkeel {
             takes_flows: true,
             mode,
             second_tunnel: false,
+            toa: 0,
             service,
         };
         tables.tunnels[tunnel_index(id, state)].set(&TunnelEnds {

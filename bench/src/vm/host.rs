@@ -1,37 +1,36 @@
 //! The host's side: makes the guest, runs it and collects what it says.
 
-use std::{fs, path::Path, time::Duration};
+use std::{env, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use evenkeel_tests::names;
+use evenkeel_tests::{
+    names,
+    vm::{self, DAEMON, INIT, archive::Archive, kernel::Kernel, programs},
+};
 
-use super::{archive::Archive, kernel::Kernel, programs, qemu::Qemu, report::Line};
+use super::report::Line;
 use crate::{figure::Figure, section::Run};
 
 /// How long the guest may take: many times what it takes on a machine with nothing else to do.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Lines of the guest's console that are shown when something failed.
-const TAIL: usize = 40;
+/// The kernel, and the guest's memory in MiB.
+const SERIES: &str = "6.12";
+const MEMORY: u32 = 1024;
+/// Programs that the guest runs.
+const PROGRAMS: &[&str] = &["ip", "ethtool", "ipvsadm", "nft", "modprobe"];
 
 /// The section.
 pub(super) fn run(run: &Run) -> Result<Vec<Figure>> {
     ensure!(cfg!(target_arch = "x86_64"), "the guest is made for x86-64 only: it runs programs of this machine");
     names::sweep();
-    let kernel = Kernel::find()?;
-    let folder = names::scratch("vm")?;
-    let (archive, console) = (folder.path().join("archive"), folder.path().join("console"));
-    let mut content = Archive::default();
-    programs::add(&mut content)?;
-    kernel.add_modules(&mut content)?;
-    fs::write(&archive, content.finish()).context("no room for the guest's file system")?;
+    let kernel = Kernel::find(SERIES)?;
+    let mut files = Archive::default();
+    let this = env::current_exe().context("cannot tell where this program is")?;
+    programs::add(&mut files, PROGRAMS, &[(Path::new(INIT), &this)])?;
+    files.link(Path::new(DAEMON), INIT);
+    kernel.add_modules(&mut files)?;
     run.progress(&format!("Linux {} boots", kernel.version));
-    let mut qemu = Qemu::start(&kernel.image, &archive, &console, PATIENCE)?;
-    let outcome = collect(|| qemu.line(), |what| run.progress(what));
-    drop(qemu);
-    outcome.map_err(|error| match tail(&console) {
-        said if said.is_empty() => error,
-        said => error.context(format!("{said}\n(the last that the guest's console said)")),
-    })
+    vm::run(&kernel, files, MEMORY, PATIENCE, |qemu| collect(|| qemu.line(), |what| run.progress(what)))
 }
 
 /// Takes lines until the guest is done.
@@ -47,12 +46,6 @@ fn collect(mut next: impl FnMut() -> Result<Option<String>>, progress: impl Fn(&
         }
     }
     bail!("the guest ended before it was done")
-}
-
-fn tail(console: &Path) -> String {
-    let text = fs::read(console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL)..].join("\n")
 }
 
 #[cfg(test)]

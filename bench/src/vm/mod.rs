@@ -1,19 +1,12 @@
 //! Against IPVS and nftables on a Debian kernel, in QEMU: instructions for a packet.
 //!
-//! QEMU emulates the CPU (no KVM needed) with a clock that counts instructions: one nanosecond of the guest is one
-//! instruction. So figures repeat within a per cent on any machine, but know nothing of cache misses.
+//! Figures repeat within a per cent on any machine, but know nothing of cache misses: see [`evenkeel_tests::vm`].
 //!
-//! The guest's file system is an [`archive`] in memory: this program, the few programs of the host that it needs
-//! ([`programs`]) and the kernel's network modules ([`kernel`]). Nothing of the host is mounted. This program is the
-//! guest's first process ([`guest`]); it measures and says what it found on a serial line ([`report`]) to the host, which
-//! runs QEMU ([`qemu`]) and collects ([`host`]).
+//! This program is the guest's first process ([`guest`]); it measures and says what it found on a serial line ([`report`])
+//! to the host, which makes the guest and collects ([`host`]).
 
-mod archive;
 pub(crate) mod guest;
 mod host;
-mod kernel;
-mod programs;
-mod qemu;
 mod report;
 
 use crate::section::Section;

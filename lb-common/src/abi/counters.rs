@@ -1,7 +1,10 @@
 //! Counters: per CPU, so plain additions.
 
 use super::Word64;
-use crate::verdict::{DropReason, PassReason};
+use crate::{
+    opaque::opaque,
+    verdict::{DropReason, PassReason},
+};
 
 /// A counter of one CPU. Only the program running on that CPU writes it, and a program is not interrupted by itself.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
@@ -69,11 +72,13 @@ pub struct NodeCounters {
     pub flows_displaced: Counter,
     /// Packets of flows without an entry because the table was full around them; they go where their hash says.
     pub flows_untracked: Counter,
-    /// Replies of backends that were translated back; they are part of `transmitted` and `redirected`.
+    /// Replies of backends that were translated back, their fragments and ICMP errors for clients among them; they are part of `transmitted` and `redirected`.
     pub nat_replies: Counter,
     /// Packets of services with `quic` whose connection id named no backend that takes them; they went by flow table or hash.
     pub quic_unrouted: Counter,
-    spare: [Counter; 4],
+    /// Packets that had no room for the option that tells the backend its client ([`crate::nat::toa`]).
+    pub toa_omitted: Counter,
+    spare: [Counter; 3],
     passed: [Counter; PASS_REASONS],
     dropped: [Counter; DROP_REASONS],
 }
@@ -93,6 +98,7 @@ impl NodeCounters {
             &self.flows_untracked,
             &self.nat_replies,
             &self.quic_unrouted,
+            &self.toa_omitted,
         ];
         pairs
             .into_iter()
@@ -143,15 +149,22 @@ impl NodeCounters {
     #[inline(always)]
     #[must_use]
     pub fn passed(&self, reason: PassReason) -> &Counter {
-        &self.passed[(reason as usize) % PASS_REASONS]
+        &self.passed[number(reason as u8) % PASS_REASONS]
     }
 
     /// The counter of a drop reason.
     #[inline(always)]
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> &Counter {
-        &self.dropped[(reason as usize) % DROP_REASONS]
+        &self.dropped[number(reason as u8) % DROP_REASONS]
     }
+}
+
+/// A reason's number, of which the compiler knows nothing. What it knows of reasons it would leave the bound to, and the verifier
+/// of Linux 6.1 does not: it forgets all of a number that was put together with `|`, as verdicts are.
+#[inline(always)]
+fn number(reason: u8) -> usize {
+    opaque(reason.into()) as usize
 }
 
 /// What one CPU sent to one destination: a cache line.

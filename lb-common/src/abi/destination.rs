@@ -59,6 +59,8 @@ pub struct DestinationState {
     pub mode: Mode,
     /// Which of its two outer headers is in force.
     pub second_tunnel: bool,
+    /// Of `full-nat`: the kind of the TCP option that tells the backend its client ([`crate::nat::toa`]); 0: none.
+    pub toa: u8,
     /// The service it belongs to.
     pub service: u32,
 }
@@ -68,6 +70,7 @@ impl DestinationState {
     const TAKES: u64 = 1 << 17;
     const MODE_SHIFT: u32 = 18;
     const SECOND_TUNNEL: u64 = 1 << 22;
+    const TOA_SHIFT: u32 = 23;
 
     /// As a word.
     #[must_use]
@@ -77,6 +80,7 @@ impl DestinationState {
             | if self.takes_flows { Self::TAKES } else { 0 }
             | (self.mode as u64) << Self::MODE_SHIFT
             | if self.second_tunnel { Self::SECOND_TUNNEL } else { 0 }
+            | (self.toa as u64) << Self::TOA_SHIFT
             | (self.service as u64) << 32
     }
 
@@ -90,8 +94,16 @@ impl DestinationState {
             takes_flows: word & Self::TAKES != 0,
             mode: Mode::from_bits(word >> Self::MODE_SHIFT),
             second_tunnel: word & Self::SECOND_TUNNEL != 0,
+            toa: (word >> Self::TOA_SHIFT) as u8,
             service: (word >> 32) as u32,
         }
+    }
+
+    /// [`Self::toa`] where the mode has it, else 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn toa(self) -> u8 {
+        if matches!(self.mode, Mode::FullNat) { self.toa } else { 0 }
     }
 }
 

@@ -77,6 +77,7 @@ const UDP: u32 = 1 << 31;
 const FULL: u32 = 1 << 30;
 const CLIENT_FINISHED: u32 = 1 << 29;
 const BACKEND_FINISHED: u32 = 1 << 28;
+const ANSWERED: u32 = 1 << 27;
 
 impl NatRecord {
     /// Writes it; before its word is published.
@@ -127,6 +128,20 @@ impl NatRecord {
         self.vip[index & 3].load()
     }
 
+    /// The client's address as in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn client_words(&self) -> [u32; 4] {
+        [self.client(0), self.client(1), self.client(2), self.client(3)]
+    }
+
+    /// The VIP as in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn vip_words(&self) -> [u32; 4] {
+        [self.vip(0), self.vip(1), self.vip(2), self.vip(3)]
+    }
+
     /// The client's port and the service's, as in the client's packets.
     #[inline(always)]
     #[must_use]
@@ -166,6 +181,28 @@ impl NatRecord {
         self.translation.store(others | client | backend);
     }
 
+    /// Whether the backend has answered with more than SYN; kept where the option of [`crate::nat::toa`] is in use.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.translation.load() & ANSWERED != 0
+    }
+
+    /// Notes it. What another CPU notes at once may be lost: it is noted again with the next packet.
+    #[inline(always)]
+    pub fn set_answered(&self) {
+        let word = self.translation.load();
+        if word & ANSWERED == 0 {
+            self.translation.store(word | ANSWERED);
+        }
+    }
+
+    /// Forgets what was noted of the connection: the next one has the same ends.
+    #[inline(always)]
+    pub fn reopen(&self) {
+        self.translation.store(self.translation.load() & !(CLIENT_FINISHED | BACKEND_FINISHED | ANSWERED));
+    }
+
     /// Destination and generation, as [`FlowWord::identity_of`] packs them.
     #[inline(always)]
     #[must_use]
@@ -203,6 +240,13 @@ impl PoolAddress {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.state.load() != 0
+    }
+
+    /// 0 if new flows may have it, else another number.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn closed(&self) -> u32 {
+        self.state.load() ^ 1
     }
 
     /// Writes it.

@@ -20,6 +20,22 @@ pub struct Target {
     pub choice: u32,
 }
 
+impl Target {
+    /// No destination's: the packet goes back to the client of a translated flow; to that of this slot, if it is known.
+    #[inline(always)]
+    #[must_use]
+    pub const fn back(slot: u32) -> Self {
+        Self { id: 0, choice: slot }
+    }
+
+    /// See [`Self::back`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_back(self) -> bool {
+        self.id == 0
+    }
+}
+
 /// Sends a packet on. It is read again, so that little of it need be kept for this.
 ///
 /// # Errors

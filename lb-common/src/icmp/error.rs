@@ -54,7 +54,7 @@ fn by_scheduler<E: Environment>(
 ) -> Result<Option<u32>, DropReason> {
     let hash = spread(env, service, packet, hash);
     if env.features().has(Features::SCHEDULERS) {
-        return Ok(env.pick(index, Chooser::of(packet, hash.index, false)));
+        return Ok(env.pick(index, Chooser::of(packet, hash.index).unknown()));
     }
     slot::pick(env, service, hash)
 }

@@ -1,7 +1,7 @@
 //! The way of ICMP packets: rare work, apart from the way of other packets.
 //!
 //! What is for no VIP is the host's, and so is what the node has no answer to: neighbour discovery, router and group messages
-//! above all. Echo requests are answered by the node ([`crate::reply`]), since the VIP may be no address of the host's. Errors
+//! above all. Errors about what was sent to a backend go back to the client ([`nat::error_back`]). Echo requests are answered by the node ([`crate::reply`]), since the VIP may be no address of the host's. Errors
 //! about what a backend sent go to that backend ([`error`]).
 
 pub mod error;
@@ -11,7 +11,7 @@ use crate::{
     features::Features,
     forward::target::Target,
     frame::{Frame, Window},
-    packet,
+    nat, packet,
     parse::{Family, Parsed, Place, parse_again},
     reply, service,
     verdict::{DropReason, PassReason, Stop, Verdict},
@@ -41,17 +41,24 @@ pub fn begin<E: Environment, F: Frame>(env: &E, frame: &mut F, place: Place) -> 
 fn decide<E: Environment, F: Frame>(env: &E, frame: &mut F, place: Place) -> Result<Option<Target>, Stop> {
     let mut packet = Parsed::new();
     let is_read = parse_again(frame, place, &mut packet).is_ok();
-    if !is_read || !service::is_vip_apart(env, packet.family, &packet.destination, None) {
+    if !is_read || !matches!(packet.fragment, Fragment::Whole) {
         return Err(PassReason::OtherProtocol.into());
     }
-    if !matches!(packet.fragment, Fragment::Whole) {
+    let is_for_vip = service::is_vip_apart(env, packet.family, &packet.destination, None);
+    if !is_for_vip && !env.features().has(Features::NAT) {
         return Err(PassReason::OtherProtocol.into());
     }
-    let kind = type_of(frame, &packet).ok_or(DropReason::Malformed)?;
+    let Some(kind) = type_of(frame, &packet) else {
+        return Err(if is_for_vip { DropReason::Malformed.into() } else { PassReason::OtherProtocol.into() });
+    };
     let (request, is_error) = match packet.family {
         Family::V4 => (icmp::ECHO_V4.0, icmp::ERRORS_V4.contains(&kind)),
         Family::V6 => (icmp::ECHO_V6.0, icmp::ERRORS_V6.contains(&kind)),
     };
+    if !is_for_vip {
+        let is_back = is_error && !packet.to_group && nat::error_back::may_be(env, frame, &packet);
+        return if is_back { Ok(Some(Target::back(0))) } else { Err(PassReason::OtherProtocol.into()) };
+    }
     if is_error {
         accept(env, &packet)?;
         return error::target(env, frame, &mut packet).map(Some);

@@ -7,10 +7,8 @@
 
 use super::{
     candidate::{backend, pool_index},
-    first_port,
-    forth::Opened,
-    ports,
-    rewrite::{Ends, addresses, destination, difference, udp_checksum},
+    first_port, ports,
+    rewrite::{Ends, addresses, difference, udp_checksum},
     table::{self, prepare},
 };
 use crate::{
@@ -23,14 +21,17 @@ use crate::{
     icmp::error::turn_round,
     parse::{Family, Parsed, Place, parse_again},
     verdict::{DropReason, Stop, Verdict},
-    wire::{checksum::Sum, icmp, ip::Protocol, tcp, udp},
+    wire::{checksum::Sum, ethernet, icmp, ip::Protocol, tcp, udp},
 };
 
 /// All steps for a message whose destination is known.
 #[inline(always)]
 pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, place: Place, id: u32) -> Outcome<'a> {
-    let sent =
-        begin(env, frame, place, id).and_then(|()| find(env)).and_then(|opened| send(env, frame, place, id, opened));
+    let sent = quote(env, frame, place)
+        .and_then(|()| begin(env, id))
+        .and_then(|()| find(env))
+        .and_then(|()| rewrite(env, frame, place))
+        .and_then(|()| send(env, frame, id));
     settle(sent)
 }
 
@@ -41,6 +42,7 @@ pub fn settle(sent: Result<Outcome<'_>, Stop>) -> Outcome<'_> {
     match sent {
         Ok(outcome) => outcome,
         Err(Stop::Drop(reason)) => Verdict::Drop(reason).into(),
+        Err(Stop::Pass(reason)) => Verdict::Pass(reason).into(),
         Err(_) => Verdict::Drop(DropReason::Mtu).into(),
     }
 }
@@ -48,22 +50,34 @@ pub fn settle(sent: Result<Outcome<'_>, Stop>) -> Outcome<'_> {
 /// No frame is longer: a bound that the verifier can see.
 const MAX_OFFSET: u32 = 0x3fff;
 
-/// The first step: notes the packet that the message is about.
+/// The first step, also of errors for clients ([`super::error_back`]): notes the packet that the message is about, turned round.
 ///
 /// # Errors
 ///
-/// Why the message cannot go on.
+/// What is wrong with the message.
 #[inline(always)]
-pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: Place, id: u32) -> Result<(), Stop> {
+pub fn quote<E: Environment, F: Frame>(env: &E, frame: &F, place: Place) -> Result<(), Stop> {
     let mut packet = Parsed::new();
     parse_again(frame, place, &mut packet).map_err(|_| DropReason::Tables)?;
-    if packet.hop_limit <= 1 {
-        return Err(DropReason::Ttl.into());
-    }
-    let quoted = turn_round(frame, &mut packet)?;
     let flow = env.scratch().ok_or(DropReason::Tables)?;
+    flow.set_sender(&packet.source);
+    let quoted = turn_round(frame, &mut packet)?;
     flow.set_packet(&packet);
     flow.quoted.store(quoted as u32);
+    Ok(())
+}
+
+/// The second step: notes what finds the slot of the flow.
+///
+/// # Errors
+///
+/// [`DropReason::Ttl`] if this is the message's last hop.
+#[inline(always)]
+pub fn begin<E: Environment>(env: &E, id: u32) -> Result<(), Stop> {
+    let flow = env.scratch().ok_or(DropReason::Tables)?;
+    if flow.hop_limit() <= 1 {
+        return Err(DropReason::Ttl.into());
+    }
     let destination = env.destination(id).ok_or(DropReason::Tables)?;
     let state = destination.state();
     let is_full = matches!(state.mode, Mode::FullNat);
@@ -74,61 +88,64 @@ pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: Place, id: u32
     Ok(())
 }
 
-/// The second step: what the packets of that flow have as their source. Of `nat`, whose packets keep theirs, there is nothing to find.
+/// The third step: notes what the quoted packet is to have. What packets of `nat` have as their source, they keep.
 ///
 /// # Errors
 ///
 /// [`DropReason::IcmpSpoof`] if there is no such flow.
 #[inline(always)]
-pub fn find<E: Environment>(env: &E) -> Result<Opened, Stop> {
+pub fn find<E: Environment>(env: &E) -> Result<(), Stop> {
     let flow = env.scratch().ok_or(DropReason::Tables)?;
-    if !flow.is_full() {
-        return Ok(Opened::of(None));
+    let mut ends = Ends {
+        source: [flow.backend(0), flow.backend(1), flow.backend(2), flow.backend(3)],
+        destination: [flow.source(0), flow.source(1), flow.source(2), flow.source(3)],
+        ports: ports(flow.backend_port(), first_port(flow.ports())),
+    };
+    if flow.is_full() {
+        // Without its slot nobody knows the flow any more, the backend neither.
+        let (place, port) = table::find(env, flow).ok_or(DropReason::IcmpSpoof)?;
+        let pool = env.pool_address(pool_index(flow.family(), place)).ok_or(DropReason::Tables)?;
+        ends.destination = pool.words();
+        ends.ports = ports(flow.backend_port(), port);
     }
-    // Without its slot nobody knows the flow any more, the backend neither.
-    let source = table::find(env, flow).ok_or(DropReason::IcmpSpoof)?;
-    Ok(Opened::of(Some(source)))
+    flow.set_quoted_ends(&ends);
+    Ok(())
+}
+
+/// The fourth step, also of errors for clients: translates the message.
+///
+/// # Errors
+///
+/// [`DropReason::Tables`]: a defect.
+#[inline(always)]
+pub fn rewrite<E: Environment, F: Frame>(env: &E, frame: &F, place: Place) -> Result<(), Stop> {
+    let mut packet = Parsed::new();
+    parse_again(frame, place, &mut packet).map_err(|_| DropReason::Tables)?;
+    let flow = env.scratch().ok_or(DropReason::Tables)?;
+    packet.protocol = flow.protocol();
+    let quoted = (flow.quoted.load() & MAX_OFFSET) as usize;
+    translate(frame, &packet, quoted, &flow.quoted_ends(), &flow.sender()).ok_or(DropReason::Tables)?;
+    Ok(())
 }
 
 /// The last step: sends the error to a destination whose mode is `nat` or `full-nat`.
 ///
 /// # Errors
 ///
-/// Why it cannot go there. The packet is as it was then.
+/// Why it cannot go there. It may have been rewritten by then.
 #[inline(always)]
-pub fn send<'a, E: Environment, F: Frame>(
-    env: &'a E,
-    frame: &mut F,
-    place: Place,
-    id: u32,
-    opened: Opened,
-) -> Result<Outcome<'a>, Stop> {
-    let mut packet = Parsed::new();
-    parse_again(frame, place, &mut packet).map_err(|_| DropReason::Tables)?;
+pub fn send<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, id: u32) -> Result<Outcome<'a>, Stop> {
+    let network = ethernet::parse(frame).ok_or(DropReason::Tables)?.payload;
     let target = env.destination(id).ok_or(DropReason::Tables)?;
-    let way = Way::to(env, target)?;
-    let flow = env.scratch().ok_or(DropReason::Tables)?;
-    packet.protocol = flow.protocol();
-    let quoted = (flow.quoted.load() & MAX_OFFSET) as usize;
-    let mut inside = Ends {
-        source: [flow.backend(0), flow.backend(1), flow.backend(2), flow.backend(3)],
-        destination: [flow.source(0), flow.source(1), flow.source(2), flow.source(3)],
-        ports: ports(flow.backend_port(), first_port(flow.ports())),
-    };
-    if let Some((place, port)) = opened.source() {
-        let pool = env.pool_address(pool_index(packet.family, place)).ok_or(DropReason::Tables)?;
-        inside.destination = pool.words();
-        inside.ports = ports(flow.backend_port(), port);
-    }
-    translate(frame, &packet, quoted, &inside).ok_or(DropReason::Tables)?;
-    let verdict = way.take(env, frame, packet.network)?;
+    let verdict = Way::to(env, target)?.take(env, frame, network)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
     Ok(Outcome { verdict, destination: Some(counters) })
 }
 
-/// Rewrites the quoted packet, whose transport header is at `quoted`, then the message and the header around it.
+/// Rewrites the quoted packet, whose transport header is at `quoted`, then the message and the header around it, which goes from `source`
+/// to whom the quoted packet is from.
 #[inline(always)]
-fn translate<F: Frame>(frame: &F, packet: &Parsed, quoted: usize, inside: &Ends) -> Option<()> {
+fn translate<F: Frame>(frame: &F, packet: &Parsed, quoted: usize, inside: &Ends, source: &[u32; 4]) -> Option<()> {
     let pseudo = addresses(frame, packet, packet.transport + icmp::HEADER, inside, 0)?;
     // The checksum of an IPv4 header makes up for the addresses in it. IPv6 has none.
     let mut change = match packet.family {
@@ -159,7 +176,8 @@ fn translate<F: Frame>(frame: &F, packet: &Parsed, quoted: usize, inside: &Ends)
         }
         Protocol::Tcp => {}
     }
-    let pseudo = destination(frame, packet, &inside.source)?;
+    let outside = Ends { source: *source, destination: inside.source, ports: 0 };
+    let pseudo = addresses(frame, packet, packet.network, &outside, 1)?;
     if matches!(packet.family, Family::V6) {
         change = change.add_sum(pseudo);
     }

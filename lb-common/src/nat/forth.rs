@@ -7,22 +7,24 @@ use super::{
     rewrite::{Ends, rewrite},
     second_port,
     table::{self, Round, prepare},
+    toa,
 };
 use crate::{
     abi::{Hop, MAX_POOL, Mode},
     account::Outcome,
     environment::Environment,
+    features::Features,
     flow::{self, FlowState, FlowWord},
     forward::{dsr_l2::Way, fits},
     frame::{Frame, Window},
-    packet,
     parse::Parsed,
     service::filter,
     verdict::{DropReason, Stop},
-    wire::ethernet,
+    wire::{ethernet, ip::Protocol},
 };
 
-/// What packets of a flow have as their source: nothing new, or an address of the pool and a port. And whether the flow is over. As a number of 24 bits.
+/// What packets of a flow have as their source: nothing new, or an address of the pool and a port. Whether the flow is over. And what [`toa`]
+/// does with the packet. As a number of 29 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened(u32);
 
@@ -49,6 +51,41 @@ impl Opened {
     #[must_use]
     pub const fn is_closing(self) -> bool {
         self.0 & Self::CLOSING != 0
+    }
+
+    const TOA: u32 = 1 << 24;
+    const TELLS: u32 = 1 << 25;
+    const GROWN: u32 = 26;
+
+    /// [`toa::tell`] is due, with an option of ours for the packet or without.
+    #[inline(always)]
+    pub(super) const fn with_toa(self, tells: bool) -> Self {
+        Self(self.0 | Self::TOA | if tells { Self::TELLS } else { 0 })
+    }
+
+    /// Whether [`toa::tell`] is due.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_toa(self) -> bool {
+        self.0 & Self::TOA != 0
+    }
+
+    #[inline(always)]
+    pub(super) const fn tells(self) -> bool {
+        self.0 & Self::TELLS != 0
+    }
+
+    /// The packet has become so many bytes longer, whole words.
+    #[inline(always)]
+    pub(super) const fn grown(self, bytes: usize) -> Self {
+        Self(self.0 | (bytes as u32 / 4) << Self::GROWN)
+    }
+
+    /// Bytes by which the packet is longer than it arrived.
+    #[inline(always)]
+    #[must_use]
+    pub const fn growth(self) -> u32 {
+        (self.0 >> Self::GROWN & 7) * 4
     }
 
     /// As a number.
@@ -97,6 +134,9 @@ pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: NatPlace, id: 
     }
     flow.set_backend(backend, is_full);
     flow.set_known(place.is_known());
+    if env.features().has(Features::TOA) {
+        flow.set_toa(if matches!(packet.protocol, Protocol::Tcp) { state.toa() } else { 0 });
+    }
     flow.set_hop(hop(env, frame).ok_or(DropReason::Tables)?);
     flow.id.store(id);
     flow.identity.store(FlowWord::identity_of(id, state.generation));
@@ -112,15 +152,16 @@ pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: NatPlace, id: 
 #[inline(always)]
 pub fn open<E: Environment>(env: &E, round: Round) -> Result<Option<Opened>, Stop> {
     let flow = env.scratch().ok_or(DropReason::Tables)?;
-    let Some((state, source)) = table::open(env, flow, round)? else { return Ok(None) };
-    Ok(Some(if matches!(state, FlowState::Closing) { Opened::of(source).closing() } else { Opened::of(source) }))
+    let Some(open) = table::open(env, flow, round)? else { return Ok(None) };
+    let opened = toa::mark(env, Opened::of(open.source), flow.tcp_flags(), open.is_answered);
+    Ok(Some(if matches!(open.state, FlowState::Closing) { opened.closing() } else { opened }))
 }
 
 /// The last step: sends the packet to a destination whose mode is `nat` or `full-nat`.
 ///
 /// # Errors
 ///
-/// Why it cannot go there. The packet is as it was then.
+/// Why it cannot go there. What is to be answered is as it was; what is dropped may have been rewritten.
 #[inline(always)]
 pub fn send<'a, E: Environment, F: Frame>(
     env: &'a E,
@@ -132,8 +173,7 @@ pub fn send<'a, E: Environment, F: Frame>(
     let mut packet = Parsed::new();
     read(frame, place, &mut packet)?;
     let destination = env.destination(id).ok_or(DropReason::Tables)?;
-    let way = Way::to(env, destination)?;
-    fits(&packet, frame, way.mtu)?;
+    fits(&packet, frame, Way::to(env, destination)?.mtu)?;
     let backend = backend(packet.family, destination, second_port(packet.ports));
     let mut ends =
         Ends { source: packet.source, destination: backend.0, ports: ports(first_port(packet.ports), backend.1) };
@@ -143,7 +183,8 @@ pub fn send<'a, E: Environment, F: Frame>(
         ends.ports = ports(port, backend.1);
     }
     rewrite(frame, &packet, &ends)?;
-    let verdict = way.take(env, frame, packet.network)?;
+    // Looked up once more: kept over all this it would take more of the stack than there is.
+    let verdict = Way::to(env, destination)?.take(env, frame, packet.network)?;
     let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
     Ok(Outcome { verdict, destination: Some(counters) })
 }
@@ -169,6 +210,6 @@ pub fn follow<E: Environment>(env: &E, state: FlowState) {
     }
     entry.refresh(followed);
     if present.is_active() && !state.is_active() {
-        packet::closed(env, word.destination());
+        env.closed(word.destination());
     }
 }

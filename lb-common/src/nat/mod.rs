@@ -19,13 +19,16 @@
 pub mod back;
 pub mod candidate;
 pub mod error;
+pub mod error_back;
 pub mod forth;
 pub mod hairpin;
 pub mod part;
+pub mod part_back;
 pub mod rewrite;
 pub mod scratch;
 pub mod steady;
 pub mod table;
+pub mod toa;
 
 use crate::{
     environment::Environment,

@@ -61,33 +61,6 @@ pub(super) fn addresses<F: Frame>(frame: &F, packet: &Parsed, at: usize, ends: &
     }
 }
 
-/// Changes the destination address of the packet's own header alone, and takes one from its TTL. Returns as [`addresses`].
-#[inline(always)]
-pub(super) fn destination<F: Frame>(frame: &F, packet: &Parsed, address: &[u32; 4]) -> Option<Sum> {
-    match packet.family {
-        Family::V4 => {
-            let header = frame.window::<{ ipv4::HEADER }>(packet.network)?;
-            let change = difference(header.word(16), address[0], Sum::default());
-            header.set_word(16, address[0]);
-            let life = header.be16(8);
-            let lived = life.wrapping_sub(1 << 8);
-            header.set_be16(8, lived);
-            header.set_be16(10, change.add(!life).add(lived).add(!header.be16(10)).finish());
-            Some(change)
-        }
-        Family::V6 => {
-            let header = frame.window::<{ ipv6::HEADER }>(packet.network)?;
-            let mut change = Sum::default();
-            for (word, new) in address.iter().enumerate() {
-                change = difference(header.word(24 + 4 * word), *new, change);
-                header.set_word(24 + 4 * word, *new);
-            }
-            header.set_u8(7, header.u8(7).wrapping_sub(1));
-            Some(change)
-        }
-    }
-}
-
 #[inline(always)]
 fn transport<F: Frame>(frame: &F, packet: &Parsed, ends: &Ends, change: Sum) -> Option<()> {
     match packet.protocol {

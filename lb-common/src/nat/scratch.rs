@@ -1,12 +1,12 @@
 //! What is known of a packet that is translated, in memory of its CPU: the stack has no room for it.
 
-use super::{first_port, ports, second_port};
+use super::{first_port, ports, rewrite::Ends, second_port};
 use crate::{
     abi::{Hop, NatRecord, Word32, Word64},
     hash::{FlowHash, FlowKey, HashKey, KEY_WORDS, pair},
     parse::{Family, Parsed},
     quic::ConnectionId,
-    wire::ip::Protocol,
+    wire::ip::{Fragment, Protocol},
 };
 
 /// The record. A program fills it for one packet; programs of one CPU do not interrupt each other.
@@ -34,15 +34,21 @@ pub struct Scratch {
     pub(super) id: Word32,
     is_full: Word32,
     is_known: Word32,
+    is_first_part: Word32,
     hop_limit: Word32,
     /// Of a reply: its slot, if it is to an address of the pool.
     pub(super) port_slot: Word32,
     /// Of an ICMP error: where the quoted transport header begins.
     pub(super) quoted: Word32,
+    /// Whom an ICMP error is from: one to translate, or one that a reply is answered with.
+    sender: [Word32; 4],
     /// What the place of the pool follows from that the client's flows try first.
     pub(super) client: Word32,
     /// Of a service with `quic`: the destination that the packet's connection id names.
     named: Word32,
+    /// The kind of the option that tells the backend its client ([`super::toa`]); 0: none.
+    toa: Word32,
+    pad: Word32,
     /// The connection id itself, as its `to_words` packs it.
     connection_id: [Word64; 3],
 }
@@ -59,6 +65,7 @@ impl Scratch {
         self.kind.store(packet.family as u32 | (packet.protocol as u32) << 1);
         self.tcp_flags.store(packet.tcp_flags as u32);
         self.hop_limit.store(packet.hop_limit as u32);
+        self.is_first_part.store(matches!(packet.fragment, Fragment::First) as u32);
     }
 
     /// Puts the client's own packet in the place of a reply.
@@ -70,6 +77,44 @@ impl Scratch {
         }
         self.ports.store(record.ports());
         self.identity.store(record.destination().identity_bits());
+    }
+
+    /// Notes whom an ICMP error is from.
+    #[inline(always)]
+    pub(super) fn set_sender(&self, address: &[u32; 4]) {
+        for (word, value) in self.sender.iter().zip(address) {
+            word.store(*value);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn destination_words(&self) -> [u32; 4] {
+        [self.destination(0), self.destination(1), self.destination(2), self.destination(3)]
+    }
+
+    #[inline(always)]
+    pub(crate) fn sender(&self) -> [u32; 4] {
+        [self.sender[0].load(), self.sender[1].load(), self.sender[2].load(), self.sender[3].load()]
+    }
+
+    /// Notes what a packet that an ICMP error quotes is to have.
+    #[inline(always)]
+    pub(super) fn set_quoted_ends(&self, ends: &Ends) {
+        for i in 0..4 {
+            self.backend[i].store(ends.source[i]);
+            self.destination[i].store(ends.destination[i]);
+        }
+        self.ports.store(ends.ports);
+    }
+
+    /// See [`Self::set_quoted_ends`].
+    #[inline(always)]
+    pub(super) fn quoted_ends(&self) -> Ends {
+        Ends {
+            source: [self.backend(0), self.backend(1), self.backend(2), self.backend(3)],
+            destination: [self.destination(0), self.destination(1), self.destination(2), self.destination(3)],
+            ports: self.ports(),
+        }
     }
 
     /// Notes the destination that a connection id names.
@@ -127,6 +172,23 @@ impl Scratch {
     #[inline(always)]
     pub(super) fn is_known(&self) -> bool {
         self.is_known.load() != 0
+    }
+
+    /// Notes the kind of the option that tells the backend its client; 0: none.
+    #[inline(always)]
+    pub(super) fn set_toa(&self, kind: u8) {
+        self.toa.store(kind as u32);
+    }
+
+    #[inline(always)]
+    pub(super) fn toa(&self) -> u8 {
+        self.toa.load() as u8
+    }
+
+    /// Whether the packet is the first part of a datagram.
+    #[inline(always)]
+    pub(super) fn is_first_part(&self) -> bool {
+        self.is_first_part.load() != 0
     }
 
     #[inline(always)]

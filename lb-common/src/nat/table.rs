@@ -169,19 +169,24 @@ impl Round {
 /// What packets to the backend have as their source: a place in the pool and a port, or the client's own.
 pub(super) type Source = Option<(u32, u16)>;
 
-/// Finds the flow's slot, or claims one for it, and keeps it alive. Returns the flow's state, which may have changed with this packet, and
-/// the source that packets to the backend have: a place in the pool and a port. `None`: the next round may.
+/// What a flow's slot says.
+pub(super) struct Open {
+    /// The flow's state, which may have changed with this packet.
+    pub(super) state: FlowState,
+    /// The source that packets to the backend have.
+    pub(super) source: Source,
+    /// [`NatRecord::is_answered`].
+    pub(super) is_answered: bool,
+}
+
+/// Finds the flow's slot, or claims one for it, and keeps it alive. `None`: the next round may.
 ///
 /// # Errors
 ///
 /// [`DropReason::SnatPorts`] if none of the flow's ports is free; [`DropReason::NatTable`] if neither of its buckets has room;
 /// [`DropReason::NatCollision`] if the backend's replies would be those of another flow.
 #[inline(always)]
-pub(super) fn open<E: Environment>(
-    env: &E,
-    flow: &Scratch,
-    round: Round,
-) -> Result<Option<(FlowState, Source)>, DropReason> {
+pub(super) fn open<E: Environment>(env: &E, flow: &Scratch, round: Round) -> Result<Option<Open>, DropReason> {
     let flags = flow.tcp_flags();
     let is_new = matches!(flow.protocol(), Protocol::Tcp) && flags & (SYN | ACK | RST) == SYN;
     let claims =
@@ -241,7 +246,7 @@ pub(super) fn open<E: Environment>(
         write(record, flow, source);
         let state = first_state(flow);
         word.publish(FlowWord::from_bits(claim(env, flow)).refreshed(state, env.now()).to_bits());
-        return Ok(Some((state, source)));
+        return Ok(Some(Open { state, source, is_answered: false }));
     }
     if whose == Whose::OTHERS {
         if !claims {
@@ -253,14 +258,14 @@ pub(super) fn open<E: Environment>(
     let state = if whose == Whose::OWN {
         after(record, present, flags, Side::Client, is_new)
     } else {
-        record.set_finished(false, false);
+        record.reopen();
         first_state(flow)
     };
     refresh(env, word, present, state);
     if record.hop() != flow.hop() {
         record.set_hop(flow.hop());
     }
-    Ok(Some((state, record.source())))
+    Ok(Some(Open { state, source: record.source(), is_answered: record.is_answered() }))
 }
 
 /// The word of a slot that is being written for a flow.
@@ -384,7 +389,7 @@ pub(super) enum Side {
 pub(super) fn after(record: &NatRecord, word: FlowWord, flags: u8, side: Side, is_new: bool) -> FlowState {
     let present = word.state().unwrap_or(FlowState::Closing);
     if is_new && matches!(present, FlowState::Closing) {
-        record.set_finished(false, false);
+        record.reopen();
         return FlowState::Setup;
     }
     let mut flags = flags;
@@ -446,6 +451,29 @@ pub(super) fn slot_at<E: Environment>(env: &E, slot: u32) -> Option<(&Word64, &N
     let index = slot as usize & (NAT_BUCKET - 1);
     let bucket = slot / NAT_BUCKET as u32;
     Some((&env.nat_bucket(bucket)?.words[index], &env.nat_slots(bucket)?.records[index]))
+}
+
+/// Bits of a slot's number: there are no more entries than 2^26.
+const SLOT_BITS: u32 = 26;
+/// Bits of the flow's tag that are noted with it.
+const MARK: u64 = (1 << 10) - 1;
+
+/// A slot and whose it is, in the 36 bits of an identity: what the table of fragments keeps of the parts of a reply.
+#[inline(always)]
+pub(crate) fn note_of<E: Environment>(env: &E, slot: u32) -> Option<FlowWord> {
+    let (word, _) = slot_at(env, slot)?;
+    let mark = FlowWord::from_bits(word.load()).identity_bits() & MARK;
+    Some(FlowWord::of_identity(slot as u64 | mark << SLOT_BITS))
+}
+
+/// The slot that was noted, if it is still the same flow's and that is not over.
+#[inline(always)]
+pub(crate) fn noted<E: Environment>(env: &E, note: FlowWord) -> Option<u32> {
+    let slot = note.identity_bits() as u32 & ((1 << SLOT_BITS) - 1);
+    let (word, record) = slot_at(env, slot)?;
+    let present = FlowWord::from_bits(word.load());
+    let is_same = present.identity_bits() & MARK == note.identity_bits() >> SLOT_BITS;
+    (is_same && is_current(env, record, present)).then_some(slot)
 }
 
 /// Notes where a reply may have its slot.

@@ -9,6 +9,7 @@ mod reset;
 
 use crate::{
     environment::Environment,
+    features::Features,
     frame::Frame,
     parse::{Fault, Parsed, parse},
     verdict::DropReason,
@@ -56,6 +57,15 @@ impl Answer {
     }
 }
 
+/// Whom an answer is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Whom the packet is for.
+    Receiver,
+    /// Whom [`Environment::scratch`] says: to a backend, about a reply of a translated flow.
+    Noted,
+}
+
 /// Turns a packet into its answer, which goes back where it came from.
 ///
 /// # Errors
@@ -65,7 +75,12 @@ impl Answer {
 ///
 /// The packet is parsed again, so that nothing of it need be kept for this on the way of other packets.
 #[inline(always)]
-pub fn make<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) -> Result<(), DropReason> {
+pub fn make<E: Environment, F: Frame>(
+    env: &E,
+    frame: &mut F,
+    answer: Answer,
+    sender: Sender,
+) -> Result<(), DropReason> {
     let mut packet = Parsed::new();
     match parse(env.features(), frame, &mut packet) {
         Ok(()) => {}
@@ -77,6 +92,9 @@ pub fn make<E: Environment, F: Frame>(env: &E, frame: &mut F, answer: Answer) ->
     }
     if !budget::take(env) {
         return Err(DropReason::ReplyLimit);
+    }
+    if env.features().has(Features::NAT) && matches!(sender, Sender::Noted) {
+        packet.destination = env.scratch().ok_or(DropReason::Tables)?.sender();
     }
     // Each of the two only once: the verifier follows what is written twice twice.
     let (message, argument) = match answer {

@@ -1,7 +1,7 @@
 //! Score pick: the lowest score of all slots.
 
-use super::score;
-use crate::{abi::SlotRange, environment::Environment};
+use super::{score, slot};
+use crate::{abi::SlotRange, environment::Environment, opaque::opaque};
 
 /// Slots that are looked at; with more of them the lower of two is taken ([`super::two_choices`]).
 pub const MOST: u32 = 64;
@@ -10,21 +10,27 @@ pub const MOST: u32 = 64;
 #[inline(always)]
 pub fn pick<E: Environment>(env: &E, slots: SlotRange) -> Option<u32> {
     let size = slots.size;
-    let mut at = super::slot::scaled(slots, env.random()).wrapping_sub(slots.offset);
-    let (mut least, mut lowest) = (None, u64::MAX);
-    for turn in 0..MOST {
+    let mut at = slot::scaled(slots, env.random()).wrapping_sub(slots.offset);
+    let (mut least, mut lowest) = score::of_slot(env, slots.offset.wrapping_add(at))?;
+    for turn in 1..MOST {
         if turn >= size {
             break;
         }
-        if let Some((id, score)) = score::of_slot(env, slots.offset.wrapping_add(at))
-            && score < lowest
-        {
-            (least, lowest) = (Some(id), score);
-        }
-        at += 1;
-        if at >= size {
-            at = 0;
+        at = next(at, size);
+        let (id, score) = score::of_slot(env, slots.offset.wrapping_add(at))?;
+        if score < lowest {
+            (least, lowest) = (id, score);
         }
     }
-    least
+    Some(least)
+}
+
+/// The place after this one, round a list of `size`. Without a branch, after which the verifier would know the place and follow each
+/// by itself.
+#[inline(always)]
+fn next(at: u32, size: u32) -> u32 {
+    let after = at as u64 + 1;
+    // All ones below the end.
+    let is_inside = opaque((after.wrapping_sub(size as u64) as i64 >> 63) as u64);
+    (after & is_inside) as u32
 }

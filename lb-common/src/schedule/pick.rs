@@ -2,11 +2,14 @@
 
 use super::{least, slot, source, turn, two_choices};
 use crate::{
-    abi::{Pick, Service, SlotRange},
+    abi::{Pick, Scheduling, Service, SlotRange},
     environment::Environment,
+    features::Features,
+    flow::Placement,
     hash::FlowHash,
     parse::Parsed,
     quic,
+    wire::tcp::{ACK, RST, SYN},
 };
 
 /// What a choice goes by: numbers only, so that it can be made apart from everything else.
@@ -16,18 +19,44 @@ pub struct Chooser {
     pub index: u64,
     /// The client's address as in memory: its first two words, and the others.
     pub source: [u64; 2],
-    /// Whether a flow begins here. If not, the flow is not known (any more), and its packets have to find one place without
-    /// being remembered: by the flow's hash, whatever the scheduler.
-    pub is_new: bool,
+    /// The flags of a TCP segment; above them 1 for a datagram.
+    pub kind: u32,
 }
+
+/// In the place of a destination: the packet is refused.
+pub const RESET: u32 = u32::MAX - 2;
+/// In the place of a destination: one that is not there, and that is counted.
+const NOWHERE: u32 = u32::MAX - 1;
 
 impl Chooser {
     /// Of a packet.
     #[inline(always)]
     #[must_use]
-    pub const fn of(packet: &Parsed, index: u64, is_new: bool) -> Self {
+    pub const fn of(packet: &Parsed, index: u64) -> Self {
         let [a, b, c, d] = packet.source;
-        Self { index, source: [a as u64 | (b as u64) << 32, c as u64 | (d as u64) << 32], is_new }
+        // The lowest bit tells the two protocols apart.
+        let kind = packet.tcp_flags as u32 | (packet.protocol as u32 & 1) << 8;
+        Self { index, source: [a as u64 | (b as u64) << 32, c as u64 | (d as u64) << 32], kind }
+    }
+
+    /// The same of a flow that nobody knows (any more): its packets have to find one place without being remembered, by the
+    /// flow's hash, whatever the scheduler.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unknown(self) -> Self {
+        Self { kind: 0, ..self }
+    }
+
+    /// Whether a flow begins here.
+    #[inline(always)]
+    const fn is_new(self) -> bool {
+        self.kind >> 8 != 0 || self.kind as u8 & (SYN | ACK | RST) == SYN
+    }
+
+    /// Whether this would be answered with a reset: not another reset.
+    #[inline(always)]
+    const fn may_be_reset(self) -> bool {
+        self.kind as u8 & (ACK | RST) == ACK
     }
 }
 
@@ -44,8 +73,41 @@ pub fn pick<E: Environment>(env: &E, service: u32, chooser: Chooser) -> Option<u
     if slots.size == 0 {
         return None;
     }
-    // A slot that is not there leads to a destination that is not there, and that is counted.
-    Some(choose(env, service, found, slots, chooser).unwrap_or(u32::MAX - 1))
+    let scheduling = found.scheduling();
+    if scheduling.resets_unknown && chooser.may_be_reset() {
+        return Some(RESET);
+    }
+    Some(choose(env, service, scheduling, slots, chooser).unwrap_or(NOWHERE))
+}
+
+/// What is due when a flow was given a destination. Returns the destination that it has: of one that found no room in the flow
+/// table nobody will remember any other than the one by its hash.
+#[inline(always)]
+pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placement, chooser: Chooser) -> u32 {
+    let is_stateless = env.service(service).is_none_or(|found| found.scheduling().pick.is_stateless());
+    if is_stateless {
+        return id;
+    }
+    if matches!(placement, Placement::Untracked) {
+        return env.pick(service, chooser.unknown()).unwrap_or(NOWHERE);
+    }
+    if let Some(score) = env.score(id) {
+        score.begin();
+    }
+    id
+}
+
+/// A flow of a destination has ended.
+#[inline(always)]
+pub fn closed<E: Environment>(env: &E, id: u32) {
+    if let Some(counters) = env.destination_counters(id) {
+        counters.flows_closed.add(1);
+    }
+    if env.features().has(Features::SCHEDULERS)
+        && let Some(score) = env.score(id)
+    {
+        score.end();
+    }
 }
 
 /// The slot, counted over the whole array, that a hash chooses for a packet; `None` if the service has none.
@@ -53,22 +115,27 @@ pub fn slot_of_hash<E: Environment>(env: &E, service: &Service, packet: &Parsed)
     let (slots, scheduling) = (service.slots(), service.scheduling());
     let hash = FlowHash::of(env, packet);
     let index = match scheduling.pick {
-        Pick::SourceHash => source::index(env, Chooser::of(packet, 0, true).source, scheduling.source_prefix),
+        Pick::SourceHash => source::index(env, Chooser::of(packet, 0).source, scheduling.source_prefix),
         _ => hash.index,
     };
     (slots.size > 0).then(|| slot::index(slots, FlowHash { tag: 0, index }))
 }
 
 #[inline(always)]
-fn choose<E: Environment>(env: &E, service: u32, found: &Service, slots: SlotRange, chooser: Chooser) -> Option<u32> {
-    let scheduling = found.scheduling();
+fn choose<E: Environment>(
+    env: &E,
+    service: u32,
+    scheduling: Scheduling,
+    slots: SlotRange,
+    chooser: Chooser,
+) -> Option<u32> {
     let by_hash = |index| env.slot(slot::index(slots, FlowHash { tag: 0, index }));
     match scheduling.pick {
         Pick::SourceHash => by_hash(source::index(env, chooser.source, scheduling.source_prefix)),
-        Pick::Turn if chooser.is_new => env.slot(turn::index(env, service, slots)),
-        Pick::Random if chooser.is_new => env.slot(slot::scaled(slots, env.random())),
-        Pick::Least if chooser.is_new && slots.size <= least::MOST => least::pick(env, slots),
-        Pick::Least | Pick::TwoChoices if chooser.is_new => two_choices::pick(env, slots),
+        Pick::Turn if chooser.is_new() => env.slot(turn::index(env, service, slots)),
+        Pick::Random if chooser.is_new() => env.slot(slot::scaled(slots, env.random())),
+        Pick::Least if chooser.is_new() && slots.size <= least::MOST => env.least(slots),
+        Pick::Least | Pick::TwoChoices if chooser.is_new() => two_choices::pick(env, slots),
         _ => by_hash(chooser.index),
     }
 }

@@ -18,6 +18,15 @@ pub const RST: u8 = 4;
 /// The acknowledgment number counts.
 pub const ACK: u8 = 16;
 
+/// Length with all options that there may be.
+pub const MOST: usize = 60;
+/// The option behind which no other follows.
+pub const END_OF_OPTIONS: u8 = 0;
+/// The option of a single byte that says nothing.
+pub const NO_OPERATION: u8 = 1;
+
+/// Where the word is whose upper four bits are the header's length in words of 32 bits.
+pub const OFFSET: usize = 12;
 /// Where the checksum is.
 pub const CHECKSUM: usize = 16;
 
@@ -36,9 +45,15 @@ pub struct Tcp {
 #[inline(always)]
 pub fn parse<F: Frame>(frame: &F, at: usize, end: usize) -> Option<Tcp> {
     let header = frame.window::<HEADER>(at)?;
-    let length = (header.u8(12) >> 4) as usize * 4;
+    let length = length(header);
     if length < HEADER || at + length > end {
         return None;
     }
     Some(Tcp { ports: header.word(0), destination_port: header.be16(2), flags: header.u8(13) })
+}
+
+/// Length of a header with its options, as it says.
+#[inline(always)]
+pub fn length(header: impl Window) -> usize {
+    (header.u8(OFFSET) >> 4) as usize * 4
 }

@@ -31,6 +31,7 @@ fn step() -> impl Strategy<Value = Step> {
             takes_flows,
             mode: lb_common::abi::Mode::DsrL2,
             second_tunnel: false,
+            toa: 0,
             service,
         },
     );

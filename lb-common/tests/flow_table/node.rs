@@ -238,6 +238,7 @@ pub(crate) fn serving(generation: u16) -> DestinationState {
         takes_flows: true,
         mode: lb_common::abi::Mode::DsrL2,
         second_tunnel: false,
+        toa: 0,
         service: TCP,
     }
 }

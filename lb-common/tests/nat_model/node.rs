@@ -182,6 +182,7 @@ impl Node {
             takes_flows: true,
             mode: SERVICES[service].mode,
             second_tunnel: false,
+            toa: 0,
             service: service as u32 + 1,
         });
     }

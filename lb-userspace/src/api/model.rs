@@ -82,6 +82,9 @@ pub struct NodeTotals {
     /// Packets of services with `quic` whose connection id named no backend; they went by flow table or hash.
     #[serde(default)]
     pub quic_unrouted: u64,
+    /// Packets that had no room for the TCP option that tells the backend its client (`toa`).
+    #[serde(default)]
+    pub toa_omitted: u64,
 }
 
 /// The state of a service.
@@ -126,6 +129,9 @@ pub struct BackendStatus {
     pub port: u16,
     /// How packets get to it.
     pub mode: String,
+    /// The kind of the TCP option that tells it its clients, if it is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toa: Option<u8>,
     /// Its weight.
     pub weight: u16,
     /// Takes flows only while no other backend can.

@@ -50,6 +50,12 @@ fn print_node(status: &Status) {
             number(counters.quic_unrouted)
         ));
     }
+    if counters.toa_omitted > 0 {
+        output::print(&format!(
+            "  {} without the TCP option that tells the backend its client, for want of room",
+            number(counters.toa_omitted)
+        ));
+    }
     if let Some(error) = &status.reload_error {
         output::print(&format!("the last reload was refused:\n{error}"));
     }

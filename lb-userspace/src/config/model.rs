@@ -211,7 +211,10 @@ pub enum ForwardingMode {
     /// Destination address and port are translated; replies pass the node.
     Nat,
     /// Source address and port as well.
-    FullNat,
+    FullNat {
+        /// The kind of the TCP option that tells the backend its client ([`lb_common::nat::toa`]).
+        toa: Option<u8>,
+    },
 }
 
 impl ForwardingMode {
@@ -226,7 +229,7 @@ impl ForwardingMode {
             Self::Ipip => "ipip",
             Self::Gue { .. } => "gue",
             Self::Nat => "nat",
-            Self::FullNat => "full-nat",
+            Self::FullNat { .. } => "full-nat",
         }
     }
 }
@@ -235,7 +238,16 @@ impl ForwardingMode {
     /// Whether addresses and ports are translated.
     #[must_use]
     pub const fn is_nat(self) -> bool {
-        matches!(self, Self::Nat | Self::FullNat)
+        matches!(self, Self::Nat | Self::FullNat { .. })
+    }
+
+    /// The kind of the TCP option that tells the backend its client.
+    #[must_use]
+    pub const fn toa(self) -> Option<u8> {
+        match self {
+            Self::FullNat { toa } => toa,
+            Self::DsrL2 | Self::Ipip | Self::Gue { .. } | Self::Nat => None,
+        }
     }
 }
 

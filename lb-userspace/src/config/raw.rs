@@ -296,6 +296,10 @@ pub struct Mode {
     #[serde(default)]
     #[schemars(range(min = 1, max = 65_535))]
     pub(super) port: Field<Whole>,
+    /// Of `full-nat`: tells the backend the client's address and port in a TCP option of this kind (TOA), usually 254. Default: not.
+    #[serde(default)]
+    #[schemars(range(min = 31, max = 254))]
+    pub(super) toa: Field<Whole>,
 }
 
 /// Which forwarding mode. In the first three the backend has the VIP and answers the client directly.
@@ -454,7 +458,8 @@ impl Short for Interface {
 
 impl Short for Mode {
     fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
-        Ok(Self { r#type: ModeType::deserialize(text.into_deserializer())?.into(), port: Field::default() })
+        let r#type = ModeType::deserialize(text.into_deserializer())?.into();
+        Ok(Self { r#type, port: Field::default(), toa: Field::default() })
     }
 }
 

@@ -163,6 +163,7 @@ impl Controller {
             address: backend.address,
             port: backend.port,
             mode: backend.mode.unwrap_or(service.mode).name().to_owned(),
+            toa: backend.mode.unwrap_or(service.mode).toa(),
             weight: backend.weight,
             backup: backend.backup,
             admin_state: backend.admin_state,
@@ -399,5 +400,6 @@ fn totals(counters: &NodeCounters) -> NodeTotals {
         flows_untracked: counters.flows_untracked.get(),
         nat_replies: counters.nat_replies.get(),
         quic_unrouted: counters.quic_unrouted.get(),
+        toa_omitted: counters.toa_omitted.get(),
     }
 }

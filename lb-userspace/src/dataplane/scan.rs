@@ -209,6 +209,7 @@ mod tests {
                     takes_flows: takes,
                     mode: lb_common::abi::Mode::DsrL2,
                     second_tunnel: false,
+                    toa: 0,
                     service,
                 }
             });

@@ -7,8 +7,8 @@ use std::{
 
 use lb_common::{
     abi::{
-        FRAGMENTS_DROP, FRAGMENTS_HASH, Mode, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Pick, Protocols, Scheduling,
-        TunnelEnds,
+        DestinationState, FRAGMENTS_DROP, FRAGMENTS_HASH, Mode, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Pick,
+        Protocols, Scheduling, TunnelEnds,
     },
     parse::Family,
     quic::Parameters,
@@ -103,8 +103,13 @@ pub enum DesiredWay {
     Link,
     /// With this outer header.
     Tunnel(TunnelEnds),
-    /// Translated, `full-nat` with `true`.
-    Nat(bool),
+    /// Destination address and port are translated.
+    Nat,
+    /// Source address and port as well.
+    FullNat {
+        /// The kind of the TCP option that tells the backend its client; 0: none.
+        toa: u8,
+    },
     /// As they did until now: nobody says any more how.
     Unchanged,
 }
@@ -115,7 +120,7 @@ impl DesiredWay {
     pub const fn tunnel(self) -> Option<TunnelEnds> {
         match self {
             Self::Tunnel(ends) => Some(ends),
-            Self::Link | Self::Nat(_) | Self::Unchanged => None,
+            Self::Link | Self::Nat | Self::FullNat { .. } | Self::Unchanged => None,
         }
     }
 
@@ -124,16 +129,26 @@ impl DesiredWay {
     pub const fn mode(self) -> Mode {
         match self {
             Self::Tunnel(ends) => ends.mode,
-            Self::Nat(false) => Mode::Nat,
-            Self::Nat(true) => Mode::FullNat,
+            Self::Nat => Mode::Nat,
+            Self::FullNat { .. } => Mode::FullNat,
             Self::Link | Self::Unchanged => Mode::DsrL2,
         }
     }
 
-    /// Whether a destination is reached as it should be.
+    /// The kind of the TCP option that tells the backend its client; 0: none.
     #[must_use]
-    pub fn is(self, mode: Mode, tunnel: Option<TunnelEnds>) -> bool {
-        matches!(self, Self::Unchanged) || self.mode() == mode && self.tunnel() == tunnel
+    pub const fn toa(self) -> u8 {
+        match self {
+            Self::FullNat { toa } => toa,
+            Self::Link | Self::Tunnel(_) | Self::Nat | Self::Unchanged => 0,
+        }
+    }
+
+    /// Whether a destination in this state is reached as it should be.
+    #[must_use]
+    pub fn is(self, state: DestinationState, tunnel: Option<TunnelEnds>) -> bool {
+        let is_same = self.mode() == state.mode && self.toa() == state.toa && self.tunnel() == tunnel;
+        matches!(self, Self::Unchanged) || is_same
     }
 }
 
@@ -142,8 +157,8 @@ impl DesiredWay {
 fn way(service: &Service, backend: &Backend) -> DesiredWay {
     let (mode, port) = match backend.mode.unwrap_or(service.mode) {
         ForwardingMode::DsrL2 => return DesiredWay::Link,
-        ForwardingMode::Nat => return DesiredWay::Nat(false),
-        ForwardingMode::FullNat => return DesiredWay::Nat(true),
+        ForwardingMode::Nat => return DesiredWay::Nat,
+        ForwardingMode::FullNat { toa } => return DesiredWay::FullNat { toa: toa.unwrap_or(0) },
         ForwardingMode::Ipip => (Mode::Ipip, 0),
         ForwardingMode::Gue { port } => (Mode::Gue, port),
     };

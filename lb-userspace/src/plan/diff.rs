@@ -255,6 +255,7 @@ impl<'a> Planner<'a> {
             takes_flows: backend.weight > 0,
             mode: backend.way.mode(),
             second_tunnel: false,
+            toa: backend.way.toa(),
             service,
         };
         let tunnel = backend.way.tunnel();
@@ -276,11 +277,11 @@ impl<'a> Planner<'a> {
     /// A destination is reached otherwise: the new outer header goes to its other place, then its state names that.
     fn plan_way(&mut self, id: u32, backend: &DesiredBackend) {
         let Some(found) = self.actual.destinations.get(&id) else { return };
-        if backend.way.is(found.state.mode, found.tunnel) {
+        if backend.way.is(found.state, found.tunnel) {
             return;
         }
         let second_tunnel = !found.state.second_tunnel;
-        let state = DestinationState { mode: backend.way.mode(), second_tunnel, ..found.state };
+        let state = DestinationState { mode: backend.way.mode(), toa: backend.way.toa(), second_tunnel, ..found.state };
         self.push(Write::Way { id, tunnel: backend.way.tunnel(), state });
     }
 
@@ -318,6 +319,7 @@ impl<'a> Planner<'a> {
                 takes_flows: backend.weight > 0,
                 mode: found.state.mode,
                 second_tunnel: found.state.second_tunnel,
+                toa: found.state.toa,
                 service,
             };
             if found.state != state {

@@ -21,7 +21,7 @@ fn of(write: &Write, ingress: &[u32]) -> Features {
     match write {
         Write::Service { identity, .. } | Write::ServiceOptions { identity, .. } => Features::of_service(identity),
         Write::Egress { record, .. } => Features::of_egress(record.ifindex, record.vlan, record.mtu, ingress),
-        Write::Destination { state, .. } | Write::Way { state, .. } => Features::of_mode(state.mode),
+        Write::Destination { state, .. } | Write::Way { state, .. } => Features::of_destination(*state),
         Write::PoolAddress { .. }
         | Write::PoolSize { .. }
         | Write::QuicConfiguration { .. }

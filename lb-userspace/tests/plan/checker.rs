@@ -103,7 +103,8 @@ impl Checker {
             Write::Way { id, state, .. } => {
                 assert!(!recent.tunnels.contains(&tunnel_index(*id, *state)), "a header of {id} is in use");
                 let before = self.destinations[id].state;
-                let same = DestinationState { mode: before.mode, second_tunnel: before.second_tunnel, ..*state };
+                let (mode, toa, second_tunnel) = (before.mode, before.toa, before.second_tunnel);
+                let same = DestinationState { mode, toa, second_tunnel, ..*state };
                 assert_eq!(before, same, "more than the way of {id} changes");
             }
             Write::State { id, state } => {

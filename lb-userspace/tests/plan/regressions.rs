@@ -2,9 +2,9 @@
 
 use evenkeel::{
     dataplane::{DataPlane as _, fake::Fake, publish},
-    plan::{Actual, Memo, PlanError, Write, plan},
+    plan::{Actual, Memo, PlanError, Write, desired::DesiredWay, features, plan},
 };
-use lb_common::memory::Sizes;
+use lb_common::{abi::Mode, features::Features, memory::Sizes};
 
 use super::{
     node::{Node, ROOMY},
@@ -217,5 +217,31 @@ fn interfaces_come_and_go() {
         publish(&mut fake, &writes).expect("memory takes every write");
         let (_, destination) = actual.destinations.iter().next().expect("a destination");
         assert_eq!(fake.devices[&destination.next_hop.egress], ifindex);
+    }
+}
+
+/// Whether and how a backend is told its clients changes by one word each, and the program has to be able to do it.
+#[test]
+fn telling_a_backend_its_clients_is_one_write() {
+    let mut fake = Fake::new(ROOMY);
+    let mut actual = Actual::read(&fake.tables());
+    let (mut memo, key) = (Memo::default(), fake.constants.hash_key);
+    let mut desired = world_of(&[(0, 1)]).desired();
+    for (turn, toa) in [0, 254, 253, 0].into_iter().enumerate() {
+        let service = desired.services.values_mut().next().expect("a service");
+        service.backends.values_mut().for_each(|backend| backend.way = DesiredWay::FullNat { toa });
+        let writes = plan(&desired, &actual, fake.tables(), &key, &mut memo).expect("a plan");
+        assert_eq!(features::of_all(&writes, &[]).has(Features::TOA), toa != 0);
+        if turn > 0 {
+            // Before a second change a grace period: packets may be under way by the first.
+            let [.., Write::Way { state, .. }] = writes.as_slice() else { panic!("{writes:?}") };
+            assert!(writes[..writes.len() - 1].iter().all(|write| *write == Write::Quiesce), "{writes:?}");
+            assert_eq!((state.mode, state.toa), (Mode::FullNat, toa));
+        }
+        writes.iter().for_each(|write| actual.apply(write));
+        publish(&mut fake, &writes).expect("memory takes every write");
+        assert_eq!(plan(&desired, &actual, fake.tables(), &key, &mut memo), Ok(Vec::new()));
+        assert_eq!(plan(&desired, &Actual::read(&fake.tables()), fake.tables(), &key, &mut memo), Ok(Vec::new()));
+        assert_eq!(Features::of(&fake.tables(), &[]).has(Features::TOA), toa != 0);
     }
 }

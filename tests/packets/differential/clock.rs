@@ -181,6 +181,10 @@ impl Environment for Moving<'_> {
         self.view.ticks_per_second()
     }
 
+    fn interface_mtu(&self, ifindex: u32) -> Option<u32> {
+        self.view.interface_mtu(ifindex)
+    }
+
     fn ingress(&self) -> u32 {
         self.view.ingress()
     }

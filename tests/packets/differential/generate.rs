@@ -5,14 +5,14 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
     recipe::{Fault, Ip, Oddity, Recipe, What},
-    setting::{ANSWERED, DESTINATIONS, MANY, NOT_SERVED, SERVED, SERVICES, SLOTS},
+    setting::{ANSWERED, DESTINATIONS, MANY, NOT_SERVED, SERVED, SERVICES, SLOTS, TOA},
     step::{Step, Stranger},
 };
 use crate::{
     lines::{CLIENT, CLIENT6, DNS},
     machine::INGRESS,
     wire::{ACK, FIN, PSH, RST, SYN, fragment_header, options_header, routing_header},
-    world::{Backend, State},
+    world::{Backend, SLOTS_EACH, State},
 };
 
 /// Clients of each target.
@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn change() -> impl Strategy<Value = Step> {
     let service = || 0..SERVICES;
     prop_oneof![
-        1 => prop::array::uniform11(prop::bool::weighted(0.8)).prop_map(Step::Table),
+        1 => prop::array::uniform12(prop::bool::weighted(0.8)).prop_map(Step::Table),
         1 => (service(), any::<bool>()).prop_map(|(service, reject)| Step::Policy { service, reject }),
         2 => (service(), state(), ticks())
             .prop_map(|(service, state, ticks)| Step::Timeout { service, state, ticks: ticks.unsigned_abs() }),
@@ -64,8 +64,9 @@ fn stray() -> impl Strategy<Value = Option<u32>> {
     prop_oneof![15 => Just(None), 1 => ids.prop_map(Some)]
 }
 
-/// Slots of each service.
-const SLOTS_OF_EACH: u32 = (SLOTS / SERVICES) as u32;
+/// Slots of each service: what lies behind is the next one's.
+const SLOTS_OF_EACH: u32 = 2 * SLOTS_EACH;
+const _: () = assert!(SLOTS_OF_EACH as usize * SERVICES <= SLOTS);
 
 /// An offset and a size within the slots of a service, or from the end of the array on.
 fn range() -> impl Strategy<Value = (u32, u32)> {
@@ -196,8 +197,16 @@ fn oddity() -> impl Strategy<Value = Oddity> {
         // Up to what an Ethernet takes and a tunnel does not.
         prop_oneof![2 => 0..1400_u16, 1 => 1400..1481_u16].prop_map(Oddity::Payload),
         (1..40_u8).prop_map(Oddity::Padding),
-        (0..=10_u8).prop_map(Oddity::TcpOptions),
+        tcp_options().prop_map(Oddity::TcpOptions),
         Just(Oddity::NoAck),
+    ]
+}
+
+/// Nothing, or what looks for a place among other options, that of clients who say themselves who they are included.
+fn tcp_options() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        1 => (0..=10_usize).prop_map(|words| vec![1; 4 * words]),
+        1 => vec(select(&[0, 1, 1, 2, 3, 4, 8, TOA, TOA][..]), 0..=40),
     ]
 }
 

@@ -187,8 +187,8 @@ fn fragments(machine: &impl Machine) -> Flows {
     machine.tables().fragments.iter().flat_map(|bucket| &bucket.entries).map(FlowEntry::load).collect()
 }
 
-/// A slot of translated flows: its word, and what its record says.
-type Slots = Vec<(u64, Option<(Translated, (bool, bool))>)>;
+/// A slot of translated flows: its word, and what its record says of the ends and of the connection.
+type Slots = Vec<(u64, Option<(Translated, (bool, bool), bool)>)>;
 
 /// Translated flows.
 fn nat(machine: &impl Machine) -> Slots {
@@ -207,7 +207,7 @@ fn nat(machine: &impl Machine) -> Slots {
         };
         let bits = word.load();
         // What a slot says that is not used does not matter.
-        (bits, (bits != 0).then_some((said, record.finished())))
+        (bits, (bits != 0).then_some((said, record.finished(), record.is_answered())))
     });
     slots.collect()
 }
@@ -218,9 +218,12 @@ fn restore_nat(memory: &InMemory, slots: &Slots) {
     let words = tables.nat_buckets.iter().flat_map(|bucket| &bucket.words);
     let records = tables.nat_slots.iter().flat_map(|bucket| &bucket.records);
     for ((word, record), (bits, said)) in words.zip(records).zip(slots) {
-        if let Some((said, (client, backend))) = said {
+        if let Some((said, (client, backend), is_answered)) = said {
             record.set(said);
             record.set_finished(*client, *backend);
+            if *is_answered {
+                record.set_answered();
+            }
         }
         word.store(*bits);
     }

@@ -53,8 +53,8 @@ pub(super) enum Oddity {
     Group,
     Payload(u16),
     Padding(u8),
-    /// So many words of TCP options.
-    TcpOptions(u8),
+    /// TCP options, filled up to whole words.
+    TcpOptions(Vec<u8>),
     /// Acknowledged by nobody.
     NoAck,
 }
@@ -116,7 +116,10 @@ impl Oddity {
             (Self::Group, _) => wire.to = [0x01, 0, 0x5e, 0, 0, 1],
             (Self::Payload(len), _) => return wire.payload(&vec![0xa5; usize::from(*len)]),
             (Self::Padding(len), _) => wire.padding = usize::from(*len),
-            (Self::TcpOptions(words), Transport::Tcp(tcp)) => tcp.options = vec![1; 4 * usize::from(*words)],
+            (Self::TcpOptions(options), Transport::Tcp(tcp)) => {
+                tcp.options.clone_from(options);
+                tcp.options.resize(options.len().next_multiple_of(4), 1);
+            }
             (Self::NoAck, Transport::Tcp(tcp)) => tcp.ack = 0,
             (Self::TcpOptions(_) | Self::NoAck, _) => {}
         }

@@ -12,7 +12,7 @@ use crate::{
 pub(super) const FLOW_BUCKETS: [usize; 2] = [4, 16];
 
 /// Services.
-pub(super) const SERVICES: usize = 11;
+pub(super) const SERVICES: usize = 12;
 /// Destinations that some service has; ids begin with 1.
 pub(super) const DESTINATIONS: usize = SERVICES * Backend::ALL.len();
 /// Slots that services have; those of each are a range of their own.
@@ -51,6 +51,7 @@ pub(super) fn services() -> [Service; SERVICES] {
         Service::tcp(WEB.0, 0, &[A, Backend::Far]).ports(40_000, 40_100).translated(Mode::Nat, 0),
         Service::tcp(DNS.0, 0, &[A]).ports(40_000, 40_100).translated(Mode::Nat, 0),
         Service::tcp(WEB6.0, 0, &[A, B]).ports(40_000, 40_100).translated(Mode::FullNat, 0),
+        Service::tcp(TELLING.0, 0, &[A, B]).ports(40_000, 40_100).translated(Mode::FullNat, 0).telling(TOA),
     ]
 }
 
@@ -61,9 +62,13 @@ pub(super) const MANY: (&str, u16) = (WEB.0, 1500);
 const NAT: (&str, u16) = (WEB.0, 40_001);
 const NAT_TOO: (&str, u16) = (DNS.0, 40_001);
 const FULL_NAT: (&str, u16) = (WEB6.0, 40_001);
+const TELLING: (&str, u16) = ("198.51.100.20", 40_001);
+/// The kind of the option that tells backends their clients.
+pub(super) const TOA: u8 = 254;
 
 /// Where a service is.
-pub(super) const SERVED: [(&str, u16); 12] = [
+pub(super) const SERVED: [(&str, u16); 13] = [
+    TELLING,
     NAT,
     NAT_TOO,
     FULL_NAT,

@@ -14,8 +14,14 @@ use crate::{machine::Action, runner::Outcome};
 pub(super) struct Tally(BTreeMap<String, u64>);
 
 /// What happens to the flow table, and which the books tell.
-const PLACEMENTS: [(&str, usize); 5] =
-    [("replies", 0), ("flows created", 1), ("flows evicted", 2), ("flows displaced", 3), ("flows untracked", 4)];
+const PLACEMENTS: [(&str, usize); 6] = [
+    ("replies", 0),
+    ("flows created", 1),
+    ("flows evicted", 2),
+    ("flows displaced", 3),
+    ("flows untracked", 4),
+    ("clients not told", 6),
+];
 /// An entry of its own that no longer counts is overwritten.
 const RENEWED: &str = "flows renewed";
 /// Another flow's entry is, because that flow has timed out or its destination is gone.

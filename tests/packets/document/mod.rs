@@ -42,6 +42,9 @@ fn told(machine: &mut impl Machine, staged: &Staged, way: Way) -> String {
             step => run.step(step).expect("a step"),
         }
     }
+    if let Some(between) = &staged.between {
+        run.packet(&between(&seen, way)).expect("the books");
+    }
     let frame = (staged.last)(&seen, way);
     let outcome = run.packet(&frame).expect("the books");
     told::tell(&frame, &outcome, way, staged.slot)

@@ -19,12 +19,17 @@ pub(super) struct Scene {
     pub(super) stage: fn(bool) -> Option<Staged>,
 }
 
+/// A packet that is made from what the last one of [`Staged::before`] became.
+pub(super) type Made = Box<dyn Fn(&[u8], Way) -> Vec<u8>>;
+
 /// What comes before a packet, and the packet.
 pub(super) struct Staged {
     pub(super) services: Vec<Service>,
     pub(super) before: Vec<Step>,
-    /// The packet; of the last one before it, it is told what that became.
-    pub(super) last: Box<dyn Fn(&[u8], Way) -> Vec<u8>>,
+    /// A packet between these and the last, if there is one.
+    pub(super) between: Option<Made>,
+    /// The packet.
+    pub(super) last: Made,
     /// What a new flow gets now.
     pub(super) slot: Backend,
 }
@@ -36,7 +41,7 @@ impl Staged {
 
     fn bytes(frame: Vec<u8>) -> Option<Self> {
         let services = services(&[A]).to_vec();
-        Some(Self { services, before: Vec::new(), last: Box::new(move |_, _| frame.clone()), slot: A })
+        Some(Self { services, before: Vec::new(), between: None, last: Box::new(move |_, _| frame.clone()), slot: A })
     }
 
     /// After this one.
@@ -104,8 +109,18 @@ fn reply(first: &Wire, seen: &[u8], way: Way) -> Wire {
 /// What follows a packet, made from the backend's reply to it.
 fn answered(first: &Wire, last: fn(Wire) -> Wire) -> Option<Staged> {
     let staged = Staged::of(first)?.after(first);
+    Some(Staged { last: from_reply(first, last), ..staged })
+}
+
+fn from_reply(first: &Wire, make: fn(Wire) -> Wire) -> Made {
     let first = first.clone();
-    Some(Staged { last: Box::new(move |seen, way| last(reply(&first, seen, way)).frame()), ..staged })
+    Box::new(move |seen, way| make(reply(&first, seen, way)).frame())
+}
+
+/// A part of the reply that follows its first part.
+fn answered_in_parts(first: &Wire) -> Option<Staged> {
+    let staged = answered(first, |reply| parts(&reply, 7)[1].clone())?;
+    Some(Staged { between: Some(from_reply(first, |reply| parts(&reply, 7)[0].clone())), ..staged })
 }
 
 /// A backend's own error about a packet of the client, as it came to it.
@@ -243,8 +258,9 @@ scenes! {
             let (from, to) = reply.ports();
             reply.with_ports((from, to ^ 1))
         });
-        "first fragment of a reply" => |v6| answered(&datagram(v6), |reply| { let [first, ..] = parts(&reply, 7); first });
-        "later fragment of a reply" => |v6| answered(&datagram(v6), |reply| { let [_, later, _] = parts(&reply, 7); later });
+        "first fragment of a reply" => |v6| answered(&datagram(v6), |reply| parts(&reply, 7)[0].clone());
+        "later fragment of a reply without its first" => |v6| answered(&datagram(v6), |reply| parts(&reply, 7)[1].clone());
+        "later fragment of a reply after its first" => |v6| answered_in_parts(&datagram(v6));
         "ICMP error of the backend about a flow" => |v6| answered(&datagram(v6), refused);
     }
     "ICMP": {

@@ -5,13 +5,18 @@ use std::net::IpAddr;
 
 use lb_common::{
     abi::Mode,
+    memory::Slices,
     verdict::{
         DropReason::{self, Hairpin, Mtu, SnatPorts},
         PassReason,
     },
 };
 
-use super::{CLIENT, CLIENT6, DNS, DNS6, WEB, WEB6, no_backend::icmp_error, services};
+use super::{
+    CLIENT, CLIENT6, DNS, DNS6, WEB, WEB6,
+    no_backend::{icmp_error, icmp_error_from},
+    services,
+};
 use crate::{
     case::{Case, Drop, Pass, Ttl, case},
     in_kernel::InKernel,
@@ -27,20 +32,20 @@ use crate::{
 };
 
 /// The backends' port.
-const PORT: u16 = 8080;
+pub(super) const PORT: u16 = 8080;
 
 /// A machine with services that translate.
-struct Node<'a, M> {
-    run: Run<'a, M>,
-    mode: Mode,
+pub(super) struct Node<'a, M> {
+    pub(super) run: Run<'a, M>,
+    pub(super) mode: Mode,
 }
 
-fn configuration(mode: Mode, slots: &[Backend], port: u16) -> Case {
+pub(super) fn configuration(mode: Mode, slots: &[Backend], port: u16) -> Case {
     case("nat", &services(slots).map(|service| service.translated(mode, port)), [])
 }
 
 /// Runs a test in both modes and in both machines.
-fn everywhere(test: impl Fn(Mode, &mut dyn FnMut(&Case, &mut dyn FnMut(&mut dyn Tested)))) {
+pub(super) fn everywhere(test: impl Fn(Mode, &mut dyn FnMut(&Case, &mut dyn FnMut(&mut dyn Tested)))) {
     for mode in [Mode::Nat, Mode::FullNat] {
         let mut memory = InMemory::new(ROOMY);
         test(mode, &mut |case, body| body(&mut Node { run: Run::begin(&mut memory, case), mode }));
@@ -50,7 +55,7 @@ fn everywhere(test: impl Fn(Mode, &mut dyn FnMut(&Case, &mut dyn FnMut(&mut dyn 
 }
 
 /// What a test does with either machine.
-trait Tested {
+pub(super) trait Tested {
     /// Runs a packet and closes the books over it.
     fn packet(&mut self, frame: &[u8]) -> Outcome;
     fn mode(&self) -> Mode;
@@ -60,6 +65,8 @@ trait Tested {
     fn wait(&mut self, seconds: u32);
     /// Replies that were translated.
     fn replies(&self) -> u64;
+    /// The machine's tables.
+    fn tables(&self) -> Slices<'_>;
     /// Flows new and closed of a backend.
     fn flows(&self, backend: Backend) -> (u64, u64);
 }
@@ -94,6 +101,10 @@ impl<M: Machine> Tested for Node<'_, M> {
         self.run.machine.node_counters().nat_replies.get()
     }
 
+    fn tables(&self) -> Slices<'_> {
+        self.run.machine.tables()
+    }
+
     fn flows(&self, backend: Backend) -> (u64, u64) {
         let [_, _, new, closed] = self.run.counted(backend);
         (new, closed)
@@ -102,13 +113,13 @@ impl<M: Machine> Tested for Node<'_, M> {
 
 /// The ends of a translated flow at the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Outside {
-    source: (IpAddr, u16),
-    backend: (IpAddr, u16),
+pub(super) struct Outside {
+    pub(super) source: (IpAddr, u16),
+    pub(super) backend: (IpAddr, u16),
 }
 
 /// What a client's packet must be at a backend with this port, if its source is as it was seen.
-fn outside(node: &dyn Tested, wire: &Wire, seen: &[u8], backend: Backend, port: u16) -> (Wire, Outside) {
+pub(super) fn outside(node: &dyn Tested, wire: &Wire, seen: &[u8], backend: Backend, port: u16) -> (Wire, Outside) {
     let at = wire.transport_at();
     let seen_port = u16::from_be_bytes([seen[at], seen[at + 1]]);
     let source = if node.mode() == Mode::FullNat {
@@ -127,7 +138,7 @@ fn outside(node: &dyn Tested, wire: &Wire, seen: &[u8], backend: Backend, port: 
 }
 
 /// Sends a client's packet, which must get to a backend translated.
-fn forth_to(node: &mut dyn Tested, wire: &Wire, backend: Backend, port: u16) -> Outside {
+pub(super) fn forth_to(node: &mut dyn Tested, wire: &Wire, backend: Backend, port: u16) -> Outside {
     let outcome = node.packet(&wire.frame());
     let action = if backend == Backend::Far { Action::Redirect } else { Action::Transmit };
     assert_eq!(outcome.action, action, "{:?} {wire:?}: {:?}", node.mode(), outcome.books.drop_reason());
@@ -137,16 +148,16 @@ fn forth_to(node: &mut dyn Tested, wire: &Wire, backend: Backend, port: u16) -> 
     ends
 }
 
-fn forth(node: &mut dyn Tested, wire: &Wire) -> Outside {
+pub(super) fn forth(node: &mut dyn Tested, wire: &Wire) -> Outside {
     forth_to(node, wire, A, PORT)
 }
 
-fn same_frame(node: &dyn Tested, seen: &[u8], expected: &[u8]) {
+pub(super) fn same_frame(node: &dyn Tested, seen: &[u8], expected: &[u8]) {
     assert!(seen == expected, "{:?}:\nseen     {seen:02x?}\nexpected {expected:02x?}", node.mode());
 }
 
 /// What the backend sends in the flow of a client's packet.
-fn reply_of(wire: &Wire, ends: Outside, backend: Backend) -> Wire {
+pub(super) fn reply_of(wire: &Wire, ends: Outside, backend: Backend) -> Wire {
     wire.clone().with_ports((ends.backend.1, ends.source.1)).with(|reply| {
         (reply.source, reply.destination) = (ends.backend.0, ends.source.0);
         (reply.to, reply.from) = (backend.egress_mac(), backend.mac());
@@ -159,29 +170,44 @@ fn with_flags(wire: Wire, flags: u8) -> Wire {
     wire.tcp_with(|tcp| tcp.flags = flags)
 }
 
-/// Sends the backend's packet, which must get to the client as if from the VIP.
-fn back(node: &mut dyn Tested, wire: &Wire, reply: &Wire) {
-    let before = node.replies();
-    let outcome = node.packet(&reply.frame());
-    assert_eq!(outcome.action, Action::Transmit, "{:?} {reply:?}: {:?}", node.mode(), outcome.books.pass_reason());
+/// What the backend's packet must be on its way to the client.
+pub(super) fn from_vip(wire: &Wire, reply: &Wire) -> Wire {
     let (client, service) = wire.ports();
-    let expected = reply.clone().with_ports((service, client)).with(|back| {
+    reply.clone().with_ports((service, client)).with(|back| {
         (back.source, back.destination) = (wire.destination, wire.source);
         (back.to, back.from) = (ROUTER_MAC, NODE_MAC);
         back.ttl -= 1;
-    });
-    same_frame(node, &outcome.bytes, &expected.frame());
-    oracle::checksums_are_right(&outcome.bytes).expect("checksums");
-    assert_eq!(node.replies(), before + 1, "replies are counted");
+    })
 }
 
-fn stays(node: &mut dyn Tested, frame: &[u8], expect: &crate::case::Expect) {
+/// Sends the backend's packet, which must get to the client as if from the VIP.
+pub(super) fn back(node: &mut dyn Tested, wire: &Wire, reply: &Wire) {
+    let bytes = first_part_back(node, wire, reply);
+    oracle::checksums_are_right(&bytes).expect("checksums");
+}
+
+/// The same; of a part nobody can say whether the checksum is right. Returns what leaves.
+pub(super) fn first_part_back(node: &mut dyn Tested, wire: &Wire, reply: &Wire) -> Vec<u8> {
+    let before = node.replies();
+    let outcome = node.packet(&reply.frame());
+    assert_eq!(outcome.action, Action::Transmit, "{:?} {reply:?}: {:?}", node.mode(), outcome.books.pass_reason());
+    same_frame(node, &outcome.bytes, &from_vip(wire, reply).frame());
+    assert_eq!(node.replies(), before + 1, "replies are counted");
+    outcome.bytes
+}
+
+pub(super) fn stays(node: &mut dyn Tested, frame: &[u8], expect: &crate::case::Expect) {
     let outcome = node.packet(frame);
     meets(frame, &outcome, expect).unwrap_or_else(|message| panic!("{:?}: {message}", node.mode()));
 }
 
-fn all_protocols() -> [Wire; 4] {
+pub(super) fn all_protocols() -> [Wire; 4] {
     [tcp(CLIENT, WEB, SYN), tcp(CLIENT6, WEB6, SYN), udp(CLIENT, DNS), udp(CLIENT6, DNS6)]
+}
+
+/// Whom the node's answers to a backend are from: the VIP or the address of the pool.
+pub(super) fn sender(mode: Mode, wire: &Wire, ends: Outside) -> IpAddr {
+    if mode == Mode::FullNat { ends.source.0 } else { wire.destination }
 }
 
 /// The packets of a flow, both ways, with all that may be in front of and behind the transport header.
@@ -274,7 +300,10 @@ fn last_hop() {
                 let kind = if wire.source.is_ipv4() { [11, 0] } else { [3, 0] };
                 stays(node, &last.frame(), &icmp_error(&last, kind, 0));
                 stays(node, &wire.clone().ttl(0).frame(), &Drop(Ttl));
-                stays(node, &reply_of(&wire, ends, A).ttl(1).frame(), &Drop(Ttl));
+                let last = reply_of(&wire, ends, A).ttl(1);
+                let from = sender(node.mode(), &wire, ends);
+                stays(node, &last.frame(), &icmp_error_from(from, &last, kind, 0));
+                stays(node, &last.ttl(0).frame(), &Drop(Ttl));
                 back(node, &wire, &reply_of(&wire, ends, A).ttl(2));
             }
         });

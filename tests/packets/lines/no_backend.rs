@@ -1,5 +1,7 @@
 //! Line 20: no backend takes flows: DROP(no-backend), or a TCP reset (RFC 9293, section 3.10.7.1) or ICMP port unreachable.
 
+use std::net::IpAddr;
+
 use super::{CLIENT, CLIENT6, DNS, DNS6, WEB, WEB_SERVICE, WEB6, services};
 use crate::{
     case::{Case, Drop, Expect, Flows, Malformed, Martian, NoBackend, Reply, Slots, Step, To, case, send, send_bytes},
@@ -138,6 +140,11 @@ fn unreachable(wire: &Wire) -> Expect {
 
 /// An error of this type and code about a packet, from the VIP.
 pub(super) fn icmp_error(wire: &Wire, kind: [u8; 2], argument: u32) -> Expect {
+    icmp_error_from(wire.destination, wire, kind, argument)
+}
+
+/// The same from another address.
+pub(super) fn icmp_error_from(sender: IpAddr, wire: &Wire, kind: [u8; 2], argument: u32) -> Expect {
     let original = wire.packet();
     let quote = &original[..original.len().min(QUOTE)];
     let v4 = wire.source.is_ipv4();
@@ -146,7 +153,8 @@ pub(super) fn icmp_error(wire: &Wire, kind: [u8; 2], argument: u32) -> Expect {
         let sum = checksum(&[&message]);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
     }
-    Reply(back(wire, Transport::Raw(if v4 { 1 } else { 58 }, message)).frame())
+    let error = back(wire, Transport::Raw(if v4 { 1 } else { 58 }, message));
+    Reply(error.with(|error| error.source = sender).frame())
 }
 
 fn unreachables() -> Vec<Case> {

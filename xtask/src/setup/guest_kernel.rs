@@ -1,24 +1,24 @@
-//! The kernel that the bench boots in QEMU: fetched from the distribution and unpacked, never installed.
+//! The kernels that tests and the bench boot in QEMU: fetched from the distribution and unpacked, never installed.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use crate::workspace;
 
-/// The script that fetches it; it is given a package and [`FOLDER`], and runs in the workspace's root.
+/// The script that fetches one; it is given a package and a [`folder`], and runs in the workspace's root.
 pub(super) const SCRIPT: &str = "xtask/src/setup/guest_kernel.sh";
-/// Where the bench looks for it, in the workspace.
-pub(super) const FOLDER: &str = "target/vm/kernel";
 
-/// [`FOLDER`], wherever we are.
-pub(super) fn folder() -> PathBuf {
-    workspace::root().join(FOLDER)
+/// Where a kernel of a series, such as `6.12`, is looked for, in the workspace.
+pub(super) fn folder(series: &str) -> String {
+    format!("target/vm/linux-{series}")
+}
+
+/// Whether a kernel of a series is there.
+pub(super) fn is_present(series: &str) -> bool {
+    is_complete(&workspace::root().join(folder(series)))
 }
 
 /// Whether a kernel is there with the index of its modules, which is made last.
-pub(super) fn is_complete(folder: &Path) -> bool {
+fn is_complete(folder: &Path) -> bool {
     let versions = fs::read_dir(folder.join("lib/modules")).into_iter().flatten();
     let mut complete = versions.filter_map(|version| {
         let version = version.ok()?.file_name().into_string().ok()?;

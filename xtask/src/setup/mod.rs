@@ -29,7 +29,7 @@ pub(crate) struct Options {
     /// Only say what is there and what is missing.
     #[arg(long)]
     check: bool,
-    /// Also what `cargo xtask bench --vm` needs: QEMU, a kernel for its guest, IPVS.
+    /// Also what `cargo xtask test kernels` and `cargo xtask bench --vm` need: QEMU, kernels for its guests, IPVS.
     #[arg(long)]
     vm: bool,
 }
@@ -64,6 +64,12 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 pub(crate) fn ensure(purposes: &[Purpose]) -> Result<()> {
     let needed: Vec<_> = PARTS.iter().filter(|part| purposes.contains(&part.purpose)).collect();
     install_missing(&Machine::this(), &needed)
+}
+
+/// Whether everything for a purpose is there already.
+pub(crate) fn is_complete(purpose: Purpose) -> bool {
+    let needed: Vec<_> = PARTS.iter().filter(|part| part.purpose == purpose).collect();
+    missing(&Machine::this(), &needed).is_empty()
 }
 
 fn check(machine: &Machine, parts: &[&Part]) -> Result<()> {
@@ -113,7 +119,7 @@ fn install(machine: &Machine, missing: &[&Part]) -> Result<Vec<&'static str>> {
     let foreseen = make_plan(machine, missing, &|_| true).steps;
     let mut total = foreseen.len();
     let mut done = 0;
-    if foreseen.iter().any(|step| matches!(step, Step::Packages(_) | Step::GuestKernel(_))) {
+    if foreseen.iter().any(|step| matches!(step, Step::Packages(_) | Step::GuestKernel { .. })) {
         total += 1;
         done += 1;
         perform(machine, &Step::Update, (done, total))?;
@@ -156,7 +162,7 @@ fn perform(machine: &Machine, step: &Step, (number, total): (usize, usize)) -> R
 fn commands_to_type(plan: &Plan) -> anyhow::Error {
     let mut lines = vec!["nothing was installed: that needs root on Debian or Ubuntu.".to_owned()];
     lines.push("These commands (elsewhere: the packages of the same programs) install it:".to_owned());
-    if plan.steps.iter().any(|step| matches!(step, Step::Packages(_) | Step::GuestKernel(_))) {
+    if plan.steps.iter().any(|step| matches!(step, Step::Packages(_) | Step::GuestKernel { .. })) {
         lines.push(format!("  {}", Step::Update.shell()));
     }
     lines.extend(plan.steps.iter().map(|step| format!("  {}", step.shell())));

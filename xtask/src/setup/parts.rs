@@ -21,7 +21,7 @@ pub(crate) enum Purpose {
     Test,
     /// The lints.
     Lint,
-    /// The bench in a QEMU guest.
+    /// Tests and the bench in a QEMU guest.
     Vm,
 }
 
@@ -38,8 +38,8 @@ pub(super) enum Probe {
     BpfClippy,
     /// A `bpf-linker` of a sufficient release is there, and runs.
     BpfLinker,
-    /// The guest's kernel is unpacked in the workspace.
-    GuestKernel,
+    /// A kernel of this series is unpacked in the workspace.
+    GuestKernel(&'static str),
 }
 
 /// How a part is installed.
@@ -53,8 +53,8 @@ pub(super) enum Remedy {
     ComponentsOrPackages(&'static [&'static str], Packages),
     /// Built with cargo, against the LLVM of these packages.
     CargoInstall(Packages),
-    /// The package that this one stands for, unpacked in the workspace: the machine's own kernels stay as they are.
-    UnpackKernel(&'static str),
+    /// The kernel of a series that a package stands for, unpacked in the workspace: the machine's own kernels stay as they are.
+    UnpackKernel { series: &'static str, package: &'static str },
 }
 
 /// One thing that must be there.
@@ -75,7 +75,7 @@ impl Part {
             Probe::BpfCompiler => compiler.is_some(),
             Probe::BpfClippy => compiler.is_some_and(|compiler| compiler.cargo_clippy().is_some()),
             Probe::BpfLinker => machine.version_of("bpf-linker") >= Version::parse(LINKER_VERSION),
-            Probe::GuestKernel => guest_kernel::is_complete(&guest_kernel::folder()),
+            Probe::GuestKernel(series) => guest_kernel::is_present(series),
         }
     }
 }
@@ -85,9 +85,15 @@ const fn test_program(name: &'static str, programs: &'static [&'static str], pac
     Part { name, purpose: Purpose::Test, probe: Probe::Programs(programs), remedy: Remedy::Packages(packages) }
 }
 
-/// A program of a package of the distribution that the bench in a guest needs.
+/// A program of a package of the distribution that guests need.
 const fn vm_program(name: &'static str, programs: &'static [&'static str], packages: Packages) -> Part {
     Part { purpose: Purpose::Vm, ..test_program(name, programs, packages) }
+}
+
+/// A kernel of Debian 12.
+const fn guest_kernel(name: &'static str, series: &'static str, package: &'static str) -> Part {
+    let remedy = Remedy::UnpackKernel { series, package };
+    Part { name, purpose: Purpose::Vm, probe: Probe::GuestKernel(series), remedy }
 }
 
 /// Everything, in the order in which it is reported.
@@ -138,10 +144,8 @@ pub(super) const PARTS: &[Part] = &[
     vm_program("QEMU", &["qemu-system-x86_64"], &[&["qemu-system-x86"]]),
     vm_program("ipvsadm", &["ipvsadm"], &[&["ipvsadm"]]),
     vm_program("modprobe and depmod", &["modprobe", "depmod"], &[&["kmod"]]),
-    Part {
-        name: "kernel 6.12 for the guest",
-        purpose: Purpose::Vm,
-        probe: Probe::GuestKernel,
-        remedy: Remedy::UnpackKernel("linux-image-6.12-cloud-amd64"),
-    },
+    vm_program("sysctl", &["sysctl"], &[&["procps"]]),
+    vm_program("strip", &["strip"], &[&["binutils"]]),
+    guest_kernel("kernel 6.1 for guests", "6.1", "linux-image-cloud-amd64"),
+    guest_kernel("kernel 6.12 for guests", "6.12", "linux-image-6.12-cloud-amd64"),
 ];

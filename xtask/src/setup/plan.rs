@@ -35,7 +35,7 @@ struct Needs {
     components: Vec<&'static str>,
     unavailable: Vec<&'static str>,
     linker: bool,
-    kernel: Option<&'static str>,
+    kernels: Vec<Step>,
 }
 
 /// Plans the installation of `missing`.
@@ -67,7 +67,7 @@ pub(super) fn plan(missing: &[&Part], facts: &Facts<'_>) -> Plan {
                     needs.packages(packages, facts);
                 }
             }
-            Remedy::UnpackKernel(package) => needs.kernel(package, facts),
+            Remedy::UnpackKernel { series, package } => needs.kernel(series, package, facts),
         }
     }
     needs.into_plan(facts)
@@ -83,9 +83,9 @@ impl Needs {
         }
     }
 
-    fn kernel(&mut self, package: &'static str, facts: &Facts<'_>) {
+    fn kernel(&mut self, series: &'static str, package: &'static str, facts: &Facts<'_>) {
         if (facts.available)(package) {
-            self.kernel = Some(package);
+            self.kernels.push(Step::GuestKernel { series, package });
         } else {
             self.unavailable.push(package);
         }
@@ -107,7 +107,7 @@ impl Needs {
         if self.linker {
             steps.push(Step::Linker);
         }
-        steps.extend(self.kernel.map(Step::GuestKernel));
+        steps.extend(self.kernels);
         Plan { steps, unavailable: self.unavailable }
     }
 }
@@ -121,7 +121,7 @@ pub(super) fn candidates(missing: &[&Part]) -> Vec<&'static str> {
             | Remedy::PackagesOrComponent(packages, _)
             | Remedy::ComponentsOrPackages(_, packages)
             | Remedy::CargoInstall(packages) => packages,
-            Remedy::UnpackKernel(package) => {
+            Remedy::UnpackKernel { package, .. } => {
                 add(&mut names, package);
                 continue;
             }
@@ -170,7 +170,8 @@ mod tests {
             Step::DisableService("haproxy"),
             Step::Components(components),
             Step::Linker,
-            Step::GuestKernel("linux-image-6.12-cloud-amd64"),
+            Step::GuestKernel { series: "6.1", package: "linux-image-cloud-amd64" },
+            Step::GuestKernel { series: "6.12", package: "linux-image-6.12-cloud-amd64" },
         ] = &plan.steps[..]
         else {
             panic!("{plan:?}")
@@ -192,6 +193,8 @@ mod tests {
             "qemu-system-x86",
             "ipvsadm",
             "kmod",
+            "procps",
+            "binutils",
         ]);
         assert_eq!(*packages, expected);
         assert_eq!(*components, ["rustfmt", "clippy"]);
@@ -239,9 +242,10 @@ mod tests {
 
     #[test]
     fn a_kernel_that_no_list_has_is_named() {
-        let missing = parts(&["kernel"]);
+        let missing = parts(&["kernel 6.12"]);
         let package = "linux-image-6.12-cloud-amd64";
-        assert_eq!(plan(&missing, &facts(&|name| name == package)).steps, [Step::GuestKernel(package)]);
+        let step = Step::GuestKernel { series: "6.12", package };
+        assert_eq!(plan(&missing, &facts(&|name| name == package)).steps, [step]);
         let without = plan(&missing, &facts(&|_| false));
         assert_eq!((without.steps.len(), &without.unavailable[..]), (0, &[package][..]));
         assert_eq!(candidates(&missing), [package]);

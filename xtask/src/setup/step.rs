@@ -21,8 +21,8 @@ pub(super) enum Step {
     Components(Vec<&'static str>),
     /// Build and install `bpf-linker`.
     Linker,
-    /// Fetch the kernel that a package stands for and unpack it in the workspace.
-    GuestKernel(&'static str),
+    /// Fetch the kernel of a series that a package stands for and unpack it in the workspace.
+    GuestKernel { series: &'static str, package: &'static str },
 }
 
 impl Step {
@@ -34,7 +34,9 @@ impl Step {
             Self::DisableService(service) => format!("keep {service} from starting with the machine"),
             Self::Components(components) => format!("add {} to rustup's toolchain", components.join(" and ")),
             Self::Linker => format!("build bpf-linker {LINKER_VERSION} (about a minute)"),
-            Self::GuestKernel(package) => format!("unpack the kernel of {package} in target/vm, without installing it"),
+            Self::GuestKernel { package, .. } => {
+                format!("unpack the kernel of {package} in target/vm, without installing it")
+            }
         }
     }
 
@@ -52,7 +54,7 @@ impl Step {
                 "it needs a C compiler, /usr/lib/llvm-22 (llvm-22-dev) and the crates registry; \
                  run `cargo xtask setup` again when they are there"
             }
-            Self::GuestKernel(_) => {
+            Self::GuestKernel { .. } => {
                 "the kernel's packages are in Debian 12's security archive (bookworm-security); check the sources, the \
                  network and the free space, then run `cargo xtask setup --vm` again"
             }
@@ -81,7 +83,7 @@ impl Step {
                 words.extend(["--version", LINKER_VERSION, "bpf-linker"]);
                 (llvm, words)
             }
-            Self::GuestKernel(package) => (&[], vec!["sh", guest_kernel::SCRIPT, package, guest_kernel::FOLDER]),
+            Self::GuestKernel { series, package } => (&[], vec!["sh", guest_kernel::SCRIPT, package, series]),
         }
     }
 
@@ -110,7 +112,7 @@ impl Step {
                     command.arg("--root").arg(home);
                 }
             }
-            Self::GuestKernel(_) => {
+            Self::GuestKernel { .. } => {
                 command.current_dir(workspace::root());
             }
             Self::DisableService(_) | Self::Components(_) => {}
@@ -138,7 +140,10 @@ mod tests {
                 "LLVM_PREFIX=/usr/lib/llvm-22 LLVM_SYS_221_PREFIX=/usr/lib/llvm-22 cargo install --locked --force \
                  --no-default-features --features llvm-22 --version 0.13.0 bpf-linker",
             ),
-            (Step::GuestKernel("linux-image"), "sh xtask/src/setup/guest_kernel.sh linux-image target/vm/kernel"),
+            (
+                Step::GuestKernel { series: "6.1", package: "linux-image" },
+                "sh xtask/src/setup/guest_kernel.sh linux-image 6.1",
+            ),
         ] {
             assert_eq!(step.shell(), expected);
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use cargo_metadata::{Metadata, TargetKind};
 
 /// The package of the packet and end-to-end tests.
-const TESTS: &str = "evenkeel-tests";
+pub(super) const TESTS: &str = "evenkeel-tests";
 /// An end-to-end test starts several namespaces and programs: more at once only slow each other down.
 const END_TO_END_THREADS: &str = "--test-threads=2";
 
@@ -18,11 +18,13 @@ pub(crate) enum Kind {
     Packets,
     /// The daemon in network namespaces.
     EndToEnd,
+    /// What needs another kernel than this one, in QEMU.
+    Kernels,
 }
 
 impl Kind {
     /// All, the fastest first.
-    const ALL: [Self; 3] = [Self::Unit, Self::Packets, Self::EndToEnd];
+    const ALL: [Self; 4] = [Self::Unit, Self::Packets, Self::EndToEnd, Self::Kernels];
 
     /// The word that selects it; targets of the tests' package belong to it by this prefix.
     const fn word(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Kind {
             Self::Unit => "unit",
             Self::Packets => "packets",
             Self::EndToEnd => "e2e",
+            Self::Kernels => "kernels",
         }
     }
 }
@@ -49,12 +52,13 @@ pub(crate) struct Run {
     pub(crate) arguments: Vec<String>,
 }
 
-/// Splits the words of the command line: a part as the first word, then filters.
+/// Splits the words of the command line: a part as the first word, then filters. Filters alone are for this machine's kernel.
 pub(crate) fn selection(words: &[String]) -> (Vec<Kind>, Vec<String>) {
     let part = words.first().and_then(|word| Kind::ALL.into_iter().find(|kind| kind.word() == word));
     match part {
         Some(kind) => (vec![kind], words[1..].to_vec()),
-        None => (Kind::ALL.to_vec(), words.to_vec()),
+        None if words.is_empty() => (Kind::ALL.to_vec(), Vec::new()),
+        None => (Kind::ALL.into_iter().filter(|kind| *kind != Kind::Kernels).collect(), words.to_vec()),
     }
 }
 
@@ -65,13 +69,14 @@ pub(crate) fn targets(metadata: &Metadata) -> Vec<String> {
     targets.filter(|target| target.kind.contains(&TargetKind::Test)).map(|target| target.name.clone()).collect()
 }
 
-/// The run of a part; `None` when it has no target.
+/// The run of a part; `None` when it has no target, or is no run of cargo's (see [`super::kernels`]).
 pub(crate) fn run_of(kind: Kind, filters: &[String], targets: &[String]) -> Option<Run> {
     let mut arguments = vec!["test", "--no-fail-fast"];
     match kind {
         Kind::Unit => ["lb-common", "evenkeel", "lb-ebpf", "xtask", "evenkeel-bench"].iter().for_each(|package| {
             arguments.extend(["--package", package]);
         }),
+        Kind::Kernels => return None,
         Kind::Packets | Kind::EndToEnd => {
             arguments.extend(["--package", TESTS]);
             let own: Vec<_> = targets.iter().filter(|name| name.starts_with(kind.word())).collect();
@@ -108,7 +113,8 @@ mod tests {
             ("unit", vec![Kind::Unit], ""),
             ("e2e drain reload", vec![Kind::EndToEnd], "drain reload"),
             ("packets unit", vec![Kind::Packets], "unit"),
-            ("drain", Kind::ALL.to_vec(), "drain"),
+            ("kernels vlan", vec![Kind::Kernels], "vlan"),
+            ("drain", vec![Kind::Unit, Kind::Packets, Kind::EndToEnd], "drain"),
         ] {
             assert_eq!(selection(&words(given)), (kinds, words(filters)), "{given:?}");
         }

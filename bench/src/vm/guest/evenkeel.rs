@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use evenkeel_tests::{
     bpffs::Bpffs,
     daemon::{Daemon, Paths},
+    vm::DAEMON,
 };
 
 use super::{
-    DAEMON,
     stage::{BACKENDS, BALANCER, PORT, Stage, VIP},
     subject::Balancer,
 };

@@ -8,42 +8,36 @@
 //!  direct: c0 ───────────────────────────────────────── s0
 //! ```
 //!
-//! - [`machine`]: what the first process has to do. [`stage`]: the namespaces and cables of the picture.
+//! - [`stage`]: the namespaces and cables of the picture.
 //! - [`traffic`]: generator and sink. [`subject`]: the balancers, of which [`evenkeel`] and [`peers`] are two kinds.
 //! - [`measure`]: what is measured, in which order. [`alone`]: Evenkeel's program without the way to it and from it.
 
 mod alone;
 mod evenkeel;
-mod machine;
 mod measure;
 mod peers;
 mod stage;
 mod subject;
 mod traffic;
 
-use std::{fs::File, io::Write, path::Path, process::ExitCode};
+use std::{fs::File, io::Write, process::ExitCode};
 
 use anyhow::Result;
+use evenkeel_tests::vm::{DAEMON, INIT, first_process};
 
 use super::report::Line;
-
-/// This program as the first process.
-pub(super) const INIT: &str = "/init";
-/// This program as the daemon.
-pub(super) const DAEMON: &str = "/bin/evenkeel";
 
 /// Does what is to be done under the name that this program was started by; `None` outside of the guest.
 pub(crate) fn main() -> Option<ExitCode> {
     match std::env::args_os().next()?.to_str()? {
         DAEMON => Some(::evenkeel::cli::main()),
-        INIT if std::process::id() == 1 => Some(first_process()),
+        INIT if std::process::id() == 1 => Some(measure_and_end()),
         _ => None,
     }
 }
 
-fn first_process() -> ExitCode {
-    let outcome = machine::prepare().and_then(|()| machine::report());
-    match outcome {
+fn measure_and_end() -> ExitCode {
+    match prepare() {
         Ok(mut report) => {
             let outcome = measure::run(&mut report);
             let last = outcome.map_or_else(|error| Line::Failed(format!("{error:#}")), |()| Line::Done);
@@ -51,7 +45,15 @@ fn first_process() -> ExitCode {
         }
         Err(error) => eprintln!("{error:#}"),
     }
-    machine::end()
+    first_process::end()
+}
+
+/// Mounts and loads what is needed, and opens the way to the host.
+fn prepare() -> Result<Report> {
+    first_process::prepare()?;
+    // IPVS's table of connections is too small as it comes.
+    first_process::load_module(&["ip_vs", "conn_tab_bits=18"])?;
+    first_process::report().map(Report)
 }
 
 /// The way to the host.
@@ -64,9 +66,5 @@ impl Report {
 
     fn progress(&mut self, what: &str) -> Result<()> {
         self.send(&Line::Progress(what.to_owned()))
-    }
-
-    fn open(path: &Path) -> std::io::Result<Self> {
-        File::options().write(true).open(path).map(Self)
     }
 }

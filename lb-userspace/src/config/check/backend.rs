@@ -134,7 +134,7 @@ fn nat_source(findings: &mut Findings, around: &Surroundings, mode: ForwardingMo
         findings.add(at, reason, "give an address of the VIP's family, or use `ipip` or `gue`");
     }
     let has_source = if address.is_ipv4() { around.pool.ipv4 } else { around.pool.ipv6 };
-    if mode == ForwardingMode::FullNat && !has_source {
+    if matches!(mode, ForwardingMode::FullNat { .. }) && !has_source {
         let reason = format!("mode `full-nat` to backend {address} needs a source address of its family");
         findings.add(at, reason, "add one of this node's to `node.nat.pool`");
     }

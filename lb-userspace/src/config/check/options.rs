@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use lb_common::schedule::maglev::TABLE_SIZES;
+use lb_common::{nat::toa, schedule::maglev::TABLE_SIZES};
 
 use super::{
     super::{
@@ -69,13 +69,34 @@ pub(super) fn given_mode(findings: &mut Findings, field: &Field<ShortOrMap<raw::
     if mode.port.is_given() && *kind != raw::ModeType::Gue {
         findings.add(mode.port.at(), "only mode `gue` has a `port`", "remove it");
     }
+    let toa = toa(findings, &mode.toa, *kind);
     Some(match kind {
         raw::ModeType::DsrL2 => ForwardingMode::DsrL2,
         raw::ModeType::Ipip => ForwardingMode::Ipip,
         raw::ModeType::Nat => ForwardingMode::Nat,
-        raw::ModeType::FullNat => ForwardingMode::FullNat,
+        raw::ModeType::FullNat => ForwardingMode::FullNat { toa },
         raw::ModeType::Gue => ForwardingMode::Gue { port: port.unwrap_or(ForwardingMode::GUE_PORT) },
     })
+}
+
+/// The kind of the TCP option that tells a backend its client.
+fn toa(findings: &mut Findings, field: &Field<Whole>, mode: raw::ModeType) -> Option<u8> {
+    let &Whole(value) = field.get()?;
+    if mode != raw::ModeType::FullNat {
+        let reason = "only mode `full-nat` has a `toa`: in the others the backend sees the client's own address";
+        findings.add(field.at(), reason, "remove it");
+        return None;
+    }
+    let kind = u8::try_from(value).ok().filter(|kind| toa::is_free_kind(*kind));
+    if kind.is_none() {
+        let reason = format!("`toa` {value} is no kind of TCP option that is free");
+        let remedy = format!(
+            "use {}, as others do, or what backends look for of 31 to 254 and IANA has not given away",
+            toa::USUAL_KIND
+        );
+        findings.add(field.at(), reason, remedy);
+    }
+    kind
 }
 
 fn scheduler(findings: &mut Findings, field: &Field<ShortOrMap<raw::Scheduler>>) -> Scheduler {

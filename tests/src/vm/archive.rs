@@ -13,7 +13,7 @@ const CHARACTER_DEVICE: u32 = 0o020_600;
 
 /// The archive, as far as it is written.
 #[derive(Debug, Default)]
-pub(super) struct Archive {
+pub struct Archive {
     bytes: Vec<u8>,
     entries: u32,
     directories: BTreeSet<PathBuf>,
@@ -21,7 +21,7 @@ pub(super) struct Archive {
 
 impl Archive {
     /// A directory and those above it; nothing if it is there already. Paths are absolute, as in the guest.
-    pub(super) fn directory(&mut self, path: &Path) {
+    pub fn directory(&mut self, path: &Path) {
         if path == Path::new("/") || !self.directories.insert(path.to_owned()) {
             return;
         }
@@ -30,26 +30,26 @@ impl Archive {
     }
 
     /// A file that may be executed.
-    pub(super) fn file(&mut self, path: &Path, content: &[u8]) {
+    pub fn file(&mut self, path: &Path, content: &[u8]) {
         self.parent(path);
         self.entry(path, PROGRAM, (0, 0), content);
     }
 
     /// A symbolic link.
-    pub(super) fn link(&mut self, path: &Path, target: &str) {
+    pub fn link(&mut self, path: &Path, target: &str) {
         self.parent(path);
         self.entry(path, LINK, (0, 0), target.as_bytes());
     }
 
     /// A character device.
-    pub(super) fn device(&mut self, path: &Path, number: (u32, u32)) {
+    pub fn device(&mut self, path: &Path, number: (u32, u32)) {
         self.parent(path);
         self.entry(path, CHARACTER_DEVICE, number, &[]);
     }
 
     /// The whole archive.
     #[must_use]
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.entry(Path::new("/TRAILER!!!"), 0, (0, 0), &[]);
         self.bytes
     }

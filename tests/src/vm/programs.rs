@@ -2,38 +2,37 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
 
-use super::{archive::Archive, guest};
+use super::{REMEDY, archive::Archive};
 
-/// Programs that the guest runs.
-const PROGRAMS: &[&str] = &["ip", "ethtool", "ipvsadm", "nft", "modprobe"];
-/// Where they may be, whatever the PATH of an ordinary user says.
+/// Where programs may be, whatever the PATH of an ordinary user says.
 const PLACES: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// What the kernel mounts, and what programs expect.
 const DIRECTORIES: &[&str] = &["/dev", "/proc", "/run", "/sys", "/tmp", "/var"];
 
-/// Puts all programs into the archive, and this one as the first process and as the daemon.
+/// Puts programs into the archive, with their libraries: those of the host with these names, as `/bin/NAME`, and further ones
+/// as pairs of the path in the guest and the file.
 ///
 /// # Errors
 ///
 /// If one is not there.
-pub(super) fn add(archive: &mut Archive) -> Result<()> {
+pub fn add(archive: &mut Archive, names: &[&str], further: &[(&Path, &Path)]) -> Result<()> {
     DIRECTORIES.iter().for_each(|path| archive.directory(Path::new(path)));
     archive.device(Path::new("/dev/console"), (5, 1));
     archive.link(Path::new("/var/run"), "/run");
     archive.link(Path::new("/sbin"), "bin");
-    let this = env::current_exe().context("cannot tell where this program is")?;
     let mut libraries = BTreeSet::new();
-    add_program(archive, &mut libraries, Path::new(guest::INIT), &this)?;
-    archive.link(Path::new(guest::DAEMON), guest::INIT);
-    for name in PROGRAMS {
-        let path = find(name).with_context(|| format!("there is no `{name}`; run `cargo xtask setup --vm`"))?;
+    for (name, path) in further {
+        add_program(archive, &mut libraries, name, path)?;
+    }
+    for name in names {
+        let path = find(name).with_context(|| format!("there is no `{name}`; {REMEDY}"))?;
         add_program(archive, &mut libraries, &Path::new("/bin").join(name), &path)?;
     }
     for library in libraries {
