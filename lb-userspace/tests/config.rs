@@ -40,10 +40,12 @@ fn web() -> Service {
         probe: Some(Probe {
             kind: ProbeKind::Tcp,
             interval: Duration::from_secs(2),
+            fast_interval: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
             rise: 2,
             fall: 3,
             port: None,
+            source: None,
             initial: Initial::Down,
         }),
         on_no_backend: OnNoBackend::Drop,

@@ -59,7 +59,8 @@ pub fn check_one<'a, Others: Iterator<Item = &'a Service>>(
         let users = others_at(address).flat_map(|other| other.backends.iter().map(move |backend| (other, backend)));
         let mut probes = users.filter_map(|(other, backend)| Some((other, probed(other, backend)?)));
         let different = probes.find(|(_, (of, at, wanted))| {
-            (*of, *at, wanted.kind) == (address, port, probe.kind) && !same(probe, wanted)
+            (*of, *at, &wanted.kind, wanted.source) == (address, port, &probe.kind, probe.source)
+                && !same(probe, wanted)
         });
         if let Some((other, _)) = different {
             conflicts.push(probe_conflict(0, other, service, address, port));
@@ -233,11 +234,12 @@ fn fragments(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
 
 /// One probe serves all services that have the same target, so they must want the same of it.
 fn probes(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
-    let mut settings: HashMap<(IpAddr, u16, ProbeKind), (usize, &Probe)> = HashMap::new();
+    let mut settings: HashMap<(IpAddr, u16, &ProbeKind, Option<IpAddr>), (usize, &Probe)> = HashMap::new();
     for (index, service) in services.iter().enumerate() {
         let different = service.backends.iter().find_map(|backend| {
             let (address, port, probe) = probed(service, backend)?;
-            let &mut (other, wanted) = settings.entry((address, port, probe.kind)).or_insert((index, probe));
+            let &mut (other, wanted) =
+                settings.entry((address, port, &probe.kind, probe.source)).or_insert((index, probe));
             (!same(probe, wanted)).then_some((address, port, other))
         });
         if let Some((address, port, other)) = different {
@@ -249,7 +251,7 @@ fn probes(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
 /// Address, port and probe of a backend that is probed.
 fn probed<'a>(service: &'a Service, backend: &Backend) -> Option<(IpAddr, u16, &'a Probe)> {
     let probe = service.probe.as_ref()?;
-    Some((backend.address, probe.port.unwrap_or(backend.port), probe))
+    Some((backend.address, probe.port_of(backend.port), probe))
 }
 
 fn probe_conflict(index: usize, one: &Service, other: &Service, address: IpAddr, port: u16) -> Conflict {

@@ -1,0 +1,28 @@
+//! The UDP probe: a datagram, and what comes back.
+
+use super::{
+    Target, socket,
+    trouble::{Trouble, shown},
+};
+use crate::{config::model::Udp, health::Advice};
+
+/// Sends a datagram and judges the first that comes back, or the ICMP unreachable that says that there is nobody.
+///
+/// If nothing is expected any datagram will do, and so will silence, which only the time-out of the probe can tell.
+pub(super) async fn check(target: &Target, udp: &Udp) -> Result<Advice, Trouble> {
+    let socket = socket::udp(target).await?;
+    socket.send(&udp.send).await?;
+    let mut answer = vec![0; usize::from(u16::MAX)];
+    let length = socket.recv(&mut answer).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => Trouble::target("port unreachable"),
+        _ => error.into(),
+    })?;
+    let answer = &answer[..length];
+    if !answer.starts_with(&udp.expect) {
+        return Err(Trouble::target(format!("the answer begins with `{}`, not as expected", shown(answer))));
+    }
+    if !udp.contains.is_empty() && memchr::memmem::find(answer, &udp.contains).is_none() {
+        return Err(Trouble::target(format!("the answer does not hold `{}`", shown(&udp.contains))));
+    }
+    Ok(Advice::default())
+}
