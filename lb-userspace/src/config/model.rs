@@ -12,8 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::probe::{
-    Agent, BodyMatch, ClientCertificate, Dns, Exec, Grpc, Http, Pattern, Probe, ProbeKind, RCODES, StatusRanges, Tls,
-    Trust, Udp,
+    Agent, BodyMatch, ClientCertificate, Dns, Exec, Grpc, Http, Probe, ProbeKind, RCODES, StatusRanges, Tls, Trust, Udp,
 };
 use crate::quic::Hex;
 

@@ -2,10 +2,9 @@
 //!
 //! Options of a kind are shared: a target, which holds them, is copied often.
 
-use std::{cmp::Ordering, fmt, hash, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use hickory_proto::rr::RecordType;
-use regex::bytes::Regex;
 
 use super::model::Initial;
 
@@ -177,38 +176,8 @@ impl fmt::Display for StatusRanges {
 pub enum BodyMatch {
     /// This text.
     Contains(String),
-    /// Something that matches.
-    Matches(Pattern),
-}
-
-/// A regular expression; as a key it is its text.
-#[derive(Clone, Debug)]
-pub struct Pattern(pub Regex);
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Eq for Pattern {}
-
-impl hash::Hash for Pattern {
-    fn hash<H: hash::Hasher>(&self, state: &mut H) {
-        self.0.as_str().hash(state);
-    }
-}
-
-impl PartialOrd for Pattern {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Pattern {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.as_str().cmp(other.0.as_str())
-    }
+    /// Something that matches this regular expression.
+    Matches(String),
 }
 
 /// A question to the standard gRPC health service.

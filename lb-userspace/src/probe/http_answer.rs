@@ -1,7 +1,13 @@
 //! What an HTTP answer says, whatever version it came with.
 
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use regex::bytes::Regex;
 
 use super::trouble::{Trouble, shown};
 use crate::{
@@ -64,10 +70,29 @@ impl Body {
                 (memchr::memmem::find(&self.0, text.as_bytes()).is_some(), format!("does not hold `{text}`"))
             }
             BodyMatch::Matches(pattern) => {
-                (pattern.0.is_match(&self.0), format!("holds nothing that matches `{}`", pattern.0))
+                (compiled(pattern)?.is_match(&self.0), format!("holds nothing that matches `{pattern}`"))
             }
         };
         let whole = if self.0.len() < MOST_BODY { "the body" } else { "the first 64 KiB of the body" };
         if found { Ok(()) } else { Err(Trouble::target(format!("{whole} {what}"))) }
     }
+}
+
+/// Regular expressions that were compiled: that takes longer than a probe, and a target, which is compared and sorted by its
+/// options, has only the text.
+static COMPILED: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
+/// When those of configurations that are gone are forgotten.
+const MOST_COMPILED: usize = 1024;
+
+fn compiled(pattern: &str) -> Result<Regex, Trouble> {
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(regex) = compiled.get(pattern) {
+        return Ok(regex.clone());
+    }
+    let regex = Regex::new(pattern).map_err(|error| Trouble::Node(error.to_string()))?;
+    if compiled.len() >= MOST_COMPILED {
+        compiled.clear();
+    }
+    compiled.insert(pattern.to_owned(), regex.clone());
+    Ok(regex)
 }

@@ -31,6 +31,8 @@ mod http2;
 mod http_answer;
 mod icmp;
 #[cfg(test)]
+mod kind_tests;
+#[cfg(test)]
 mod loopback_tests;
 mod prober;
 mod schedule;

@@ -234,7 +234,8 @@ fn fragments(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
 
 /// One probe serves all services that have the same target, so they must want the same of it.
 fn probes(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
-    let mut settings: HashMap<(IpAddr, u16, &ProbeKind, Option<IpAddr>), (usize, &Probe)> = HashMap::new();
+    type Probed<'a> = (IpAddr, u16, &'a ProbeKind, Option<IpAddr>);
+    let mut settings: HashMap<Probed<'_>, (usize, &Probe)> = HashMap::new();
     for (index, service) in services.iter().enumerate() {
         let different = service.backends.iter().find_map(|backend| {
             let (address, port, probe) = probed(service, backend)?;

@@ -11,8 +11,8 @@ use super::{
     super::{
         field::Field,
         model::{
-            Agent, BodyMatch, ClientCertificate, Dns, Exec, Grpc, Http, Pattern, ProbeKind, RCODES, StatusRanges, Tls,
-            Trust, Udp,
+            Agent, BodyMatch, ClientCertificate, Dns, Exec, Grpc, Http, ProbeKind, RCODES, StatusRanges, Tls, Trust,
+            Udp,
         },
         problem::{Findings, Position},
         raw::{self, ProbeType, Verify},
@@ -232,7 +232,7 @@ fn body(findings: &mut Findings, raw: &raw::Probe) -> Option<BodyMatch> {
     }
     let text = raw.body_matches.get()?;
     match RegexBuilder::new(text).size_limit(MOST_PATTERN).build() {
-        Ok(pattern) => Some(BodyMatch::Matches(Pattern(pattern))),
+        Ok(_) => Some(BodyMatch::Matches(text.clone())),
         Err(error) => {
             // The last line says what is wrong, those before show where.
             let words = error.to_string();
