@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
-use super::{Outcome, ProbeKind, TIMED_OUT, failure, hasty, loopback, probe, success};
+use super::{LONG, Outcome, ProbeKind, TIMED_OUT, failure, hasty, loopback, probe, success};
 use crate::config::model::Exec;
 
 fn shell(script: &str) -> ProbeKind {
@@ -49,16 +49,19 @@ async fn the_environment_is_what_the_documentation_says() {
 /// Waits until there is no such process, or only what is left of it for its parent to reap.
 async fn gone(pid: &str) {
     let stat = format!("/proc/{pid}/stat");
-    while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let gone = async {
+        while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, gone).await.expect("it was not killed");
 }
 
 #[tokio::test]
 async fn the_time_out_kills_the_whole_group() {
     let directory = tempfile::tempdir().unwrap();
     let pids = directory.path().join("pids");
-    let script = format!("sleep 1000 & echo $! $$ > {0}.new; mv {0}.new {0}; wait", pids.display());
+    let script = format!("sleep 100 & echo $! $$ > {0}.new; mv {0}.new {0}; wait", pids.display());
     let target = super::target(loopback(1), shell(&script));
     let probing =
         tokio::spawn(
@@ -74,7 +77,7 @@ async fn the_time_out_kills_the_whole_group() {
     probing.abort();
     gone(child).await;
     gone(leader).await;
-    assert_eq!(hasty(loopback(1), shell("sleep 1000")).await, Outcome::Failure(TIMED_OUT.into()));
+    assert_eq!(hasty(loopback(1), shell("sleep 100")).await, Outcome::Failure(TIMED_OUT.into()));
 }
 
 #[tokio::test]
@@ -82,7 +85,7 @@ async fn what_is_left_running_is_not_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let pid = directory.path().join("pid");
     // It holds the pipe of the output open.
-    success(loopback(1), shell(&format!("sleep 1000 & echo $! > {}; exit 0", pid.display()))).await;
+    success(loopback(1), shell(&format!("sleep 100 & echo $! > {}; exit 0", pid.display()))).await;
     let left = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(left), nix::sys::signal::Signal::SIGKILL).unwrap();
 }
