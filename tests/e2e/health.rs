@@ -189,10 +189,14 @@ fn icmp_by_echo() -> Result<()> {
     let daemon = start(&topology, &bpffs, &[probed("ping", 80, "type: icmp", &topology)])?;
     wait_both(&daemon, "ping")?;
     let deaf = |yes: &str| topology.backends()[0].namespace().sysctl(&[("net/ipv4/icmp_echo_ignore_all", yes)]);
-    deaf("1")?;
-    wait_down(&daemon, "ping", "timed out after 150 ms")?;
-    deaf("0")?;
-    wait_both(&daemon, "ping")?;
+    // With a raw socket, then with one that needs no rights.
+    for range in ["1 0", "0 1000"] {
+        topology.balancer().sysctl(&[("net/ipv4/ping_group_range", range)])?;
+        deaf("1")?;
+        wait_down(&daemon, "ping", "timed out after 150 ms")?;
+        deaf("0")?;
+        wait_both(&daemon, "ping")?;
+    }
     println!("icmp: b1 down while it ignored echo requests");
     Ok(())
 }

@@ -120,6 +120,9 @@ fn list(daemon: &Daemon<'_>, only: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Beginnings of remarks that say what stands above them.
+const SHOWN_BEFORE: [&str; 2] = ["down for", "last probe:"];
+
 fn show(daemon: &Daemon<'_>, which: &Which) -> anyhow::Result<()> {
     let status: Status = daemon.get("/v1/status")?;
     let service = service::find(&status, &which.service)?;
@@ -139,7 +142,10 @@ fn show(daemon: &Daemon<'_>, which: &Which) -> anyhow::Result<()> {
         };
         output::print(&format!("  last probe: {} ago, {}: {result}", output::ago(last.at), last.target));
     }
-    for remark in status::remarks(service, backend).iter().filter(|remark| !remark.starts_with("down for")) {
+    for remark in status::remarks(service, backend)
+        .iter()
+        .filter(|remark| !SHOWN_BEFORE.iter().any(|start| remark.starts_with(start)))
+    {
         output::print(&format!("  {remark}"));
     }
     if !backend.health_history.is_empty() {

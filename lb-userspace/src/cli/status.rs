@@ -127,6 +127,11 @@ pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<S
     {
         remarks.push(format!("down for {}: {reason}", ago(since)));
     }
+    if let Some(error) = backend.last_probe.as_ref().and_then(|last| last.error.as_ref())
+        && (backend.health == "unknown" || error.starts_with("cannot probe"))
+    {
+        remarks.push(format!("last probe: {error}"));
+    }
     if let Some(wants) = &backend.wants {
         let effect = if wants == "maint" { "takes no flows and keeps none" } else { "takes no new flows" };
         remarks.push(format!("says {wants} itself: {effect}"));
