@@ -68,7 +68,20 @@ fn parse(line: &[u8]) -> Result<Advice, Trouble> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_line_panics_and_every_refusal_says_why(line: Vec<u8>) {
+            match parse(&line) {
+                Ok(_) => {}
+                Err(Trouble::Target(reason)) => prop_assert!(reason.starts_with("the agent says")),
+                Err(other) => prop_assert!(false, "{other:?}"),
+            }
+        }
+    }
 
     #[test]
     fn lines_of_agents() {

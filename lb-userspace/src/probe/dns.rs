@@ -5,7 +5,7 @@ use hickory_proto::{
     rr::Name,
 };
 
-use super::{Target, socket, trouble::Trouble};
+use super::{Target, socket, trouble::Trouble, udp};
 use crate::{
     config::model::{Dns, RCODES},
     health::Advice,
@@ -17,17 +17,12 @@ pub(super) async fn check(target: &Target, dns: &Dns) -> Result<Advice, Trouble>
     let octets = query.to_vec().map_err(|error| Trouble::Node(error.to_string()))?;
     let socket = socket::udp(target).await?;
     socket.send(&octets).await?;
-    let mut answer = vec![0; usize::from(u16::MAX)];
     loop {
-        let length = socket.recv(&mut answer).await.map_err(|error| match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => Trouble::target("port unreachable"),
-            _ => error.into(),
-        })?;
-        let answer = &answer[..length];
+        let answer = socket::receive(&socket).await.map_err(udp::unreachable)?;
         if answer.get(..2) != octets.get(..2) {
             continue;
         }
-        let message = Message::from_vec(answer)
+        let message = Message::from_vec(&answer)
             .map_err(|error| Trouble::target(format!("the answer is no message of the DNS: {error}")))?;
         if message.metadata.message_type == MessageType::Response {
             return judge(dns, &query, &message);

@@ -27,9 +27,8 @@ pub(super) async fn check(target: &Target) -> Result<Advice, Trouble> {
     let payload: [u8; PAYLOAD] = rand::random();
     socket.send(&request(target.address, payload)).await?;
     loop {
-        let mut buffer = [0; 1500];
-        let length = socket.recv(&mut buffer).await?;
-        if is_reply(target.address, raw, &buffer[..length], &payload) {
+        let packet = socket::receive(&socket).await?;
+        if is_reply(target.address, raw, &packet, &payload) {
             return Ok(Advice::default());
         }
     }
@@ -81,4 +80,50 @@ fn is_reply(address: IpAddr, raw: bool, packet: &[u8], payload: &[u8; PAYLOAD]) 
     let Some(message) = packet.get(skipped..) else { return false };
     let reply = if address.is_ipv4() { 0 } else { 129 };
     message.first() == Some(&reply) && message.get(HEADER..) == Some(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+
+    /// A request with the type of a reply, after a header of so many octets.
+    fn reply(address: IpAddr, header: u8) -> Vec<u8> {
+        let mut packet = request(address, [7; PAYLOAD]).to_vec();
+        packet[0] = if address.is_ipv4() { 0 } else { 129 };
+        let mut header = vec![0x40 | header / 4; usize::from(header)];
+        header.append(&mut packet);
+        header
+    }
+
+    #[test]
+    fn the_reply_is_found_behind_the_header_that_raw_sockets_show() {
+        let payload = [7; PAYLOAD];
+        assert!(is_reply(V4, false, &reply(V4, 0), &payload));
+        assert!(is_reply(V4, true, &reply(V4, 20), &payload));
+        assert!(is_reply(V4, true, &reply(V4, 60), &payload));
+        assert!(is_reply(V6, true, &reply(V6, 0), &payload));
+        assert!(!is_reply(V4, true, &reply(V4, 20), &[8; PAYLOAD]), "another's");
+        assert!(!is_reply(V4, false, &request(V4, payload), &payload), "one's own request, on loopback");
+        assert!(!is_reply(V4, true, &reply(V4, 20)[..43], &payload), "cut short");
+    }
+
+    #[test]
+    fn the_request_has_a_checksum_where_the_kernel_makes_none() {
+        let packet = request(V4, [9; PAYLOAD]);
+        let sum: u32 = packet.as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word))).sum();
+        // One's complement: with its checksum a packet sums up to all ones.
+        assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
+    }
+
+    proptest! {
+        #[test]
+        fn no_packet_panics(packet: Vec<u8>, raw: bool, v4: bool) {
+            is_reply(if v4 { V4 } else { V6 }, raw, &packet, &[0; PAYLOAD]);
+        }
+    }
 }

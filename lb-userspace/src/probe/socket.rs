@@ -6,7 +6,10 @@ use std::{
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::{
+    io::Interest,
+    net::{TcpSocket, TcpStream, UdpSocket},
+};
 
 use super::Target;
 
@@ -53,4 +56,37 @@ pub(super) fn tell_unreachable(socket: &impl std::os::fd::AsFd, address: IpAddr)
         IpAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvErr, &true)?,
     }
     Ok(())
+}
+
+/// The next datagram, or the error that an ICMP message tells of. Room for it is not taken while it is waited for: thousands may
+/// wait.
+///
+/// # Errors
+///
+/// Those of `recv(2)`.
+pub(super) async fn receive(socket: &UdpSocket) -> io::Result<Vec<u8>> {
+    loop {
+        // Waiting to read alone would sleep through an error that arrives in the meantime.
+        let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
+        if ready.is_error() {
+            let nothing = || io::Error::from(io::ErrorKind::WouldBlock);
+            let taken = socket.try_io(Interest::ERROR, || Err::<(), _>(socket.take_error()?.unwrap_or_else(nothing)));
+            would_block(taken)?;
+        }
+        if ready.is_readable() {
+            let mut datagram = vec![0; usize::from(u16::MAX)];
+            if let Some(length) = would_block(socket.try_recv(&mut datagram))? {
+                datagram.truncate(length);
+                return Ok(datagram);
+            }
+        }
+    }
+}
+
+/// `None` if there was nothing to be had.
+fn would_block<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        result => result.map(Some),
+    }
 }

@@ -1,5 +1,7 @@
 //! The UDP probe: a datagram, and what comes back.
 
+use std::io;
+
 use super::{
     Target, socket,
     trouble::{Trouble, shown},
@@ -12,17 +14,20 @@ use crate::{config::model::Udp, health::Advice};
 pub(super) async fn check(target: &Target, udp: &Udp) -> Result<Advice, Trouble> {
     let socket = socket::udp(target).await?;
     socket.send(&udp.send).await?;
-    let mut answer = vec![0; usize::from(u16::MAX)];
-    let length = socket.recv(&mut answer).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => Trouble::target("port unreachable"),
-        _ => error.into(),
-    })?;
-    let answer = &answer[..length];
+    let answer = socket::receive(&socket).await.map_err(unreachable)?;
     if !answer.starts_with(&udp.expect) {
-        return Err(Trouble::target(format!("the answer begins with `{}`, not as expected", shown(answer))));
+        return Err(Trouble::target(format!("the answer begins with `{}`, not as expected", shown(&answer))));
     }
-    if !udp.contains.is_empty() && memchr::memmem::find(answer, &udp.contains).is_none() {
+    if !udp.contains.is_empty() && memchr::memmem::find(&answer, &udp.contains).is_none() {
         return Err(Trouble::target(format!("the answer does not hold `{}`", shown(&udp.contains))));
     }
     Ok(Advice::default())
+}
+
+/// A port that nobody listens on, in the words of ICMP.
+pub(super) fn unreachable(error: io::Error) -> Trouble {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Trouble::target("port unreachable"),
+        _ => error.into(),
+    }
 }
