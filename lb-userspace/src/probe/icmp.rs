@@ -95,7 +95,7 @@ mod tests {
     fn reply(address: IpAddr, header: u8) -> Vec<u8> {
         let mut packet = request(address, [7; PAYLOAD]).to_vec();
         packet[0] = if address.is_ipv4() { 0 } else { 129 };
-        let mut header = vec![0x40 | header / 4; usize::from(header)];
+        let mut header = vec![0x40 | (header / 4); usize::from(header)];
         header.append(&mut packet);
         header
     }
