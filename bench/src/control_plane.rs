@@ -15,16 +15,13 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use evenkeel::{
-    config::{
-        self,
-        model::{Config, ProbeKind},
-    },
+    config::{self, model::Config},
     controller::Reconciler,
     dataplane::{
         kernel::{LoadOptions, Loaded},
         scan,
     },
-    health::{Progress, Status},
+    health::{Advice, Progress, Status},
     neighbour::{NextHop, NextHops, Resolution},
     plan::{Write, desired::ServiceKey},
     probe::{HealthView, Target, TargetHealth},
@@ -170,18 +167,19 @@ fn health() -> HealthView {
     let now = SystemTime::now();
     let up = |(service, address)| {
         let target = target(service, address);
-        (target, Arc::new(target_health(target, Status::Up, now)))
+        (target.clone(), Arc::new(target_health(target, Status::Up, now)))
     };
     backends().map(up).collect()
 }
 
 fn target(service: u32, address: IpAddr) -> Target {
-    Target { address, port: vip(service).1 as u16, kind: ProbeKind::Tcp }
+    Target::tcp(address, vip(service).1 as u16)
 }
 
 fn target_health(target: Target, status: Status, since: SystemTime) -> TargetHealth {
     let (eligible, reason) = (status == Status::Up, "3 in a row".to_owned());
-    TargetHealth { target, status, eligible, since, reason, last: None, progress: Progress::default() }
+    let (advice, history) = (Advice::default(), Arc::default());
+    TargetHealth { target, status, eligible, since, reason, last: None, progress: Progress::default(), advice, history }
 }
 
 /// What the daemon consists of, apart from sockets and files.
@@ -264,7 +262,7 @@ impl Node {
 
     fn tell(&mut self, service: u32, address: IpAddr, status: Status) -> Result<Vec<Write>> {
         let target = target(service, address);
-        self.health.insert(target, Arc::new(target_health(target, status, SystemTime::now())));
+        self.health.insert(target.clone(), Arc::new(target_health(target, status, SystemTime::now())));
         self.reconciler.set_health(self.health.clone());
         self.reconcile()
     }

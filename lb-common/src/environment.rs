@@ -143,6 +143,15 @@ pub trait Environment {
         nat::table::judge(self, slot)
     }
 
+    /// See [`nat::table::turn`].
+    #[inline(always)]
+    fn nat_turn(&self, turn: u32, claims: bool) -> u64
+    where
+        Self: Sized,
+    {
+        nat::table::turn(self, turn, claims)
+    }
+
     /// See [`nat::candidate::candidate`].
     #[inline(always)]
     fn nat_candidate(&self, turn: u32) -> u64
@@ -150,6 +159,24 @@ pub trait Environment {
         Self: Sized,
     {
         nat::candidate::candidate(self, turn)
+    }
+
+    /// See [`nat::toa::hide_options`].
+    #[inline(always)]
+    fn hide_options<F: Frame>(&self, frame: &F, transport: u32)
+    where
+        Self: Sized,
+    {
+        nat::toa::hide_options(self, frame, transport);
+    }
+
+    /// See [`nat::toa::move_headers`].
+    #[inline(always)]
+    fn move_headers<F: Frame>(&self, frame: &F, transport: u32, by: u32) -> bool
+    where
+        Self: Sized,
+    {
+        nat::toa::move_headers(frame, transport, by)
     }
 
     /// See [`nat::toa::hide_option`].

@@ -139,6 +139,22 @@ pub(crate) extern "C" fn nat_tell(context: *mut xdp_md, place: u32, id: u32, ope
     }
 }
 
+/// See [`nat::toa::hide_options`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn hide_options(context: *mut xdp_md, transport: u32) -> u32 {
+    let frame = Context::<true>::new(context);
+    nat::toa::hide_options(&Maps::of(&frame), &frame, transport);
+    0
+}
+
+/// See [`nat::toa::move_headers`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn move_headers(context: *mut xdp_md, transport: u32, by: u32) -> u32 {
+    nat::toa::move_headers(&Context::<true>::new(context), transport, by).into()
+}
+
 /// See [`nat::toa::hide_option`].
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -201,6 +217,12 @@ pub(crate) extern "C" fn nat_follow(state: u32) -> u32 {
         nat::forth::follow(&MAPS, state);
     }
     0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn nat_turn(turn: u32, claims: u32) -> u64 {
+    nat::table::turn(&MAPS, turn, claims != 0)
 }
 
 #[unsafe(no_mangle)]

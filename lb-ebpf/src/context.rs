@@ -248,8 +248,23 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn nat_turn(&self, turn: u32, claims: bool) -> u64 {
+        apart::nat_turn(turn, claims as u32)
+    }
+
+    #[inline(always)]
     fn nat_candidate(&self, turn: u32) -> u64 {
         apart::nat_candidate(turn)
+    }
+
+    #[inline(always)]
+    fn hide_options<F: Frame>(&self, _: &F, transport: u32) {
+        apart::hide_options(self.0, transport);
+    }
+
+    #[inline(always)]
+    fn move_headers<F: Frame>(&self, _: &F, transport: u32, by: u32) -> bool {
+        apart::move_headers(self.0, transport, by) != 0
     }
 
     #[inline(always)]

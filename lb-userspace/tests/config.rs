@@ -40,10 +40,12 @@ fn web() -> Service {
         probe: Some(Probe {
             kind: ProbeKind::Tcp,
             interval: Duration::from_secs(2),
+            fast_interval: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
             rise: 2,
             fall: 3,
             port: None,
+            source: None,
             initial: Initial::Down,
         }),
         on_no_backend: OnNoBackend::Drop,
@@ -180,6 +182,74 @@ fn a_default_probe_with_a_port_is_for_udp_services_too() {
 services: [{name: a, vip: 192.0.2.1, port: 53, protocol: udp, backends: [10.0.0.1]}]",
     );
     assert_eq!(config.services[0].probe.as_ref().unwrap().port, Some(9000));
+}
+
+#[test]
+fn a_probe_takes_the_keys_of_a_default_of_its_type() {
+    let config = good(
+        "defaults: {probe: {type: http, path: /a, headers: {X-A: a}, interval: 5s, fast_interval: 1s}}
+services:
+  - {name: a, vip: 192.0.2.1, port: 80, protocol: tcp, probe: {type: http, status: 204}, backends: [10.0.0.1]}
+  - {name: b, vip: 192.0.2.1, port: 443, protocol: tcp, probe: https, backends: [10.0.0.1]}
+  - {name: c, vip: 192.0.2.1, port: 80, protocol: udp, backends: [10.0.0.1]}
+  - {name: d, vip: 192.0.2.1, port: 81, protocol: udp, probe: icmp, backends: [10.0.0.1]}
+  - {name: e, vip: 192.0.2.1, port: 82, protocol: tcp, backends: [10.0.0.1]}
+  - {name: f, vip: 192.0.2.1, port: any, protocol: tcp, probe: icmp, backends: [10.0.0.1]}
+",
+    );
+    let probes: Vec<_> = config.services.iter().map(|service| service.probe.as_ref()).collect();
+    let http = |index: usize| match &probes[index].unwrap().kind {
+        ProbeKind::Http(http) => http.clone(),
+        other => panic!("{other:?}"),
+    };
+    let (a, b) = (http(0), http(1));
+    assert_eq!((a.path.as_str(), a.status.to_string().as_str(), a.headers.len()), ("/a", "204", 1));
+    assert_eq!((b.path.as_str(), b.tls.is_some(), b.headers.len()), ("/", true, 0));
+    let times = |index: usize| probes[index].map(|probe| (probe.interval.as_secs(), probe.fast_interval.as_secs()));
+    assert_eq!((times(0), times(1)), (Some((5, 1)), Some((2, 2))));
+    assert_eq!(probes[2], None, "a UDP port answers no HTTP");
+    assert_eq!((&probes[3].unwrap().kind, probes[3].unwrap().port_of(81)), (&ProbeKind::Icmp, 0));
+    assert_eq!(http(4).path, "/a");
+    assert_eq!(probes[5].unwrap().kind, ProbeKind::Icmp);
+}
+
+#[test]
+fn a_default_for_udp_is_not_for_tcp_services() {
+    let config = good(
+        "defaults: {probe: {type: udp, send_hex: 00ff, expect: x}}
+services:
+  - {name: a, vip: 192.0.2.1, port: 80, protocol: tcp, backends: [10.0.0.1]}
+  - {name: b, vip: 192.0.2.1, port: 80, protocol: udp, backends: [10.0.0.1]}
+",
+    );
+    let kinds: Vec<_> = config.services.iter().map(|service| service.probe.as_ref().map(|probe| &probe.kind)).collect();
+    let [Some(ProbeKind::Tcp), Some(ProbeKind::Udp(udp))] = kinds[..] else { panic!("{kinds:?}") };
+    assert_eq!((udp.send.as_slice(), udp.expect.as_slice()), (&[0, 255][..], &b"x"[..]));
+}
+
+#[test]
+fn services_share_a_target_if_all_options_are_the_same() {
+    let targets = |one: &str, other: &str| {
+        let config = good(&format!(
+            "services:
+  - {{name: a, vip: 192.0.2.1, port: 80, protocol: tcp, probe: {one}, backends: [10.0.0.1]}}
+  - {{name: b, vip: 192.0.2.2, port: 80, protocol: tcp, probe: {other}, backends: [10.0.0.1]}}
+"
+        ));
+        let targets = config
+            .services
+            .iter()
+            .map(|service| evenkeel::probe::Target::of(service.probe.as_ref().unwrap(), &service.backends[0]));
+        targets.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let http = "{type: http, path: /a, body_matches: \"^a+$\"}";
+    assert_eq!(targets(http, http), 1);
+    assert_eq!(targets("icmp", "icmp"), 1);
+    for other in ["tcp", "{type: http, path: /a}", "{type: https, path: /a, body_matches: \"^a+$\"}"] {
+        assert_eq!(targets(http, other), 2, "{other}");
+    }
+    assert_eq!(targets("tcp", "{type: tcp, source: 10.0.0.9}"), 2);
+    assert_eq!(targets("tcp", "{type: tcp, source: \"2001:db8::9\"}"), 1, "a source of the other family");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod decapsulator;
 mod drain;
 mod failure;
 mod fragments;
+mod health;
 mod icmp;
 mod kernel_tunnels;
 mod lifecycle;

@@ -179,6 +179,73 @@ pub(super) struct Open {
     pub(super) is_answered: bool,
 }
 
+/// What a turn found, as a number: whose the slot is, what was chosen of a new one (place in the pool and first port), and the slot.
+#[derive(Clone, Copy)]
+struct Found(u64);
+
+impl Found {
+    /// The next turn may.
+    const NOTHING: Self = Self(0);
+
+    #[inline(always)]
+    const fn of(whose: Whose, slot: u32, chosen: u32) -> Self {
+        Self((whose.0 as u64) << 56 | (chosen as u64) << 32 | slot as u64)
+    }
+
+    #[inline(always)]
+    const fn whose(self) -> Whose {
+        Whose((self.0 >> 56) as u32)
+    }
+
+    #[inline(always)]
+    const fn chosen(self) -> u32 {
+        (self.0 >> 32) as u32 & 0x3f_ffff
+    }
+
+    #[inline(always)]
+    const fn slot(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// Looks at one of the places where the slot of the flow that was noted may be, and takes a free one there if it `claims`. As a number
+/// what `open` goes by. Apart from it: the verifier would follow every turn.
+#[inline(always)]
+pub fn turn<E: Environment>(env: &E, turn: u32, claims: bool) -> u64 {
+    let Some(flow) = env.scratch() else { return Found::NOTHING.0 };
+    let candidate = Candidate(env.nat_candidate(turn));
+    if candidate.0 == Candidate::NONE.0 {
+        return Found::NOTHING.0;
+    }
+    let first = candidate.bucket() * NAT_BUCKET as u32;
+    let found = Survey(env.nat_survey(candidate.bucket(), flow.tag.load()));
+    let (mut own, mut free) = (found.own(), found.free());
+    // Of more than two with one tag there is a chance of 36 bits.
+    for _ in 0..2 {
+        if own == 0 {
+            break;
+        }
+        let index = lowest(own) as u32;
+        own &= own - 1;
+        let whose = Whose(env.nat_judge(first + index));
+        if whose == Whose::FREE {
+            free |= 1 << index;
+        } else if whose != Whose::OTHERS {
+            return Found::of(whose, first + index, 0).0;
+        }
+    }
+    if !claims || free == 0 || flow.is_full() && !is_open(env, flow, candidate.place()) {
+        return Found::NOTHING.0;
+    }
+    let slot = first + lowest(free) as u32;
+    let Some((word, _)) = slot_at(env, slot) else { return Found::NOTHING.0 };
+    let before = FlowWord::from_bits(word.load());
+    if freedom(env, before) == 0 || !word.exchange(before.to_bits(), claim(env, flow)) {
+        return Found::NOTHING.0;
+    }
+    Found::of(Whose::FREE, slot, candidate.place() << 16 | candidate.port()).0
+}
+
 /// Finds the flow's slot, or claims one for it, and keeps it alive. `None`: the next round may.
 ///
 /// # Errors
@@ -191,49 +258,17 @@ pub(super) fn open<E: Environment>(env: &E, flow: &Scratch, round: Round) -> Res
     let is_new = matches!(flow.protocol(), Protocol::Tcp) && flags & (SYN | ACK | RST) == SYN;
     let claims =
         round.0 == Round::CLAIM.0 || round.0 == Round::SEARCH.0 && is_new && flow.is_full() && !flow.is_known();
-    // What is done with a slot is done behind the loop: the verifier follows every turn.
-    let (mut whose, mut slot, mut chosen) = (Whose::OTHERS, 0, 0);
+    let mut found = Found::NOTHING;
     let from = if round.0 == Round::BEFORE.0 { TRIES } else { 0 };
-    'turns: for turn in 0..TRIES {
-        let candidate = Candidate(env.nat_candidate(from + turn));
-        if candidate.0 == Candidate::NONE.0 {
-            continue;
+    for turn in 0..TRIES {
+        found = Found(env.nat_turn(from + turn, claims));
+        if found.0 != Found::NOTHING.0 {
+            break;
         }
-        let first = candidate.bucket() * NAT_BUCKET as u32;
-        let found = Survey(env.nat_survey(candidate.bucket(), flow.tag.load()));
-        let (mut own, mut free) = (found.own(), found.free());
-        // Of more than two with one tag there is a chance of 36 bits.
-        for _ in 0..2 {
-            if own == 0 {
-                break;
-            }
-            let index = lowest(own) as u32;
-            own &= own - 1;
-            whose = Whose(env.nat_judge(first + index));
-            if whose == Whose::COLLISION {
-                return Err(DropReason::NatCollision);
-            }
-            if whose == Whose::OWN || whose == Whose::PAST {
-                slot = first + index;
-                break 'turns;
-            }
-            if whose == Whose::FREE {
-                free |= 1 << index;
-            }
-        }
-        whose = Whose::OTHERS;
-        if !claims || free == 0 || flow.is_full() && !is_open(env, flow, candidate.place()) {
-            continue;
-        }
-        slot = first + lowest(free) as u32;
-        let (word, _) = slot_at(env, slot).ok_or(DropReason::Tables)?;
-        let before = FlowWord::from_bits(word.load());
-        if freedom(env, before) == 0 || !word.exchange(before.to_bits(), claim(env, flow)) {
-            continue;
-        }
-        whose = Whose::FREE;
-        chosen = candidate.place() << 16 | candidate.port();
-        break;
+    }
+    let (whose, slot, chosen) = (found.whose(), found.slot(), found.chosen());
+    if whose == Whose::COLLISION {
+        return Err(DropReason::NatCollision);
     }
     let (word, record) = slot_at(env, slot).ok_or(DropReason::Tables)?;
     if whose == Whose::FREE {

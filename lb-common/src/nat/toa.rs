@@ -21,6 +21,7 @@ use crate::{
     features::Features,
     forward::dsr_l2::Way,
     frame::{Frame, Window},
+    opaque::opaque,
     parse::{Family, Parsed},
     verdict::{DropReason, Stop},
     wire::{
@@ -89,7 +90,7 @@ pub fn tell<E: Environment, F: Frame>(
 ) -> Result<Opened, Stop> {
     let mut packet = Parsed::new();
     read(frame, place, &mut packet)?;
-    hide(env, frame, packet.transport as u32);
+    env.hide_options(frame, packet.transport as u32);
     if !opened.tells() {
         return Ok(opened);
     }
@@ -102,7 +103,9 @@ pub fn tell<E: Environment, F: Frame>(
         }
         return Ok(opened);
     }
-    move_headers(frame, packet.transport, grows).ok_or(DropReason::Tables)?;
+    if !env.move_headers(frame, packet.transport as u32, grows as u32) {
+        return Err(DropReason::Tables.into());
+    }
     let kind = env.scratch().ok_or(DropReason::Tables)?.toa();
     put(frame, &packet, kind).ok_or(DropReason::Tables)?;
     Ok(opened.grown(grows))
@@ -110,7 +113,7 @@ pub fn tell<E: Environment, F: Frame>(
 
 /// Hides the options of a client's that would be taken for ours, of the TCP header at `transport`.
 #[inline(always)]
-fn hide<E: Environment, F: Frame>(env: &E, frame: &F, transport: u32) {
+pub fn hide_options<E: Environment, F: Frame>(env: &E, frame: &F, transport: u32) {
     let mut at = tcp::HEADER as u32;
     for _ in 0..MOST_OPTIONS {
         at = env.hide_option(frame, transport, at);
@@ -167,19 +170,26 @@ fn has_room<F: Frame>(frame: &F, packet: &Parsed, grows: usize, mtu: u32) -> Res
         && packet.transport + tcp::HEADER <= MOST_HEADERS)
 }
 
-/// Moves the headers up to the TCP options to the front of a frame that has grown.
+/// Moves the headers up to the TCP options, whose header is at `transport`, to the front of a frame that has grown by so many bytes;
+/// `false` if they are not there.
 #[inline(always)]
-fn move_headers<F: Frame>(frame: &F, transport: usize, by: usize) -> Option<()> {
+pub fn move_headers<F: Frame>(frame: &F, transport: u32, by: u32) -> bool {
+    try_move_headers(frame, (transport & 0xffff) as usize, (by & 0xff) as usize).is_some()
+}
+
+#[inline(always)]
+fn try_move_headers<F: Frame>(frame: &F, transport: usize, by: usize) -> Option<()> {
     // All headers are of whole words, but for the first two bytes.
     let start = frame.window::<2>(by)?.be16(0);
-    frame.window::<2>(0)?.set_be16(0, start);
+    // That the front is there follows from what was read, but not to the verifier.
+    frame.window::<2>(opaque(0) as usize)?.set_be16(0, start);
     for index in 0..MOST_WORDS {
         let at = 2 + 4 * index;
         if at >= transport + tcp::HEADER {
             break;
         }
-        let word = frame.window::<4>(at + by)?.word(0);
-        frame.window::<4>(at)?.set_word(0, word);
+        let word = frame.window::<4>(opaque((at + by) as u64) as usize)?.word(0);
+        frame.window::<4>(opaque(at as u64) as usize)?.set_word(0, word);
     }
     Some(())
 }

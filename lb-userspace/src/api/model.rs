@@ -146,6 +146,15 @@ pub struct BackendStatus {
     pub health_reason: Option<String>,
     /// The last probe.
     pub last_probe: Option<LastProbe>,
+    /// Its last changes of health, up to 16, the newest last.
+    #[serde(default)]
+    pub health_history: Vec<HealthTransition>,
+    /// Its weight in percent of `weight`, as it says itself in answers to probes.
+    #[serde(default)]
+    pub weight_percent: Option<u8>,
+    /// What it says it wants: `drain` (no new flows) or `maint` (none at all).
+    #[serde(default)]
+    pub wants: Option<String>,
     /// Whether new flows come to it.
     pub takes_flows: bool,
     /// Whether known flows go on to it.
@@ -190,6 +199,17 @@ pub struct QuicServerStatus {
     pub server_id: String,
     /// Octets of a nonce.
     pub nonce_length: u8,
+}
+
+/// A change of a backend's health.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HealthTransition {
+    /// When.
+    pub at: SystemTime,
+    /// What it came to: `up`, `down`.
+    pub health: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// The last probe of a backend.

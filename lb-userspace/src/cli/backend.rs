@@ -1,7 +1,8 @@
 //! `evenkeel backend`
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use hyper::Method;
 
@@ -9,7 +10,7 @@ use super::{Daemon, output, service, status};
 use crate::{
     api::{
         client::segment,
-        model::{BackendChange, Changed, Status},
+        model::{BackendChange, BackendStatus, Changed, ServiceStatus, Status},
     },
     config::model::AdminState,
 };
@@ -22,6 +23,8 @@ pub(super) enum Command {
         #[arg(long)]
         service: Option<String>,
     },
+    /// One backend: its health, the last probe, and how it came to where it is.
+    Show(Which),
     /// Add a backend; present flows stay where they are.
     Add(Add),
     /// Remove a backend once its flows have ended or its drain time-out passes.
@@ -77,6 +80,7 @@ pub(super) fn main(command: &Command, daemon: &Daemon<'_>) -> anyhow::Result<()>
     let state = |which: &Which, state| change(daemon, which, BackendChange { admin_state: Some(state), weight: None });
     match command {
         Command::List { service } => list(daemon, service.as_deref()),
+        Command::Show(which) => show(daemon, which),
         Command::Add(add) => add_backend(daemon, add),
         Command::Remove { which, now } => {
             let path = format!("{}?now={now}", path(which));
@@ -114,6 +118,55 @@ fn list(daemon: &Daemon<'_>, only: Option<&str>) -> anyhow::Result<()> {
         status::print_backends(service);
     }
     Ok(())
+}
+
+/// Beginnings of remarks that say what stands above them.
+const SHOWN_BEFORE: [&str; 2] = ["down for", "last probe:"];
+
+fn show(daemon: &Daemon<'_>, which: &Which) -> anyhow::Result<()> {
+    let status: Status = daemon.get("/v1/status")?;
+    let service = service::find(&status, &which.service)?;
+    let backend = find(service, &which.backend)?;
+    if daemon.json {
+        return output::json(backend);
+    }
+    output::print(&format!("{} of {}: {} port {}", backend.name, service.name, backend.address, backend.port));
+    let since = backend.health_since.map(|since| format!(" for {}", output::ago(since))).unwrap_or_default();
+    let reason = backend.health_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    output::print(&format!("  health: {}{since}{reason}", backend.health));
+    if let Some(last) = &backend.last_probe {
+        let result = match (&last.error, last.latency_us) {
+            (Some(error), _) => error.clone(),
+            (None, Some(latency)) => format!("answered in {} µs", output::number(latency)),
+            (None, None) => "no answer, and none is expected".to_owned(),
+        };
+        output::print(&format!("  last probe: {} ago, {}: {result}", output::ago(last.at), last.target));
+    }
+    for remark in status::remarks(service, backend)
+        .iter()
+        .filter(|remark| !SHOWN_BEFORE.iter().any(|start| remark.starts_with(start)))
+    {
+        output::print(&format!("  {remark}"));
+    }
+    if !backend.health_history.is_empty() {
+        output::print("  changes, the newest first:");
+    }
+    for change in backend.health_history.iter().rev() {
+        output::print(&format!("    {} ago: {}: {}", output::ago(change.at), change.health, change.reason));
+    }
+    Ok(())
+}
+
+/// A backend by name, address, or address and port.
+fn find<'a>(service: &'a ServiceStatus, name: &str) -> anyhow::Result<&'a BackendStatus> {
+    let is = |backend: &&BackendStatus| {
+        let whole = SocketAddr::new(backend.address, backend.port);
+        backend.name == name || backend.address.to_string() == name || whole.to_string() == name
+    };
+    service.backends.iter().find(is).with_context(|| {
+        let names: Vec<&str> = service.backends.iter().map(|backend| backend.name.as_str()).collect();
+        format!("service {} has no backend {name:?}; it has {}", service.name, names.join(", "))
+    })
 }
 
 fn add_backend(daemon: &Daemon<'_>, add: &Add) -> anyhow::Result<()> {

@@ -126,12 +126,24 @@ fn state(backend: &BackendStatus) -> (String, Tone) {
     (format!("{name}{mark}"), tone)
 }
 
-fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<String> {
+pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<String> {
     let mut remarks = Vec::new();
     if backend.health == "down"
         && let (Some(since), Some(reason)) = (backend.health_since, &backend.health_reason)
     {
         remarks.push(format!("down for {}: {reason}", ago(since)));
+    }
+    if let Some(error) = backend.last_probe.as_ref().and_then(|last| last.error.as_ref())
+        && (backend.health == "unknown" || error.starts_with("cannot probe"))
+    {
+        remarks.push(format!("last probe: {error}"));
+    }
+    if let Some(wants) = &backend.wants {
+        let effect = if wants == "maint" { "takes no flows and keeps none" } else { "takes no new flows" };
+        remarks.push(format!("says {wants} itself: {effect}"));
+    }
+    if let Some(percent) = backend.weight_percent.filter(|percent| *percent != 100) {
+        remarks.push(format!("asks for {percent} % of its weight itself"));
     }
     if let Some(reason) = &backend.next_hop.reason {
         let since = backend.next_hop.since.map(|since| format!(" for {}", ago(since))).unwrap_or_default();

@@ -174,6 +174,10 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Time(pub(super) std::time::Duration);
 
+/// Status codes of HTTP: a code, or codes and ranges of codes such as `200-299,301`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StatusSpec(pub(super) String);
+
 /// Ports: a number, a range such as `8000-8099`, or `any`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PortSpec(pub(super) String);
@@ -272,5 +276,24 @@ scalar!(PortSpec, "a port, a range of ports or `any`", {
 
     fn visit_str<E>(self, text: &str) -> Result<PortSpec, E> {
         Ok(PortSpec(text.to_owned()))
+    }
+});
+
+scalar!(StatusSpec, "a code, or codes and ranges of codes such as `200-299,301`", {
+    "anyOf": [
+        { "type": "integer", "minimum": 100, "maximum": 599 },
+        { "type": "string", "pattern": "^ *[0-9]{3}( *- *[0-9]{3})? *(, *[0-9]{3}( *- *[0-9]{3})? *)*$" }
+    ]
+}, {
+    fn visit_u64<E>(self, value: u64) -> Result<StatusSpec, E> {
+        Ok(StatusSpec(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<StatusSpec, E> {
+        Ok(StatusSpec(value.to_string()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<StatusSpec, E> {
+        Ok(StatusSpec(text.to_owned()))
     }
 });

@@ -6,6 +6,7 @@
 mod check;
 mod field;
 pub mod model;
+mod probe;
 mod problem;
 pub mod raw;
 mod reader;

@@ -11,6 +11,9 @@ use lb_common::schedule::maglev;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::probe::{
+    Agent, BodyMatch, ClientCertificate, Dns, Exec, Grpc, Http, Probe, ProbeKind, RCODES, StatusRanges, Tls, Trust, Udp,
+};
 pub use super::scheduler::{SchedulerKind, SlotKind};
 use crate::quic::Hex;
 
@@ -291,32 +294,6 @@ pub enum OnUnknownFlow {
     Hash,
     /// A reset.
     Reset,
-}
-
-/// How backends are probed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Probe {
-    /// What is tried.
-    pub kind: ProbeKind,
-    /// Time between the starts of two probes, 100 ms to 1 h.
-    pub interval: Duration,
-    /// When a probe without an answer has failed, 10 ms to the interval.
-    pub timeout: Duration,
-    /// Successes in a row that bring a backend up, 1 to 100.
-    pub rise: u32,
-    /// Failures in a row that take it down, 1 to 100.
-    pub fall: u32,
-    /// The port that is probed; `None`: the backend's.
-    pub port: Option<u16>,
-    /// What a backend counts as before it was probed.
-    pub initial: Initial,
-}
-
-/// What a probe tries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ProbeKind {
-    /// A TCP connection is opened and closed.
-    Tcp,
 }
 
 /// What a backend counts as before it was probed.

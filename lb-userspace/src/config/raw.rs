@@ -3,18 +3,19 @@
 //! The documentation of the fields is that of the JSON schema. Kinds that will become more (schedulers, modes, probes)
 //! are a word or a map with `type`, so that later options have a place.
 
+mod probe;
+
 use schemars::JsonSchema;
 use serde::{
     Deserialize,
     de::{self, IntoDeserializer},
 };
 
+pub(super) use self::probe::{Probe, ProbeType, Verify};
 pub use super::field::{Field, Short, ShortOrMap, Whole};
 use super::{
     field::{PortSpec, Secret, Time},
-    model::{
-        AdminState, AttachMode, Fragments, Initial, OnBackendDown, OnNoBackend, OnUnknownFlow, Protocol, SchedulerKind,
-    },
+    model::{AdminState, AttachMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow, Protocol, SchedulerKind},
 };
 
 /// The configuration of an Evenkeel node.
@@ -169,7 +170,7 @@ macro_rules! with_options {
             /// How a new flow gets its backend. Default: `maglev`.
             #[serde(default)]
             pub(super) scheduler: Field<ShortOrMap<Scheduler>>,
-            /// How backends are probed: `none`, `tcp` or a map. Default: `tcp` for TCP services, `none` for UDP
+            /// How backends are probed: `none`, a kind such as `tcp`, or a map. Default: `tcp` for TCP services, `none` for UDP
             /// services.
             #[serde(default)]
             pub(super) probe: Field<ShortOrMap<Probe>>,
@@ -350,45 +351,6 @@ pub(super) struct Scheduler {
     pub(super) prefix_ipv6: Field<Whole>,
 }
 
-/// A probe.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Probe {
-    /// Which one.
-    pub(super) r#type: Field<ProbeType>,
-    /// Time between the starts of two probes, 100 ms to 1 h. Default: `2s`.
-    #[serde(default)]
-    pub(super) interval: Field<Time>,
-    /// When a probe without an answer has failed, 10 ms to the interval. Default: `1s`.
-    #[serde(default)]
-    pub(super) timeout: Field<Time>,
-    /// Successes in a row that bring a backend up. Default: 2.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 100))]
-    pub(super) rise: Field<Whole>,
-    /// Failures in a row that take it down. Default: 3.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 100))]
-    pub(super) fall: Field<Whole>,
-    /// The port that is probed. Default: the backend's.
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 65_535))]
-    pub(super) port: Field<Whole>,
-    /// What a backend counts as before it was probed. Default: `down`.
-    #[serde(default)]
-    pub(super) initial: Field<Initial>,
-}
-
-/// Which probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum ProbeType {
-    /// Backends are not probed and count as up.
-    None,
-    /// A TCP connection is opened and closed.
-    Tcp,
-}
-
 /// When idle flows are forgotten, each 1 s to 24 h.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -468,11 +430,5 @@ impl Short for Scheduler {
         let r#type = SchedulerKind::deserialize(text.into_deserializer())?.into();
         let (table_size, prefix_ipv4, prefix_ipv6) = Default::default();
         Ok(Self { r#type, table_size, prefix_ipv4, prefix_ipv6 })
-    }
-}
-
-impl Short for Probe {
-    fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
-        Ok(Self { r#type: ProbeType::deserialize(text.into_deserializer())?.into(), ..Self::default() })
     }
 }

@@ -24,8 +24,7 @@ use crate::{
 /// What is probed for a backend; `None` if it is not probed.
 pub(super) fn target(service: &Service, backend: &Backend) -> Option<(Target, Probe)> {
     let probe = service.probe.clone()?;
-    let port = probe.port.unwrap_or(backend.port);
-    Some((Target { address: backend.address, port, kind: probe.kind }, probe))
+    Some((Target::of(&probe, backend), probe))
 }
 
 /// The backends of a service that leave, as far as probes go.
@@ -109,6 +108,9 @@ impl Reconciler {
     fn add_backend_inputs(&self, service: &Service, backend: &Backend, inputs: &mut Inputs) {
         if let Some((target, probe)) = target(service, backend) {
             inputs.health.insert(backend_key(backend), self.health_of(&target, &probe));
+            if let Some(health) = self.health.get(&target) {
+                inputs.advice.insert(backend_key(backend), health.advice);
+            }
         }
         if let Some(hop) = self.last_known.get(&backend.address) {
             inputs.next_hops.insert(backend.address, *hop);

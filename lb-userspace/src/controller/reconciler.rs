@@ -124,7 +124,7 @@ impl Reconciler {
                 DiffItem::Update { old: (target, then), new: (_, now) } => (target, Some(then), Some(now)),
                 DiffItem::Remove(target, then) => (target, Some(then), None),
             };
-            let said = |health: &crate::probe::TargetHealth| (health.status, health.eligible);
+            let said = |health: &crate::probe::TargetHealth| (health.status, health.eligible, health.advice);
             if then.map(|then| said(then)) == now.map(|now| said(now)) {
                 continue;
             }

@@ -13,14 +13,15 @@ use lb_common::{
 use super::{Controller, inputs, precedence};
 use crate::{
     api::model::{
-        ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, InterfaceStatus,
-        LastProbe, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, ServiceStatus, Status,
+        ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, HealthTransition,
+        InterfaceStatus, LastProbe, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, ServiceStatus, Status,
     },
     config::model::{Backend, OnBackendDown, OnNoBackend, Protocol, Service},
     dataplane::{
         explain::{self, Answer, Question},
         scan::{self, FlowCounts, Scan},
     },
+    health,
     neighbour::Resolution,
     plan::desired::{BackendKey, ServiceKey, backend_key},
     quic::{self, Hex},
@@ -156,8 +157,8 @@ impl Controller {
         };
         let forwarded = counters.forwarded();
         let change = self.reconciler.runtime.backend(&service.name, key);
-        let health = inputs::target(service, backend).map(|(target, _)| (target, self.reconciler.health.get(&target)));
-        let known = health.as_ref().and_then(|(_, health)| *health);
+        let health = inputs::target(service, backend).map(|(target, _)| self.reconciler.health.get(&target));
+        let known = health.flatten();
         Ok(BackendStatus {
             name: backend.name.clone(),
             address: backend.address,
@@ -167,7 +168,7 @@ impl Controller {
             weight: backend.weight,
             backup: backend.backup,
             admin_state: backend.admin_state,
-            health: match (&health, known) {
+            health: match (health, known) {
                 (None, _) => "unprobed".to_owned(),
                 (Some(_), None) => "unknown".to_owned(),
                 (Some(_), Some(health)) => health.status.to_string(),
@@ -183,6 +184,9 @@ impl Controller {
                     error: last.error().map(str::to_owned),
                 })
             }),
+            health_history: known.into_iter().flat_map(|health| &*health.history).map(transition).collect(),
+            weight_percent: known.and_then(|health| health.advice.weight_percent),
+            wants: known.and_then(|health| health.advice.wants).map(|wants| wants.name().to_owned()),
             takes_flows: state.takes_flows,
             keeps_flows: state.keeps_flows,
             slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or(0),
@@ -362,6 +366,10 @@ fn matches_backend(wanted: &str, name: &str, key: BackendKey) -> bool {
     wanted == name
         || wanted == crate::state::runtime::key_text(key)
         || wanted.parse::<IpAddr>().is_ok_and(|address| address == key.0)
+}
+
+fn transition(change: &health::Transition) -> HealthTransition {
+    HealthTransition { at: change.at, health: change.status.to_string(), reason: change.reason.clone() }
 }
 
 fn drain_status(record: &DrainRecord, flows: u64) -> DrainStatus {

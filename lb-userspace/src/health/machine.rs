@@ -1,9 +1,12 @@
 //! The state machine of one target.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
-use super::{LastResult, Outcome, Progress, Status};
+use super::{Advice, LastResult, Outcome, Progress, Status, Transition};
 use crate::config::model::{Initial, Probe};
+
+/// How many changes of status are remembered.
+pub const HISTORY: usize = 16;
 
 /// What the machine needs of a [`Probe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct Machine {
     successes: u32,
     failures: u32,
     last: Option<LastResult>,
+    advice: Advice,
+    history: Arc<[Transition]>,
 }
 
 impl Machine {
@@ -46,6 +51,8 @@ impl Machine {
             successes: 0,
             failures: 0,
             last: None,
+            advice: Advice::default(),
+            history: Arc::default(),
         }
     }
 
@@ -63,7 +70,10 @@ impl Machine {
             Outcome::Inconclusive(_) => {}
         }
         let changed = match &outcome {
-            Outcome::Success(_) => self.rise(now),
+            Outcome::Success(answer) => {
+                self.advice = answer.advice.after(self.advice);
+                self.rise(now)
+            }
             Outcome::Failure(error) => self.fall(error, now),
             Outcome::Inconclusive(_) => false,
         };
@@ -91,6 +101,9 @@ impl Machine {
         self.status = status;
         self.reason = reason;
         self.since = now;
+        let newest = Transition { at: now, status, reason: self.reason.clone() };
+        let kept = &self.history[(self.history.len() + 1).saturating_sub(HISTORY)..];
+        self.history = kept.iter().cloned().chain([newest]).collect();
         true
     }
 
@@ -113,6 +126,28 @@ impl Machine {
             Status::Down => false,
             Status::Unknown => self.rules.initial == Initial::Up,
         }
+    }
+
+    /// Whether results are on their way to another status: there are too few for the first one, or the newest differ.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        match self.status {
+            Status::Unknown => true,
+            Status::Up => self.failures > 0,
+            Status::Down => self.successes > 0,
+        }
+    }
+
+    /// What the target says of itself.
+    #[must_use]
+    pub fn advice(&self) -> Advice {
+        self.advice
+    }
+
+    /// The last [`HISTORY`] changes of status, the newest last.
+    #[must_use]
+    pub fn history(&self) -> &Arc<[Transition]> {
+        &self.history
     }
 
     /// Since when the status holds, for display.
@@ -149,13 +184,14 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+    use crate::health::{Answer, Wants};
 
     fn at(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
     fn ok() -> Outcome {
-        Outcome::Success(Duration::from_millis(2))
+        Outcome::Success(Answer { latency: Some(Duration::from_millis(2)), advice: Advice::default() })
     }
 
     fn refused() -> Outcome {
@@ -220,5 +256,48 @@ mod tests {
         assert_eq!((machine.status(), machine.since(), machine.progress().failures), (Status::Up, at(1), 1));
         assert!(machine.record(refused(), at(3)));
         assert_eq!(machine.status(), Status::Down);
+    }
+
+    #[test]
+    fn the_last_sixteen_changes_are_remembered_with_their_reasons() {
+        let mut machine = machine(1, 1, Initial::Down);
+        for second in 1..=20 {
+            let outcome = if second % 2 == 1 { ok() } else { refused() };
+            assert!(machine.record(outcome, at(second)));
+            assert_eq!(machine.history().len(), HISTORY.min(second as usize));
+        }
+        let first = &machine.history()[0];
+        assert_eq!((first.at, first.status, first.reason.as_str()), (at(5), Status::Up, "1 success in a row"));
+        let last = &machine.history()[HISTORY - 1];
+        assert_eq!((last.at, last.status), (at(20), Status::Down));
+        assert_eq!(last.reason, "1 failure in a row: connection refused");
+        // What changes nothing is not among them.
+        machine.record(refused(), at(21));
+        assert_eq!(machine.history()[HISTORY - 1].at, at(20));
+    }
+
+    #[test]
+    fn changing_is_from_the_first_result_that_differs_to_the_threshold() {
+        let mut machine = machine(2, 2, Initial::Down);
+        assert!(machine.is_changing());
+        let changing = [ok(), ok(), refused(), refused(), ok(), ok(), refused(), ok()].map(|outcome| {
+            machine.record(outcome, at(1));
+            machine.is_changing()
+        });
+        assert_eq!(changing, [true, false, true, false, true, false, true, false]);
+    }
+
+    #[test]
+    fn what_a_target_wants_stays_until_it_says_something_else() {
+        let says = |wants| {
+            Outcome::Success(Answer { latency: None, advice: Advice { weight_percent: None, wants: Some(wants) } })
+        };
+        let mut machine = machine(1, 1, Initial::Down);
+        machine.record(says(Wants::Drain), at(1));
+        machine.record(ok(), at(2));
+        machine.record(refused(), at(3));
+        assert_eq!(machine.advice().wants, Some(Wants::Drain));
+        machine.record(says(Wants::Ready), at(4));
+        assert_eq!(machine.advice(), Advice::default());
     }
 }

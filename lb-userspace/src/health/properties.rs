@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
-use super::{Machine, Outcome, Rules, Status};
+use super::{Answer, Machine, Outcome, Rules, Status};
 use crate::config::model::Initial;
 
 fn rules() -> impl Strategy<Value = Rules> {
@@ -16,7 +16,7 @@ fn rules() -> impl Strategy<Value = Rules> {
 }
 
 fn outcome(success: bool) -> Outcome {
-    if success { Outcome::Success(Duration::from_millis(1)) } else { Outcome::Failure("no".into()) }
+    if success { Outcome::Success(Answer::default()) } else { Outcome::Failure("no".into()) }
 }
 
 fn at(step: usize) -> SystemTime {

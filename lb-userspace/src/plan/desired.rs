@@ -21,7 +21,7 @@ use crate::{
         Service, SlotKind,
     },
     dataplane::kernel::Clock,
-    health::Status,
+    health::{Advice, Status, Wants},
 };
 
 /// What identifies a service in the tables.
@@ -185,12 +185,23 @@ pub struct Drain {
 pub struct Inputs {
     /// Health of each backend that is probed: status, and whether it may take flows.
     pub health: BTreeMap<BackendKey, (Status, bool)>,
+    /// What backends say of themselves, if they say anything.
+    pub advice: BTreeMap<BackendKey, Advice>,
     /// Resolved next hops by backend address.
     pub next_hops: BTreeMap<IpAddr, (EgressRecord, [u8; 6])>,
     /// Drains under way.
     pub drains: BTreeMap<BackendKey, Drain>,
     /// Backends that are no longer configured but still have flows.
     pub leaving: BTreeMap<BackendKey, Drain>,
+}
+
+impl Inputs {
+    /// A backend's weight for new flows: the configured one in the share that it asks for; 0 if it wants none.
+    #[must_use]
+    pub fn weight(&self, backend: &Backend) -> u16 {
+        let advice = self.advice.get(&backend_key(backend)).copied().unwrap_or_default();
+        if advice.wants.is_none() { advice.weight(backend.weight) } else { 0 }
+    }
 }
 
 /// Addresses as the data path has them: IPv4 in the first word.
@@ -280,7 +291,7 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
         backends.insert(
             key,
             DesiredBackend {
-                weight: if takes { u32::from(backend.weight) } else { 0 },
+                weight: if takes { u32::from(inputs.weight(backend)) } else { 0 },
                 keeps_flows: takes || keeps_flows(service, backend, inputs),
                 next_hop: inputs.next_hops.get(&backend.address).copied(),
                 way: way(service, backend),
@@ -334,12 +345,12 @@ fn scheduling(service: &Service) -> Scheduling {
 }
 
 /// The backends that take new flows: healthy ones; else healthy backups; else, with `fail-open`, the same as if all were
-/// healthy. Only enabled ones with a weight count.
+/// healthy. Only enabled ones with a weight count, and those that say themselves that they want no flows do not.
 #[must_use]
 pub fn takers(service: &Service, inputs: &Inputs) -> BTreeSet<BackendKey> {
     let healthy = |backend: &Backend| inputs.health.get(&backend_key(backend)).is_none_or(|(_, eligible)| *eligible);
     let pick = |backup: bool, whatever_health: bool| -> Vec<&Backend> {
-        let enabled = |backend: &&Backend| backend.admin_state == AdminState::Enabled && backend.weight > 0;
+        let enabled = |backend: &&Backend| backend.admin_state == AdminState::Enabled && inputs.weight(backend) > 0;
         let fits = |backend: &&Backend| backend.backup == backup && (whatever_health || healthy(backend));
         service.backends.iter().filter(enabled).filter(fits).collect()
     };
@@ -364,7 +375,8 @@ pub fn takers(service: &Service, inputs: &Inputs) -> BTreeSet<BackendKey> {
 /// Whether the known flows of a backend that takes no new ones stay.
 fn keeps_flows(service: &Service, backend: &Backend, inputs: &Inputs) -> bool {
     let key = backend_key(backend);
-    if moves_flows(service, key, inputs) {
+    let in_maintenance = inputs.advice.get(&key).is_some_and(|advice| advice.wants == Some(Wants::Maintenance));
+    if in_maintenance || moves_flows(service, key, inputs) {
         return false;
     }
     match backend.admin_state {

@@ -1,17 +1,19 @@
-//! Making one probe: the table of kinds, the time-out, and the words for what went wrong.
+//! Making one probe: the table of kinds and the time-out.
 
-use std::{future::Future, io, time::Duration};
+use std::{future::Future, time::Duration};
 
-use nix::errno::Errno;
 use tokio::time::{Instant, timeout};
 
-use super::{Target, tcp};
-use crate::{config::model::ProbeKind, health::Outcome};
+use super::{Target, agent, dns, exec, grpc, http, http2, icmp, tcp, tls, trouble::Trouble, udp};
+use crate::{
+    config::model::ProbeKind,
+    health::{Advice, Answer, Outcome},
+};
 
 /// Makes single probes. The tests put a script in the place of the network.
 pub(super) trait Check: Clone + Send + Sync + 'static {
     /// Tries the target once, without a time-out of its own.
-    fn check(&self, target: Target) -> impl Future<Output = io::Result<()>> + Send;
+    fn check(&self, target: &Target) -> impl Future<Output = Result<Advice, Trouble>> + Send;
 }
 
 /// Probes over the network.
@@ -19,9 +21,18 @@ pub(super) trait Check: Clone + Send + Sync + 'static {
 pub(super) struct Network;
 
 impl Check for Network {
-    async fn check(&self, target: Target) -> io::Result<()> {
-        match target.kind {
-            ProbeKind::Tcp => tcp::connect(target.socket_address()).await,
+    async fn check(&self, target: &Target) -> Result<Advice, Trouble> {
+        match &target.kind {
+            ProbeKind::Tcp => tcp::check(target).await,
+            ProbeKind::Tls(tls) => tls::check(target, tls).await,
+            ProbeKind::Http(http) => http::check(target, http).await,
+            ProbeKind::Http2(http) => http2::check(target, http).await,
+            ProbeKind::Grpc(grpc) => grpc::check(target, grpc).await,
+            ProbeKind::Udp(udp) => udp::check(target, udp).await,
+            ProbeKind::Dns(dns) => dns::check(target, dns).await,
+            ProbeKind::Icmp => icmp::check(target).await,
+            ProbeKind::Exec(exec) => exec::check(target, exec).await,
+            ProbeKind::Agent(agent) => agent::check(target, agent).await,
         }
     }
 }
@@ -29,28 +40,15 @@ impl Check for Network {
 /// Makes one probe and judges it.
 ///
 /// `timeout` polls the probe before the timer: an answer that arrived while this process did not run still counts.
-pub(super) async fn outcome(check: &impl Check, target: Target, limit: Duration) -> Outcome {
+pub(super) async fn outcome(check: &impl Check, target: &Target, limit: Duration) -> Outcome {
     let begun = Instant::now();
     match timeout(limit, check.check(target)).await {
-        Ok(Ok(())) => Outcome::Success(begun.elapsed()),
-        Ok(Err(error)) if lies_with_us(&error) => Outcome::Inconclusive(format!("cannot probe: {}", words(&error))),
-        Ok(Err(error)) => Outcome::Failure(words(&error)),
+        Ok(Ok(advice)) => Outcome::Success(Answer { latency: Some(begun.elapsed()), advice }),
+        Ok(Err(Trouble::Node(reason))) => Outcome::Inconclusive(format!("cannot probe: {reason}")),
+        Ok(Err(Trouble::Target(reason))) => Outcome::Failure(reason),
+        Err(_) if target.kind.takes_silence() => Outcome::Success(Answer::default()),
         Err(_) => Outcome::Failure(format!("timed out after {}", span(limit))),
     }
-}
-
-/// Whether the error is about this node's resources rather than about the target.
-fn lies_with_us(error: &io::Error) -> bool {
-    const OURS: [Errno; 5] = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM, Errno::EADDRNOTAVAIL];
-    error.raw_os_error().is_some_and(|code| OURS.contains(&Errno::from_raw(code)))
-}
-
-/// The kernel's own words, as an operator knows them from other tools, without the number.
-fn words(error: &io::Error) -> String {
-    let Some(code) = error.raw_os_error() else { return error.to_string() };
-    let description = Errno::from_raw(code).desc();
-    let mut letters = description.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 fn span(duration: Duration) -> String {
@@ -64,21 +62,6 @@ fn span(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn errors_read_as_operators_know_them() {
-        for (errno, expected) in [
-            (Errno::ECONNREFUSED, "connection refused"),
-            (Errno::EHOSTUNREACH, "no route to host"),
-            (Errno::ENETUNREACH, "network is unreachable"),
-            (Errno::ECONNRESET, "connection reset by peer"),
-        ] {
-            let error = io::Error::from_raw_os_error(errno as i32);
-            assert_eq!(words(&error), expected);
-            assert!(!lies_with_us(&error));
-        }
-        assert!(lies_with_us(&io::Error::from_raw_os_error(Errno::EMFILE as i32)));
-    }
 
     #[test]
     fn spans_have_units() {

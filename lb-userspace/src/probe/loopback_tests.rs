@@ -19,17 +19,19 @@ use crate::{
 };
 
 fn target(address: SocketAddr) -> Target {
-    Target { address: address.ip(), port: address.port(), kind: ProbeKind::Tcp }
+    Target::tcp(address.ip(), address.port())
 }
 
 fn probe() -> Probe {
     Probe {
         kind: ProbeKind::Tcp,
         interval: Duration::from_millis(100),
+        fast_interval: Duration::from_millis(100),
         timeout: Duration::from_millis(100),
         rise: 2,
         fall: 2,
         port: None,
+        source: None,
         initial: Initial::Down,
     }
 }
@@ -42,9 +44,9 @@ fn bound(address: SocketAddr) -> TcpSocket {
     socket
 }
 
-async fn until(view: &mut watch::Receiver<HealthView>, target: Target, status: Status) -> TargetHealth {
-    let view = view.wait_for(|view| view.get(&target).is_some_and(|health| health.status == status)).await.unwrap();
-    TargetHealth::clone(&view[&target])
+async fn until(view: &mut watch::Receiver<HealthView>, target: &Target, status: Status) -> TargetHealth {
+    let view = view.wait_for(|view| view.get(target).is_some_and(|health| health.status == status)).await.unwrap();
+    TargetHealth::clone(&view[target])
 }
 
 #[tokio::test]
@@ -56,15 +58,15 @@ async fn follows_a_listener_that_closes_and_comes_back() {
     let prober = Prober::start();
     let mut view = prober.subscribe();
     prober.set_targets([(target(address), probe())].into());
-    let up = until(&mut view, target(address), Status::Up).await;
+    let up = until(&mut view, &target(address), Status::Up).await;
     assert!(up.eligible && up.last.unwrap().latency().is_some());
 
     drop(listener);
-    let down = until(&mut view, target(address), Status::Down).await;
+    let down = until(&mut view, &target(address), Status::Down).await;
     assert_eq!(down.reason, "2 failures in a row: connection refused");
 
     let _listener = silent.listen(128).unwrap();
-    until(&mut view, target(address), Status::Up).await;
+    until(&mut view, &target(address), Status::Up).await;
 }
 
 #[tokio::test]
@@ -77,7 +79,7 @@ async fn a_target_is_probed_once_however_often_it_is_set() {
     let shared: BTreeMap<_, _> = (0..5).map(|_| (target(address), slow.clone())).collect();
     prober.set_targets(shared.clone());
     let mut view = prober.subscribe();
-    until(&mut view, target(address), Status::Up).await;
+    until(&mut view, &target(address), Status::Up).await;
     for _ in 0..5 {
         prober.set_targets(shared.clone());
         tokio::task::yield_now().await;
@@ -98,7 +100,7 @@ async fn a_target_is_probed_once_however_often_it_is_set() {
 async fn a_probe_ends_with_a_reset() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let target = target(listener.local_addr().unwrap());
-    let outcome = check::outcome(&check::Network, target, Duration::from_secs(30)).await;
+    let outcome = check::outcome(&check::Network, &target, Duration::from_secs(30)).await;
     assert!(matches!(outcome, Outcome::Success(_)), "{outcome:?}");
     let (connection, _) = listener.accept().await.unwrap();
     connection.readable().await.unwrap();
@@ -116,6 +118,6 @@ async fn a_server_that_no_longer_accepts_times_out() {
     while let Ok(connection) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
         queue.push(connection);
     }
-    let outcome = check::outcome(&check::Network, target(address), Duration::from_millis(100)).await;
+    let outcome = check::outcome(&check::Network, &target(address), Duration::from_millis(100)).await;
     assert_eq!(outcome, Outcome::Failure("timed out after 100 ms".into()));
 }

@@ -1,4 +1,4 @@
-//! Probes: one kind a file, one row of `check::Network` each.
+//! Probes: one kind a file, one row of `check::Network` each. docs/health.md says what each does.
 //!
 //! [`Prober`] runs one probe per [`Target`] however many services share the target, feeds the results to
 //! [`crate::health`] and shows the outcome in a watch channel.
@@ -12,49 +12,89 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::SystemTime,
 };
 
 use crate::{
-    config::model::ProbeKind,
-    health::{LastResult, Machine, Progress, Status},
+    config::model::{Backend, Probe, ProbeKind},
+    health::{Advice, LastResult, Machine, Progress, Status, Transition},
 };
 
+mod agent;
 mod check;
+mod dns;
+mod exec;
+mod grpc;
+mod http;
+mod http2;
+mod http_answer;
+mod icmp;
+#[cfg(test)]
+mod kind_tests;
 #[cfg(test)]
 mod loopback_tests;
 mod prober;
 mod schedule;
+mod socket;
 mod tcp;
+mod tls;
+mod tls_client;
+mod trouble;
+mod udp;
 mod worker;
 #[cfg(test)]
 mod worker_tests;
 
 pub use prober::{HealthView, Prober};
 
-/// What is probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// What is probed, whatever services want to know it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Target {
     /// The backend's own address.
     pub address: IpAddr,
-    /// The port that is tried.
+    /// The port that is tried; 0 for a kind without ports.
     pub port: u16,
+    /// Where the probe comes from; `None`: the kernel chooses.
+    pub source: Option<IpAddr>,
     /// What is tried.
     pub kind: ProbeKind,
 }
 
 impl Target {
-    fn socket_address(self) -> SocketAddr {
+    /// What a probe of a backend tries.
+    #[must_use]
+    pub fn of(probe: &Probe, backend: &Backend) -> Self {
+        Self {
+            address: backend.address,
+            port: probe.port_of(backend.port),
+            source: probe.source_for(backend.address),
+            kind: probe.kind.clone(),
+        }
+    }
+
+    /// A TCP connection to an address and port.
+    #[must_use]
+    pub fn tcp(address: IpAddr, port: u16) -> Self {
+        Self { address, port, source: None, kind: ProbeKind::Tcp }
+    }
+
+    fn socket_address(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            ProbeKind::Tcp => "tcp",
-        };
-        write!(f, "{kind} {}", self.socket_address())
+        let name = self.kind.name();
+        let address = self.socket_address();
+        match &self.kind {
+            ProbeKind::Icmp => write!(f, "{name} {}", self.address),
+            ProbeKind::Http(http) | ProbeKind::Http2(http) => write!(f, "{name} {address}{}", http.path),
+            ProbeKind::Exec(exec) => write!(f, "{name} {} {address}", exec.command[0]),
+            ProbeKind::Dns(dns) => write!(f, "{name} {address} {}", dns.query),
+            _ => write!(f, "{name} {address}"),
+        }
     }
 }
 
@@ -75,6 +115,10 @@ pub struct TargetHealth {
     pub last: Option<LastResult>,
     /// How far it is on its way to another status.
     pub progress: Progress,
+    /// What it says of itself.
+    pub advice: Advice,
+    /// Its last changes of status, the newest last.
+    pub history: Arc<[Transition]>,
 }
 
 impl TargetHealth {
@@ -87,6 +131,8 @@ impl TargetHealth {
             reason: machine.reason().to_owned(),
             last: machine.last().cloned(),
             progress: machine.progress(),
+            advice: machine.advice(),
+            history: Arc::clone(machine.history()),
         }
     }
 }
@@ -97,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_target_shows_kind_address_and_port() {
-        let mut target = Target { address: "192.0.2.7".parse().unwrap(), port: 80, kind: ProbeKind::Tcp };
+        let mut target = Target::tcp("192.0.2.7".parse().unwrap(), 80);
         assert_eq!(target.to_string(), "tcp 192.0.2.7:80");
         target.address = "2001:db8::7".parse().unwrap();
         assert_eq!(target.to_string(), "tcp [2001:db8::7]:80");

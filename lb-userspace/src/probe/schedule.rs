@@ -24,17 +24,15 @@ impl Schedule {
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        self.0.first().map(|&(at, _)| at)
+        self.0.first().map(|(at, _)| *at)
     }
 
     /// Takes out one target that is due at `now`.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Target> {
-        let &(at, target) = self.0.first()?;
-        if at > now {
+        if self.next()? > now {
             return None;
         }
-        self.0.pop_first();
-        Some(target)
+        self.0.pop_first().map(|(_, target)| target)
     }
 }
 
@@ -58,7 +56,6 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
-    use crate::config::model::ProbeKind;
 
     proptest! {
         #[test]
@@ -73,7 +70,7 @@ mod tests {
 
     #[test]
     fn targets_come_out_when_due_and_in_order() {
-        let target = |port| Target { address: Ipv4Addr::LOCALHOST.into(), port, kind: ProbeKind::Tcp };
+        let target = |port| Target::tcp(Ipv4Addr::LOCALHOST.into(), port);
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
         let mut schedule = Schedule::default();

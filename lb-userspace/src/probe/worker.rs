@@ -100,15 +100,15 @@ impl<C: Check> Worker<C> {
         let desired = self.desired.borrow_and_update().clone();
         for (target, entry) in self.entries.extract_if(.., |target, _| !desired.contains_key(target)) {
             match entry.stage {
-                Stage::Waiting(at) => self.schedule.remove(at, target),
+                Stage::Waiting(at) => self.schedule.remove(at, target.clone()),
                 Stage::Running(task) => task.abort(),
             }
             self.stale.insert(target);
         }
         for (target, probe) in desired {
             match self.entries.get(&target) {
-                None => self.add(target, probe),
-                Some(entry) if entry.probe != probe => self.retime(target, probe),
+                None => self.add(target.clone(), probe),
+                Some(entry) if entry.probe != probe => self.retime(&target, probe),
                 Some(_) => continue,
             }
             self.stale.insert(target);
@@ -118,19 +118,19 @@ impl<C: Check> Worker<C> {
 
     fn add(&mut self, target: Target, probe: Probe) {
         let at = Instant::now() + first_wait(probe.interval, &mut rand::rng());
-        self.schedule.add(at, target);
+        self.schedule.add(at, target.clone());
         let machine = Machine::new(Rules::from(&probe), SystemTime::now());
         self.entries.insert(target, Entry { probe, machine, begun: None, stage: Stage::Waiting(at) });
     }
 
     /// Other times and thresholds for a target: the state stays, and a running probe goes on as it was started.
-    fn retime(&mut self, target: Target, probe: Probe) {
-        let Some(entry) = self.entries.get_mut(&target) else { return };
+    fn retime(&mut self, target: &Target, probe: Probe) {
+        let Some(entry) = self.entries.get_mut(target) else { return };
         entry.machine.set_rules(Rules::from(&probe));
         if let (Stage::Waiting(at), Some(begun)) = (&mut entry.stage, entry.begun) {
-            self.schedule.remove(*at, target);
-            *at = (begun + jittered(probe.interval, &mut rand::rng())).max(Instant::now());
-            self.schedule.add(*at, target);
+            self.schedule.remove(*at, target.clone());
+            *at = (begun + jittered(wait_of(&probe, &entry.machine), &mut rand::rng())).max(Instant::now());
+            self.schedule.add(*at, target.clone());
         }
         entry.probe = probe;
     }
@@ -140,7 +140,10 @@ impl<C: Check> Worker<C> {
         while let Some(target) = self.schedule.pop(now) {
             let Some(entry) = self.entries.get_mut(&target) else { continue };
             let (check, limit) = (self.check.clone(), entry.probe.timeout);
-            let task = self.running.spawn(async move { (target, outcome(&check, target, limit).await) });
+            let task = self.running.spawn(async move {
+                let outcome = outcome(&check, &target, limit).await;
+                (target, outcome)
+            });
             entry.begun = Some(now);
             entry.stage = Stage::Running(task);
         }
@@ -157,16 +160,16 @@ impl<C: Check> Worker<C> {
         if !matches!(&entry.stage, Stage::Running(task) if task.id() == id) {
             return;
         }
-        let now = Instant::now();
-        let next = entry.begun.unwrap_or(now) + jittered(entry.probe.interval, &mut rand::rng());
-        let next = next.max(now);
-        entry.stage = Stage::Waiting(next);
-        self.schedule.add(next, target);
-
-        let changed = entry.machine.record(outcome, SystemTime::now());
-        if changed {
-            log(target, &entry.machine);
+        let (now, before) = (Instant::now(), entry.machine.advice());
+        let moved = entry.machine.record(outcome, SystemTime::now());
+        if moved {
+            log(&target, &entry.machine);
         }
+        let changed = moved || before != entry.machine.advice();
+        let wait = wait_of(&entry.probe, &entry.machine);
+        let next = (entry.begun.unwrap_or(now) + jittered(wait, &mut rand::rng())).max(now);
+        entry.stage = Stage::Waiting(next);
+        self.schedule.add(next, target.clone());
         self.stale.insert(target);
         let by = if changed { now } else { now + COLLECT };
         self.publish_at = Some(self.publish_at.map_or(by, |at| at.min(by)));
@@ -184,7 +187,7 @@ impl<C: Check> Worker<C> {
         self.view.send_modify(|view| {
             for target in stale {
                 match self.entries.get(&target) {
-                    Some(entry) => view.insert(target, Arc::new(TargetHealth::of(target, &entry.machine))),
+                    Some(entry) => view.insert(target.clone(), Arc::new(TargetHealth::of(target, &entry.machine))),
                     None => view.remove(&target),
                 };
             }
@@ -192,7 +195,12 @@ impl<C: Check> Worker<C> {
     }
 }
 
-fn log(target: Target, machine: &Machine) {
+/// The time from one start to the next before jitter.
+fn wait_of(probe: &Probe, machine: &Machine) -> Duration {
+    if machine.is_changing() { probe.fast_interval } else { probe.interval }
+}
+
+fn log(target: &Target, machine: &Machine) {
     match machine.status() {
         Status::Down => warn!(%target, reason = machine.reason(), "target is down"),
         status => info!(%target, reason = machine.reason(), "target is {status}"),

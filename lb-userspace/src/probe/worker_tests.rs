@@ -13,10 +13,10 @@ use tokio::{
     time::{Instant, advance, sleep, timeout, timeout_at},
 };
 
-use super::{HealthView, Prober, Target, TargetHealth, check::Check};
+use super::{HealthView, Prober, Target, TargetHealth, check::Check, trouble::Trouble};
 use crate::{
     config::model::{Initial, Probe, ProbeKind},
-    health::{LastResult, Status},
+    health::{Advice, LastResult, Status},
 };
 
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -24,6 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, PartialEq)]
 enum Answer {
     Accept,
+    Weight(u8),
     Refuse,
     Silence,
     OutOfFiles,
@@ -47,7 +48,7 @@ impl Script {
 }
 
 impl Check for Script {
-    async fn check(&self, target: Target) -> io::Result<()> {
+    async fn check(&self, target: &Target) -> Result<Advice, Trouble> {
         let answer = {
             let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let seen = ports.entry(target.port).or_default();
@@ -55,26 +56,29 @@ impl Check for Script {
             seen.0.unwrap_or(Answer::Accept)
         };
         match answer {
-            Answer::Accept => Ok(()),
-            Answer::Refuse => Err(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
-            Answer::OutOfFiles => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+            Answer::Accept => Ok(Advice::default()),
+            Answer::Weight(percent) => Ok(Advice { weight_percent: Some(percent), wants: None }),
+            Answer::Refuse => Err(io::Error::from_raw_os_error(libc::ECONNREFUSED).into()),
+            Answer::OutOfFiles => Err(io::Error::from_raw_os_error(libc::EMFILE).into()),
             Answer::Silence => std::future::pending().await,
         }
     }
 }
 
 fn target(port: u16) -> Target {
-    Target { address: Ipv4Addr::LOCALHOST.into(), port, kind: ProbeKind::Tcp }
+    Target::tcp(Ipv4Addr::LOCALHOST.into(), port)
 }
 
 fn probe() -> Probe {
     Probe {
         kind: ProbeKind::Tcp,
         interval: INTERVAL,
+        fast_interval: INTERVAL,
         timeout: Duration::from_secs(1),
         rise: 1,
         fall: 3,
         port: None,
+        source: None,
         initial: Initial::Down,
     }
 }
@@ -233,4 +237,42 @@ async fn probing_ends_with_the_prober() {
     let tries = script.tries(1).len();
     sleep(5 * INTERVAL).await;
     assert_eq!(script.tries(1).len(), tries);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_health_changes_probes_come_faster() {
+    let script = Script::default();
+    let prober = Prober::with(script.clone());
+    let mut view = prober.subscribe();
+    let fast_interval = Duration::from_millis(200);
+    prober.set_targets([(target(1), Probe { fast_interval, ..probe() })].into());
+    until(&mut view, 1, |health| health.status == Status::Up).await;
+    sleep(5 * INTERVAL).await;
+
+    script.set(1, Answer::Refuse);
+    until(&mut view, 1, |health| health.status == Status::Down).await;
+    let tries = script.tries(1);
+    let gaps: Vec<Duration> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let (calm, changing) = gaps.split_at(gaps.len() - 2);
+    let tick = Duration::from_millis(1);
+    assert!(calm.iter().all(|gap| *gap + tick >= INTERVAL.mul_f64(0.9)), "{gaps:?}");
+    assert!(changing.iter().all(|gap| *gap <= fast_interval + tick), "{gaps:?}");
+
+    let down = *tries.last().unwrap();
+    sleep(2 * INTERVAL).await;
+    let next = script.tries(1).into_iter().find(|at| *at > down).unwrap();
+    assert!(next - down + tick >= INTERVAL.mul_f64(0.9), "down for good: {:?}", next - down);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_target_says_of_itself_is_shown_at_once() {
+    let script = Script::default();
+    let prober = Prober::with(script.clone());
+    let mut view = prober.subscribe();
+    prober.set_targets(targets(&[1]));
+    until(&mut view, 1, |health| health.status == Status::Up).await;
+    script.set(1, Answer::Weight(30));
+    let health = until(&mut view, 1, |health| health.advice.weight_percent == Some(30)).await;
+    assert_eq!(script.tries(1).last(), Some(&Instant::now()), "when it was said, not later");
+    assert_eq!(health.history.len(), 1, "which is no change of health");
 }

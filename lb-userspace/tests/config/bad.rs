@@ -9,6 +9,9 @@ use super::HEAD;
 const SERVICE: &str =
     "services:\n  - name: web\n    vip: 192.0.2.0/28\n    port: 80\n    protocol: tcp\n    probe: none\n";
 
+const PROBED: &str =
+    "services:\n- vip: 192.0.2.1\n  name: web\n  port: 80\n  protocol: tcp\n  backends: [10.0.0.1]\n  ";
+
 /// A bad text and what must be found in it.
 struct Case {
     title: String,
@@ -87,12 +90,14 @@ fn failure(case: &Case) -> Option<String> {
 #[test]
 fn bad_files_are_refused_with_place_reason_and_remedy() {
     let backend_head = format!("{HEAD}{SERVICE}");
+    let probe_head = format!("{HEAD}{PROBED}");
     let all: Vec<Case> = [
         (include_str!("document.cases"), ""),
         (include_str!("node.cases"), "version: 1\nservices: []\n"),
         (include_str!("service.cases"), HEAD),
         (include_str!("backend.cases"), backend_head.as_str()),
         (include_str!("across.cases"), HEAD),
+        (include_str!("probe.cases"), probe_head.as_str()),
     ]
     .into_iter()
     .flat_map(|(source, head)| cases(source, head))

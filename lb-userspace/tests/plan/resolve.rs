@@ -8,7 +8,7 @@ use evenkeel::{
         Protocol, Scheduler, SchedulerKind, Service, Timeouts, TunnelSources,
     },
     dataplane::kernel::Clock,
-    health::Status,
+    health::{Advice, Status, Wants},
     plan::desired::{BackendKey, DesiredBackend, DesiredWay, Drain, Inputs, resolve},
     plan::write::EgressRecord,
 };
@@ -251,5 +251,33 @@ fn weight_zero() {
         let backends = &desired.backends;
         assert_eq!((backends[&key(SUBJECT)].weight, backends[&key(SUBJECT)].keeps_flows), (0, true));
         assert_eq!(backends[&key(OTHER)].weight, 7);
+    }
+}
+
+/// What a backend says of itself counts as if the operator had said it, and more than fail-open.
+#[test]
+fn advice() {
+    let says = |weight_percent, wants| Advice { weight_percent, wants };
+    for (advice, weight, keeps_flows) in [
+        (says(None, None), 7, true),
+        (says(Some(50), None), 4, true),
+        (says(Some(1), None), 1, true),
+        (says(Some(200), None), 14, true),
+        (says(Some(0), None), 0, true),
+        (says(None, Some(Wants::Drain)), 0, true),
+        (says(Some(50), Some(Wants::Drain)), 0, true),
+        (says(None, Some(Wants::Maintenance)), 0, false),
+    ] {
+        for on_no_backend in ON_NO_BACKEND {
+            let case = Case { on_no_backend, resolved: true, ..cases()[0] };
+            let mut inputs = inputs(&case);
+            inputs.advice.insert(key(SUBJECT), advice);
+            let alone = resolve(&service(&case, &[]), &inputs, Clock::with_hz(250)).backends[&key(SUBJECT)];
+            assert_eq!((alone.weight, alone.keeps_flows), (weight, keeps_flows), "{advice:?}");
+            let backup = Backend { backup: true, ..backend(OTHER) };
+            let beside = resolve(&service(&case, &[backup]), &inputs, Clock::with_hz(250));
+            assert_eq!(beside.backends[&key(SUBJECT)].weight, weight, "{advice:?}");
+            assert_eq!(beside.backends[&key(OTHER)].weight > 0, weight == 0, "{advice:?}");
+        }
     }
 }

@@ -7,13 +7,10 @@ use std::{
 };
 
 use evenkeel::{
-    config::{
-        self,
-        model::{Config, ProbeKind},
-    },
+    config::{self, model::Config},
     controller::Reconciler,
     dataplane::{fake::Fake, kernel::Clock},
-    health::{Progress, Status},
+    health::{Advice, Progress, Status},
     neighbour::{NextHop, NextHops, Resolution},
     plan::Write,
     probe::{HealthView, Target, TargetHealth},
@@ -42,15 +39,17 @@ impl Node {
 
     /// Says that a target is up or not.
     pub(crate) fn probe(&mut self, address: IpAddr, port: u16, status: Status) {
-        let target = Target { address, port, kind: ProbeKind::Tcp };
+        let target = Target::tcp(address, port);
         let health = TargetHealth {
-            target,
+            target: target.clone(),
             status,
             eligible: status == Status::Up,
             since: self.now,
             reason: String::new(),
             last: None,
             progress: Progress::default(),
+            advice: Advice::default(),
+            history: Arc::default(),
         };
         self.health.insert(target, Arc::new(health));
         self.reconciler.set_health(self.health.clone());
@@ -58,7 +57,7 @@ impl Node {
 
     /// Says that a target is no longer probed.
     pub(crate) fn forget(&mut self, address: IpAddr, port: u16) {
-        self.health.remove(&Target { address, port, kind: ProbeKind::Tcp });
+        self.health.remove(&Target::tcp(address, port));
         self.reconciler.set_health(self.health.clone());
     }
 

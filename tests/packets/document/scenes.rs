@@ -164,7 +164,7 @@ fn echo(v6: bool) -> Wire {
 fn quic(v6: bool, server: &[u8]) -> Option<Staged> {
     let parameters = Parameters { id: 0, server_id_length: 3, nonce_length: 4, key: None };
     let payload = [&[0x43], &connection_id(&parameters, server)[..], &[0x77; 20]].concat();
-    let services = services(&[B]).map(|service| service.quic(&[parameters.clone()]));
+    let services = services(&[B]).map(|service| service.quic(&[parameters]));
     Some(Staged { slot: B, ..Staged::of(&datagram(v6).payload(&payload))?.on(&services[2..]) })
 }
 

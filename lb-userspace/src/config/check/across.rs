@@ -10,11 +10,11 @@ use std::{
 use lb_common::abi::MAX_QUIC;
 
 use super::{
-    super::model::{Backend, Config, Fragments, Limits, Node, Ports, Probe, ProbeKind, Service},
+    super::model::{Backend, Config, Fragments, Limits, Node, Ports, Probe, Service},
     backend::show,
     quic,
 };
-use crate::plan::desired::ServiceKey;
+use crate::{plan::desired::ServiceKey, probe::Target};
 
 /// What a problem is about; services are numbered as in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +55,13 @@ pub fn check_one<'a, Others: Iterator<Item = &'a Service>>(
     others_at: impl Fn(IpAddr) -> Others,
 ) -> Vec<String> {
     let mut conflicts = Vec::new();
-    for (address, port, probe) in service.backends.iter().filter_map(|backend| probed(service, backend)) {
-        let users = others_at(address).flat_map(|other| other.backends.iter().map(move |backend| (other, backend)));
+    for (target, probe) in service.backends.iter().filter_map(|backend| probed(service, backend)) {
+        let users =
+            others_at(target.address).flat_map(|other| other.backends.iter().map(move |backend| (other, backend)));
         let mut probes = users.filter_map(|(other, backend)| Some((other, probed(other, backend)?)));
-        let different = probes.find(|(_, (of, at, wanted))| {
-            (*of, *at, wanted.kind) == (address, port, probe.kind) && !same(probe, wanted)
-        });
+        let different = probes.find(|(_, (of, wanted))| *of == target && !same(probe, wanted));
         if let Some((other, _)) = different {
-            conflicts.push(probe_conflict(0, other, service, address, port));
+            conflicts.push(probe_conflict(0, other, service, &target));
             break;
         }
     }
@@ -233,39 +232,41 @@ fn fragments(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
 
 /// One probe serves all services that have the same target, so they must want the same of it.
 fn probes(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
-    let mut settings: HashMap<(IpAddr, u16, ProbeKind), (usize, &Probe)> = HashMap::new();
+    let mut settings: HashMap<Target, (usize, &Probe)> = HashMap::new();
     for (index, service) in services.iter().enumerate() {
         let different = service.backends.iter().find_map(|backend| {
-            let (address, port, probe) = probed(service, backend)?;
-            let &mut (other, wanted) = settings.entry((address, port, probe.kind)).or_insert((index, probe));
-            (!same(probe, wanted)).then_some((address, port, other))
+            let (target, probe) = probed(service, backend)?;
+            let &mut (other, wanted) = settings.entry(target.clone()).or_insert((index, probe));
+            (!same(probe, wanted)).then_some((target, other))
         });
-        if let Some((address, port, other)) = different {
-            conflicts.push(probe_conflict(index, &services[other], service, address, port));
+        if let Some((target, other)) = different {
+            conflicts.push(probe_conflict(index, &services[other], service, &target));
         }
     }
 }
 
-/// Address, port and probe of a backend that is probed.
-fn probed<'a>(service: &'a Service, backend: &Backend) -> Option<(IpAddr, u16, &'a Probe)> {
+/// What is probed of a backend, and how.
+fn probed<'a>(service: &'a Service, backend: &Backend) -> Option<(Target, &'a Probe)> {
     let probe = service.probe.as_ref()?;
-    Some((backend.address, probe.port.unwrap_or(backend.port), probe))
+    Some((Target::of(probe, backend), probe))
 }
 
-fn probe_conflict(index: usize, one: &Service, other: &Service, address: IpAddr, port: u16) -> Conflict {
+fn probe_conflict(index: usize, one: &Service, other: &Service, target: &Target) -> Conflict {
+    let port = if target.port == 0 { String::new() } else { format!(" port {}", target.port) };
     Conflict {
         place: Place::Probe(index),
         reason: format!(
-            "services `{}` and `{}` probe {address} port {port} with different settings",
-            one.name, other.name
+            "services `{}` and `{}` probe {}{port} with different settings",
+            one.name, other.name, target.address
         ),
         remedy: "one probe serves both: give both the same `probe`, best in `defaults`".to_owned(),
     }
 }
 
-/// Whether two probes of one target are the same. Their ports may be written or implied.
+/// Whether two probes of one target are the same. Ports may be written or implied, and sources be for the other family.
 fn same(one: &Probe, other: &Probe) -> bool {
-    Probe { port: None, ..one.clone() } == Probe { port: None, ..other.clone() }
+    let times = |probe: &Probe| Probe { port: None, source: None, ..probe.clone() };
+    times(one) == times(other)
 }
 
 fn table_sizes(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {

@@ -9,6 +9,7 @@ mod backend;
 mod node;
 mod options;
 mod probe;
+mod probe_kind;
 mod quic;
 mod service;
 mod values;

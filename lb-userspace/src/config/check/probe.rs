@@ -1,16 +1,17 @@
-//! Probes of services.
+//! Probes of services: the options that all kinds have. Those of a kind are checked in `probe_kind`.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use super::{
     super::{
         field::{Field, ShortOrMap},
         model::{Initial, Ports, Probe, ProbeKind, Protocol},
         problem::{Findings, Position},
-        raw,
+        raw::{self, ProbeType},
+        suggest,
     },
     options::Use,
-    values::{self, pick},
+    probe_kind, values,
 };
 
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
@@ -20,46 +21,71 @@ type Given = Field<ShortOrMap<raw::Probe>>;
 
 /// Checks and merges a service's probe: its own keys, then those of a default of the same type, then built-in values.
 ///
-/// A default without `port` is not for UDP services: their port answers no TCP probe.
+/// A default that the port of a service cannot answer, such as `tcp` for a UDP service, is not for it, unless it has a port.
 pub(super) fn check(findings: &mut Findings, own: &Given, default: &Given, used: Use) -> Option<Probe> {
-    let udp = used.protocol == Some(Protocol::Udp);
-    let fallback = default.get().map(|probe| &probe.0).filter(|probe| !udp || own.is_given() || probe.port.is_given());
+    let fits = |probe: &&raw::Probe| {
+        let r#type = probe.r#type.get().copied().unwrap_or(ProbeType::None);
+        probe.port.is_given() || !is_deaf(used.protocol, r#type)
+    };
+    let fallback = default.get().map(|probe| &probe.0).filter(|probe| own.is_given() || fits(probe));
     let at = if own.is_given() { own.at() } else { default.at() }.or(used.at);
-    let built_in = raw::Probe { r#type: raw::ProbeType::Tcp.into(), ..raw::Probe::default() };
+    let built_in = raw::Probe { r#type: ProbeType::Tcp.into(), ..raw::Probe::default() };
     let chosen = match (own.is_given(), own.get(), fallback) {
         (true, None, _) => return None,
         (true, Some(own), _) => &own.0,
         (false, _, Some(fallback)) => fallback,
-        (false, _, None) if udp => return None,
+        (false, _, None) if used.protocol == Some(Protocol::Udp) => return None,
         (false, _, None) => &built_in,
     };
-    let kind = match values::required(findings, &chosen.r#type, at, "type")? {
-        raw::ProbeType::None => return None,
-        raw::ProbeType::Tcp => ProbeKind::Tcp,
-    };
-    let inherited = fallback.filter(|probe| probe.r#type.get() == chosen.r#type.get());
-    let probe = merged(findings, kind, chosen, inherited.unwrap_or(chosen), at);
-    check_port(findings, &probe, at, used);
+    let r#type = *values::required(findings, &chosen.r#type, at, "type")?;
+    let inherited = fallback.filter(|probe| probe.r#type.get() == Some(&r#type));
+    let merged = chosen.over(inherited.unwrap_or(chosen));
+    check_keys(findings, r#type, &merged);
+    let kind = probe_kind::check(findings, r#type, &merged, at)?;
+    let probe = common(findings, kind, &merged, at);
+    check_port(findings, r#type, &probe, at, used);
     Some(probe)
 }
 
-fn merged(findings: &mut Findings, kind: ProbeKind, own: &raw::Probe, default: &raw::Probe, at: Position) -> Probe {
-    let port = pick(&own.port, &default.port);
-    let (interval, timeout) = times(findings, own, default, at);
-    Probe {
-        kind,
-        interval,
-        timeout,
-        rise: values::whole(findings, pick(&own.rise, &default.rise), "rise", 1..=100).unwrap_or(2),
-        fall: values::whole(findings, pick(&own.fall, &default.fall), "fall", 1..=100).unwrap_or(3),
-        // A port that is wrong was noted; 1 keeps the check for a missing one quiet.
-        port: values::whole(findings, port, "port", 1..=65_535).or(port.is_given().then_some(1)),
-        initial: pick(&own.initial, &default.initial).get().copied().unwrap_or(Initial::Down),
+/// Whether a port of a service of this protocol cannot answer such a probe.
+fn is_deaf(protocol: Option<Protocol>, r#type: ProbeType) -> bool {
+    match r#type {
+        ProbeType::None | ProbeType::Icmp | ProbeType::Exec => false,
+        ProbeType::Udp | ProbeType::Dns => protocol == Some(Protocol::Tcp),
+        _ => protocol == Some(Protocol::Udp),
     }
 }
 
-fn times(findings: &mut Findings, own: &raw::Probe, default: &raw::Probe, at: Position) -> (Duration, Duration) {
-    let (interval, timeout) = (pick(&own.interval, &default.interval), pick(&own.timeout, &default.timeout));
+/// Keys that a probe of this type does not have.
+fn check_keys(findings: &mut Findings, r#type: ProbeType, probe: &raw::Probe) {
+    for key in probe.given() {
+        let of_none = r#type == ProbeType::None && !key.kinds.is_empty();
+        if of_none || !key.kinds.is_empty() && !key.kinds.contains(&r#type) {
+            let names: Vec<&str> = key.kinds.iter().map(|kind| kind.name()).collect();
+            let reason = format!("a probe of type `{}` has no `{}`", r#type.name(), key.name);
+            findings.add(key.at, reason, format!("remove it; it is for {}", suggest::either(&names)));
+        }
+    }
+}
+
+fn common(findings: &mut Findings, kind: ProbeKind, raw: &raw::Probe, at: Position) -> Probe {
+    let (interval, timeout) = times(findings, raw, at);
+    Probe {
+        kind,
+        interval,
+        fast_interval: fast_interval(findings, raw, interval),
+        timeout,
+        rise: values::whole(findings, &raw.rise, "rise", 1..=100).unwrap_or(2),
+        fall: values::whole(findings, &raw.fall, "fall", 1..=100).unwrap_or(3),
+        // A port that is wrong was noted; 1 keeps the check for a missing one quiet.
+        port: values::whole(findings, &raw.port, "port", 1..=65_535).or(raw.port.is_given().then_some(1)),
+        source: source(findings, &raw.source),
+        initial: raw.initial.get().copied().unwrap_or(Initial::Down),
+    }
+}
+
+fn times(findings: &mut Findings, raw: &raw::Probe, at: Position) -> (Duration, Duration) {
+    let (interval, timeout) = (&raw.interval, &raw.timeout);
     let checked =
         (values::time(findings, interval, "interval", INTERVAL), values::time(findings, timeout, "timeout", TIMEOUT));
     let both = (checked.0.unwrap_or(Duration::from_secs(2)), checked.1.unwrap_or(Duration::from_secs(1)));
@@ -72,12 +98,40 @@ fn times(findings: &mut Findings, own: &raw::Probe, default: &raw::Probe, at: Po
     both
 }
 
-fn check_port(findings: &mut Findings, probe: &Probe, at: Position, used: Use) {
-    if probe.port.is_some() {
+fn fast_interval(findings: &mut Findings, raw: &raw::Probe, interval: Duration) -> Duration {
+    let Some(fast) = values::time(findings, &raw.fast_interval, "fast_interval", INTERVAL) else { return interval };
+    if fast > interval {
+        let [long, short] = [fast, interval].map(humantime::format_duration);
+        let reason = format!("`fast_interval` {long} is longer than `interval` {short}");
+        findings.add(raw.fast_interval.at(), reason, format!("set it to {short} or less, or remove it"));
+    }
+    fast
+}
+
+fn source(findings: &mut Findings, field: &Field<String>) -> Option<IpAddr> {
+    let text = field.get()?;
+    match text.parse::<IpAddr>() {
+        Ok(address) if !address.is_unspecified() && !address.is_multicast() => return Some(address),
+        Ok(_) => {
+            findings.add(field.at(), format!("`source` `{text}` is no address of a host"), "give one of this node's")
+        }
+        Err(_) => findings.add(field.at(), format!("`source` `{text}` is no address"), "give an address of this node"),
+    }
+    None
+}
+
+fn check_port(findings: &mut Findings, r#type: ProbeType, probe: &Probe, at: Position, used: Use) {
+    if probe.port.is_some() || matches!(r#type, ProbeType::Icmp | ProbeType::Exec) {
         return;
     }
     let reason = match used {
-        Use { protocol: Some(Protocol::Udp), .. } => "a UDP service has no port that answers a TCP probe",
+        _ if r#type == ProbeType::Agent => "an agent listens on a port of its own",
+        Use { protocol: Some(Protocol::Udp), .. } if is_deaf(used.protocol, r#type) => {
+            "a UDP service has no port that answers a TCP probe"
+        }
+        Use { protocol: Some(Protocol::Tcp), .. } if is_deaf(used.protocol, r#type) => {
+            "a TCP service has no port that answers a UDP probe"
+        }
         Use { ports: Some(Ports::Any), .. } => "a service on any port has no port to probe",
         _ => return,
     };
