@@ -27,7 +27,7 @@ use crate::{
     service, steady,
     verdict::{DropReason, PassReason, Stop, Verdict},
     wire::{
-        ip::{Protocol, is_martian_v4, is_martian_v6},
+        ip::{is_martian_v4, is_martian_v6},
         tcp::{ACK, FIN, RST, SYN},
     },
 };

@@ -1,6 +1,7 @@
 //! How a service chooses among its slots, and what a choice by score goes by.
 
 use super::{Word32, Word64};
+use crate::opaque::opaque;
 
 /// How a new flow chooses one of the slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,9 +102,9 @@ impl Score {
     #[inline(always)]
     #[must_use]
     pub fn with_one_more(&self) -> u64 {
-        // Below zero after more ends were seen than begins.
         let load = self.load.load();
-        let load = if load >> 63 == 0 { load } else { 0 };
+        // Nothing where it is below zero, after more ends were seen than begins.
+        let load = load & !opaque((load as i64 >> 63) as u64);
         (load & u32::MAX as u64).wrapping_add(self.step.load() as u64).wrapping_mul(self.inverse.load() as u64)
     }
 

@@ -18,9 +18,10 @@ pub fn pick<E: Environment>(env: &E, slots: SlotRange) -> Option<u32> {
         }
         at = next(at, size);
         let (id, score) = score::of_slot(env, slots.offset.wrapping_add(at))?;
-        if score < lowest {
-            (least, lowest) = (id, score);
-        }
+        // All ones if it is lower. Without a branch, for the same reason as in `next`: scores are below 2^63.
+        let is_lower = opaque((score.wrapping_sub(lowest) as i64 >> 63) as u64);
+        lowest ^= (lowest ^ score) & is_lower;
+        least ^= (least ^ id) & is_lower as u32;
     }
     Some(least)
 }
