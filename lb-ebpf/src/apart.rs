@@ -181,14 +181,6 @@ pub(crate) extern "C" fn nat_survey(bucket: u32, tag: u64) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn is_of_pool(ab: u64, cd: u64, family: u32) -> u32 {
-    let family = if family == Family::V4 as u32 { Family::V4 } else { Family::V6 };
-    let address = [ab as u32, (ab >> 32) as u32, cd as u32, (cd >> 32) as u32];
-    u32::from(nat::candidate::is_of_pool(&MAPS, family, &address))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
 pub(crate) extern "C" fn is_backend(service: u32) -> u32 {
     u32::from(nat::hairpin::is_backend(&MAPS, service))
 }

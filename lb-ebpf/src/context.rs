@@ -256,12 +256,6 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
-    fn is_of_pool(&self, family: Family, address: &[u32; 4]) -> bool {
-        let half = |at: usize| u64::from(address[at]) | u64::from(address[at + 1]) << 32;
-        apart::is_of_pool(half(0), half(2), family as u32) != 0
-    }
-
-    #[inline(always)]
     fn set_tag<F: Frame>(&self, _: &mut F, payload: usize, vlan: u16) -> bool {
         apart::set_tag(self.0, payload as u32, u32::from(vlan)) != 0
     }

@@ -242,13 +242,6 @@ impl PoolAddress {
         self.state.load() != 0
     }
 
-    /// 0 if new flows may have it, else another number.
-    #[inline(always)]
-    #[must_use]
-    pub(crate) fn closed(&self) -> u32 {
-        self.state.load() ^ 1
-    }
-
     /// Writes it.
     pub fn set(&self, address: &[u32; 4], is_open: bool) {
         for (word, value) in self.address.iter().zip(address) {

@@ -147,6 +147,13 @@ fn other_icmp_packets() {
                 }
                 let to_b = sent.clone().with(|sent| sent.destination = B.address(wire.family()));
                 stays(node, &of(&to_b).frame(), &HOSTS);
+                let nobody = error(
+                    if v4 { "127.0.0.1" } else { "::1" }.parse().expect("an address"),
+                    ends.source.0,
+                    kind,
+                    &sent.packet(),
+                );
+                stays(node, &nobody.frame(), &HOSTS);
                 let mut other_source = sent.clone();
                 other_source.source = ROUTERS[usize::from(!v4)].parse().expect("an address");
                 stays(node, &of(&other_source).frame(), &HOSTS);
@@ -203,11 +210,7 @@ fn datagrams() -> impl Iterator<Item = (usize, Wire)> {
 #[test]
 fn fragments() {
     everywhere(|mode, begin| {
-        // What is to an address of the pool is no one else's.
-        let unknown = match mode {
-            Mode::FullNat => Drop(DropReason::Fragment),
-            _ => Pass(PassReason::NotParsed),
-        };
+        let unknown = Pass(PassReason::NotParsed);
         for (service, wire) in datagrams() {
             begin(&configuration(mode, &[A], PORT), &mut |node| {
                 let ends = forth(node, &wire);
