@@ -8,7 +8,7 @@ use lb_common::{
     fragment, icmp,
     nat::{self, NatPlace, back::FoundSlot, forth::Opened, table::Round},
     packet::{self, Rare},
-    parse::{Family, Place},
+    parse::Place,
     quic,
     reply::{Answer, Sender},
     service,

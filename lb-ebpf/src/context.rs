@@ -17,7 +17,6 @@ use lb_common::{
     frame::Frame,
     hash::HashKey,
     nat::{NatPlace, scratch::Scratch},
-    parse::Family,
     quic::QuicLb,
     service::filter::{BACKEND, VIP},
 };
