@@ -13,7 +13,6 @@ use crate::{
     frame::Frame,
     hash::HashKey,
     nat::{self, NatPlace, scratch::Scratch},
-    parse::Family,
     quic::{self, QuicLb},
     schedule::{
         least,
@@ -186,15 +185,6 @@ pub trait Environment {
         Self: Sized,
     {
         nat::toa::hide_option(self, frame, transport, at)
-    }
-
-    /// See [`nat::candidate::is_of_pool`].
-    #[inline(always)]
-    fn is_of_pool(&self, family: Family, address: &[u32; 4]) -> bool
-    where
-        Self: Sized,
-    {
-        nat::candidate::is_of_pool(self, family, address)
     }
 
     /// See [`ethernet::set_tag`].

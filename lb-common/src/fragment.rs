@@ -123,7 +123,7 @@ fn decide<E: Environment, F: Frame>(env: &E, frame: &F) -> Result<Target, Stop> 
         None => {
             service = service::owner_apart(env, packet.family, &packet.destination, Some(packet.protocol));
             if service == Entry::NONE {
-                return Err(not_served(env, &packet));
+                return Err(PassReason::NotParsed.into());
             }
         }
     }
@@ -138,13 +138,6 @@ fn decide<E: Environment, F: Frame>(env: &E, frame: &F) -> Result<Target, Stop> 
         _ => without_first(env, &packet, service, datagram.addresses)?,
     };
     Ok(Target { id, choice: forward::choice(datagram.addresses) })
-}
-
-/// What becomes of a part whose first part has not come, and that is for no service.
-#[inline(always)]
-fn not_served<E: Environment>(env: &E, packet: &Parsed) -> Stop {
-    let is_ours = env.features().has(Features::NAT) && env.is_of_pool(packet.family, &packet.destination);
-    if is_ours { DropReason::Fragment.into() } else { PassReason::NotParsed.into() }
 }
 
 /// Where a part goes whose first part has not come.

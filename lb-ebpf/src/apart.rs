@@ -9,7 +9,7 @@ use lb_common::{
     fragment, icmp,
     nat::{self, NatPlace, back::FoundSlot, forth::Opened, table::Round},
     packet::{self, Rare},
-    parse::{Family, Place},
+    parse::Place,
     quic,
     reply::{Answer, Sender},
     schedule::{
@@ -182,14 +182,6 @@ pub(crate) extern "C" fn nat_forth(context: *mut xdp_md, place: u32, id: u32, op
 #[inline(never)]
 pub(crate) extern "C" fn nat_survey(bucket: u32, tag: u64) -> u32 {
     nat::table::survey(&MAPS, bucket, tag)
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn is_of_pool(ab: u64, cd: u64, family: u32) -> u32 {
-    let family = if family == Family::V4 as u32 { Family::V4 } else { Family::V6 };
-    let address = [ab as u32, (ab >> 32) as u32, cd as u32, (cd >> 32) as u32];
-    u32::from(nat::candidate::is_of_pool(&MAPS, family, &address))
 }
 
 #[unsafe(no_mangle)]

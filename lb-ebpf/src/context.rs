@@ -17,7 +17,6 @@ use lb_common::{
     frame::Frame,
     hash::HashKey,
     nat::{NatPlace, scratch::Scratch},
-    parse::Family,
     quic::QuicLb,
     schedule::pick::Chooser,
     service::filter::{BACKEND, VIP},
@@ -270,12 +269,6 @@ impl Environment for Maps {
     #[inline(always)]
     fn hide_option<F: Frame>(&self, _: &F, transport: u32, at: u32) -> u32 {
         apart::hide_option(self.0, transport, at)
-    }
-
-    #[inline(always)]
-    fn is_of_pool(&self, family: Family, address: &[u32; 4]) -> bool {
-        let half = |at: usize| u64::from(address[at]) | u64::from(address[at + 1]) << 32;
-        apart::is_of_pool(half(0), half(2), family as u32) != 0
     }
 
     #[inline(always)]

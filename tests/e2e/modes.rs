@@ -6,7 +6,7 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::{Context, Result};
 use evenkeel_tests::{
     bpffs::Bpffs,
-    clients::iperf3,
+    clients::{iperf3, iperf3_datagrams},
     content::Content,
     daemon::{Daemon, Paths},
     scenario::{QUICK_PROBE, Service, configuration, nginx_everywhere, wait_for_takers},
@@ -58,6 +58,7 @@ impl Case {
             ("web", 80, "tcp", QUICK_PROBE, 2),
             ("dns", DNS_PORT, "udp", "probe: none", 2),
             ("iperf", IPERF3_PORT, "tcp", "probe: none", 1),
+            ("datagrams", IPERF3_PORT, "udp", "probe: none", 1),
         ] {
             text += &format!(
                 "  - name: {name}\n    vip: {}\n    port: {port}\n    protocol: {protocol}\n    mode: {}\n    {probe}\n    backends:\n",
@@ -96,7 +97,6 @@ fn check(name: &'static str, mode: &'static str, topology: &Topology) -> Result<
     let dns = topology.backends().iter().map(|backend| servers::dns(backend.namespace(), backend.name()));
     let _dns = dns.collect::<Result<Vec<_>>>()?;
     let bpffs = Bpffs::mount()?;
-    let _iperf3 = servers::iperf3(topology.backends()[0].namespace())?;
     let is_tunnel = mode != "dsr-l2";
     let decapsulators = if is_tunnel { at_every_backend(topology, &bpffs)? } else { Vec::new() };
     let mut daemon: Option<Daemon<'_>> = None;
@@ -114,7 +114,9 @@ fn check(name: &'static str, mode: &'static str, topology: &Topology) -> Result<
         };
         case.await_in_force(daemon)?;
         serves(topology, case.vip, DNS_PORT, &content).context(name.clone())?;
+        let _iperf3 = servers::iperf3_at(topology.backends()[0].namespace(), case.vip)?;
         uploads(&case, topology, daemon, is_tunnel).context(name.clone())?;
+        datagrams(&case, topology, daemon).context(name.clone())?;
         println!("{name}: 64 MB byte for byte, 400 of 400 connections, DNS from both backends");
     }
     for (decapsulator, backend) in decapsulators.iter().zip(topology.backends()) {
@@ -142,6 +144,16 @@ fn uploads(case: &Case, topology: &Topology, daemon: &Daemon<'_>, is_tunnel: boo
         case.name(),
         run.received / 1_000_000
     );
+    Ok(())
+}
+
+/// Larger than the MTU: the client has learnt by now what fits, and cuts them to that.
+fn datagrams(case: &Case, topology: &Topology, daemon: &Daemon<'_>) -> Result<()> {
+    wait_for_takers(daemon, "datagrams", &["b1"])?;
+    let run = iperf3_datagrams(topology.client(), case.vip, 8192, Duration::from_secs(1))?;
+    // A busy machine may lose some; without their later fragments none would arrive.
+    assert!(run.sent > 100 && run.lost * 2 < run.sent, "{run:?}");
+    println!("{}: {} datagrams of 8192 bytes sent, {} lost", case.name(), run.sent, run.lost);
     Ok(())
 }
 

@@ -188,7 +188,8 @@ impl NatRecord {
         self.translation.load() & ANSWERED != 0
     }
 
-    /// Notes it. What another CPU notes at once may be lost: it is noted again with the next packet.
+    /// Notes it. What another CPU notes in the same word at that moment may be lost: that the other side has finished among it, and the flow
+    /// ends by its time-out then.
     #[inline(always)]
     pub fn set_answered(&self) {
         let word = self.translation.load();
@@ -240,13 +241,6 @@ impl PoolAddress {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.state.load() != 0
-    }
-
-    /// 0 if new flows may have it, else another number.
-    #[inline(always)]
-    #[must_use]
-    pub(crate) fn closed(&self) -> u32 {
-        self.state.load() ^ 1
     }
 
     /// Writes it.

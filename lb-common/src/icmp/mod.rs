@@ -56,7 +56,8 @@ fn decide<E: Environment, F: Frame>(env: &E, frame: &mut F, place: Place) -> Res
         Family::V6 => (icmp::ECHO_V6.0, icmp::ERRORS_V6.contains(&kind)),
     };
     if !is_for_vip {
-        let is_back = is_error && !packet.to_group && nat::error_back::may_be(env, frame, &packet);
+        let has_sender = !packet.to_group && !packet::is_martian_by_itself(&packet);
+        let is_back = is_error && has_sender && nat::error_back::may_be(env, frame, &packet);
         return if is_back { Ok(Some(Target::back(0))) } else { Err(PassReason::OtherProtocol.into()) };
     }
     if is_error {

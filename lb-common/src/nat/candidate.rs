@@ -6,7 +6,6 @@ use crate::{
     environment::Environment,
     flow,
     hash::{FlowHash, FlowKey, finish},
-    opaque::opaque,
     parse::Family,
     wire::ip::Protocol,
 };
@@ -211,26 +210,6 @@ pub(super) fn pair_of<E: Environment>(env: &E, reply: FlowHash) -> u64 {
     let mask = env.nat_mask();
     let first = flow::table::first_bucket(reply, mask);
     first as u64 | (flow::table::other_bucket(first, reply.tag, mask) as u64) << 32
-}
-
-/// Whether an address is one of the pool that new flows may have: one that left it may be the host's again. Computed without a branch
-/// for each.
-#[inline(always)]
-pub fn is_of_pool<E: Environment>(env: &E, family: Family, address: &[u32; 4]) -> bool {
-    let count = env.control().map_or(0, |control| control.pool(family));
-    let mut found = 0;
-    for place in 0..MAX_POOL {
-        if place >= count {
-            break;
-        }
-        let Some(pool) = env.pool_address(pool_index(family, place)) else { break };
-        let mut different = pool.closed();
-        for (word, value) in address.iter().enumerate() {
-            different |= pool.address(word) ^ value;
-        }
-        found |= opaque(u64::from(different)).wrapping_sub(1) >> 63;
-    }
-    found != 0
 }
 
 /// The index of a place in the pool of a family.

@@ -112,6 +112,12 @@ impl Machine {
         self.rules = rules;
     }
 
+    /// The same for another probe of the same server: what is known holds until the new one has told, and its runs begin anew.
+    #[must_use]
+    pub fn taken_over(self, rules: Rules) -> Self {
+        Self { rules, successes: 0, failures: 0, ..self }
+    }
+
     /// The status.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -4,7 +4,11 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, timeout};
 
-use super::{Target, agent, dns, exec, grpc, http, http2, icmp, tcp, tls, trouble::Trouble, udp};
+use super::{
+    Target, agent, dns, exec, grpc, http, http2, icmp, tcp, tls,
+    trouble::{Trouble, shown},
+    udp,
+};
 use crate::{
     config::model::ProbeKind,
     health::{Advice, Answer, Outcome},
@@ -44,8 +48,9 @@ pub(super) async fn outcome(check: &impl Check, target: &Target, limit: Duration
     let begun = Instant::now();
     match timeout(limit, check.check(target)).await {
         Ok(Ok(advice)) => Outcome::Success(Answer { latency: Some(begun.elapsed()), advice }),
-        Ok(Err(Trouble::Node(reason))) => Outcome::Inconclusive(format!("cannot probe: {reason}")),
-        Ok(Err(Trouble::Target(reason))) => Outcome::Failure(reason),
+        // What a target says may be in either.
+        Ok(Err(Trouble::Node(reason))) => Outcome::Inconclusive(format!("cannot probe: {}", shown(reason.as_bytes()))),
+        Ok(Err(Trouble::Target(reason))) => Outcome::Failure(shown(reason.as_bytes())),
         Err(_) if target.kind.takes_silence() => Outcome::Success(Answer::default()),
         Err(_) => Outcome::Failure(format!("timed out after {}", span(limit))),
     }

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use prost::Message as _;
 
 use super::{
-    Target,
+    Target, http_answer,
     http2::{self, Answer},
     trouble::{Trouble, shown},
 };
@@ -37,6 +37,7 @@ pub(super) async fn check(target: &Target, grpc: &Grpc) -> Result<Advice, Troubl
     let request = http2::request(target, grpc.tls.is_some(), host, "/grpc.health.v1.Health/Check")
         .method(Method::POST)
         .header(header::CONTENT_TYPE, "application/grpc")
+        .header(header::USER_AGENT, http_answer::USER_AGENT)
         .header(header::TE, "trailers")
         .body(())
         .map_err(|error| Trouble::Node(error.to_string()))?;

@@ -30,6 +30,9 @@ pub(super) struct Answer {
 pub(super) async fn check(target: &Target, http: &Http) -> Result<Advice, Trouble> {
     let mut request =
         request(target, http.tls.is_some(), http.host.as_deref(), &http.path).method(http.method.as_str());
+    if !http.headers.iter().any(|(name, _)| name == header::USER_AGENT.as_str()) {
+        request = request.header(header::USER_AGENT, http_answer::USER_AGENT);
+    }
     for (name, value) in &http.headers {
         request = request.header(name, value);
     }
@@ -45,7 +48,7 @@ pub(super) async fn check(target: &Target, http: &Http) -> Result<Advice, Troubl
 pub(super) fn request(target: &Target, tls: bool, host: Option<&str>, path: &str) -> Builder {
     let scheme = if tls { "https" } else { "http" };
     let uri = format!("{scheme}://{}{path}", http1::host(target, host, tls));
-    Request::builder().uri(uri).header(header::USER_AGENT, http_answer::USER_AGENT)
+    Request::builder().uri(uri)
 }
 
 /// Connects and makes one exchange.

@@ -90,7 +90,10 @@ impl fmt::Display for Target {
         let address = self.socket_address();
         match &self.kind {
             ProbeKind::Icmp => write!(f, "{name} {}", self.address),
-            ProbeKind::Http(http) | ProbeKind::Http2(http) => write!(f, "{name} {address}{}", http.path),
+            // A query may hold a secret.
+            ProbeKind::Http(http) | ProbeKind::Http2(http) => {
+                write!(f, "{name} {address}{}", http.path.split('?').next().unwrap_or_default())
+            }
             ProbeKind::Exec(exec) => write!(f, "{name} {} {address}", exec.command[0]),
             ProbeKind::Dns(dns) => write!(f, "{name} {address} {}", dns.query),
             _ => write!(f, "{name} {address}"),

@@ -98,7 +98,9 @@ impl<C: Check> Worker<C> {
 
     fn retarget(&mut self) {
         let desired = self.desired.borrow_and_update().clone();
+        let mut gone = BTreeMap::new();
         for (target, entry) in self.entries.extract_if(.., |target, _| !desired.contains_key(target)) {
+            gone.insert((target.address, target.port), entry.machine);
             match entry.stage {
                 Stage::Waiting(at) => self.schedule.remove(at, target.clone()),
                 Stage::Running(task) => task.abort(),
@@ -107,7 +109,8 @@ impl<C: Check> Worker<C> {
         }
         for (target, probe) in desired {
             match self.entries.get(&target) {
-                None => self.add(target.clone(), probe),
+                // Another path or another kind: until it has told, what was known of the server holds.
+                None => self.add(target.clone(), probe, gone.get(&(target.address, target.port)).cloned()),
                 Some(entry) if entry.probe != probe => self.retime(&target, probe),
                 Some(_) => continue,
             }
@@ -116,10 +119,11 @@ impl<C: Check> Worker<C> {
         self.publish_at = Some(Instant::now());
     }
 
-    fn add(&mut self, target: Target, probe: Probe) {
+    fn add(&mut self, target: Target, probe: Probe, known: Option<Machine>) {
         let at = Instant::now() + first_wait(probe.interval, &mut rand::rng());
         self.schedule.add(at, target.clone());
-        let machine = Machine::new(Rules::from(&probe), SystemTime::now());
+        let rules = Rules::from(&probe);
+        let machine = known.map_or_else(|| Machine::new(rules, SystemTime::now()), |known| known.taken_over(rules));
         self.entries.insert(target, Entry { probe, machine, begun: None, stage: Stage::Waiting(at) });
     }
 
@@ -153,7 +157,13 @@ impl<C: Check> Worker<C> {
         let (id, (target, outcome)) = match result {
             Ok(finished) => finished,
             Err(error) if error.is_cancelled() => return,
-            Err(error) => return error!(%error, "a probe panicked"),
+            Err(error) => {
+                error!(%error, "a probe panicked");
+                let id = error.id();
+                let is_it = |entry: &Entry| matches!(&entry.stage, Stage::Running(task) if task.id() == id);
+                let Some((target, _)) = self.entries.iter().find(|(_, entry)| is_it(entry)) else { return };
+                (id, (target.clone(), Outcome::Inconclusive("cannot probe: a defect, see the log".to_owned())))
+            }
         };
         let Some(entry) = self.entries.get_mut(&target) else { return };
         // A target that was removed and added again can get the result of its former self.

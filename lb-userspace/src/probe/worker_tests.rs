@@ -28,6 +28,7 @@ enum Answer {
     Refuse,
     Silence,
     OutOfFiles,
+    Panic,
 }
 
 /// What a port answers (accept if nothing was said), and when it was tried.
@@ -61,6 +62,7 @@ impl Check for Script {
             Answer::Refuse => Err(io::Error::from_raw_os_error(libc::ECONNREFUSED).into()),
             Answer::OutOfFiles => Err(io::Error::from_raw_os_error(libc::EMFILE).into()),
             Answer::Silence => std::future::pending().await,
+            Answer::Panic => panic!("a probe with a defect"),
         }
     }
 }
@@ -96,6 +98,39 @@ async fn until(
     let wanted = view.wait_for(|view| view.get(&target(port)).is_some_and(|health| want(health)));
     let view = timeout(Duration::from_secs(3600), wanted).await.expect("it never came to that").unwrap();
     TargetHealth::clone(&view[&target(port)])
+}
+
+/// A reload with other options of a probe makes another target of the same server.
+#[tokio::test(start_paused = true)]
+async fn another_probe_takes_over_what_is_known() {
+    let script = Script::default();
+    let prober = Prober::with(script.clone());
+    let mut view = prober.subscribe();
+    prober.set_targets(targets(&[1]));
+    let known = until(&mut view, 1, |health| health.status == Status::Up).await;
+    script.set(1, Answer::Refuse);
+    let other = Target { kind: ProbeKind::Icmp, ..target(1) };
+    prober.set_targets([(other.clone(), probe())].into());
+    let wanted = view.wait_for(|view| view.contains_key(&other));
+    let health = timeout(Duration::from_secs(3600), wanted).await.expect("it is published").unwrap()[&other].clone();
+    assert_eq!((health.status, health.eligible, health.since), (Status::Up, true, known.since));
+    assert!(health.progress.failures <= 1 && health.progress.successes == 0, "{:?}", health.progress);
+    let wanted = view.wait_for(|view| view.get(&other).is_some_and(|health| health.status == Status::Down));
+    timeout(Duration::from_secs(3600), wanted).await.expect("it goes by its own results").unwrap();
+    assert!(script.tries(1).len() > 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_panics_is_made_again() {
+    let script = Script::default();
+    script.set(1, Answer::Panic);
+    let prober = Prober::with(script.clone());
+    let mut view = prober.subscribe();
+    prober.set_targets(targets(&[1]));
+    let health = until(&mut view, 1, |health| health.last.is_some()).await;
+    assert_eq!(health.last.as_ref().and_then(LastResult::error), Some("cannot probe: a defect, see the log"));
+    script.set(1, Answer::Accept);
+    until(&mut view, 1, |health| health.status == Status::Up).await;
 }
 
 #[tokio::test(start_paused = true)]

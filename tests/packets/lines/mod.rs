@@ -30,6 +30,7 @@ mod malformed;
 mod martians;
 pub(crate) mod mutations;
 mod nat;
+mod nat_node;
 mod nat_replies;
 mod next_hops;
 mod no_backend;

@@ -13,19 +13,16 @@ use lb_common::{
 };
 
 use super::{
-    nat::{
-        Node, Outside, PORT, Tested, all_protocols, configuration, everywhere, first_part_back, forth, from_vip,
-        outside, reply_of, same_frame, sender, stays,
+    nat_node::{
+        Outside, PORT, Tested, all_protocols, configuration, cut_everywhere, everywhere, first_part_back, forth,
+        from_vip, reply_of, same_frame, sender, stays,
     },
     no_backend::icmp_error_from,
 };
 use crate::{
     case::{Case, Drop, Pass, Ttl},
-    in_kernel::InKernel,
-    in_memory::InMemory,
-    machine::{Action, ROOMY},
+    machine::Action,
     oracle,
-    runner::{Run, same_outcome},
     wire::{NODE_MAC, ROUTER_MAC, Transport, Wire, fragment_header, icmp, options_header, raw},
     world::{A, B, FAR_MAC, State},
 };
@@ -147,6 +144,13 @@ fn other_icmp_packets() {
                 }
                 let to_b = sent.clone().with(|sent| sent.destination = B.address(wire.family()));
                 stays(node, &of(&to_b).frame(), &HOSTS);
+                let nobody = error(
+                    if v4 { "127.0.0.1" } else { "::1" }.parse().expect("an address"),
+                    ends.source.0,
+                    kind,
+                    &sent.packet(),
+                );
+                stays(node, &nobody.frame(), &HOSTS);
                 let mut other_source = sent.clone();
                 other_source.source = ROUTERS[usize::from(!v4)].parse().expect("an address");
                 stays(node, &of(&other_source).frame(), &HOSTS);
@@ -203,11 +207,7 @@ fn datagrams() -> impl Iterator<Item = (usize, Wire)> {
 #[test]
 fn fragments() {
     everywhere(|mode, begin| {
-        // What is to an address of the pool is no one else's.
-        let unknown = match mode {
-            Mode::FullNat => Drop(DropReason::Fragment),
-            _ => Pass(PassReason::NotParsed),
-        };
+        let unknown = Pass(PassReason::NotParsed);
         for (service, wire) in datagrams() {
             begin(&configuration(mode, &[A], PORT), &mut |node| {
                 let ends = forth(node, &wire);
@@ -327,35 +327,16 @@ fn replies_are_measured(mode: Mode, begin: &mut Begin<'_>, ifindex: u32) {
     });
 }
 
-/// Both machines do the same with what is cut off, and nothing of it is forwarded.
 #[test]
 fn cut_at_every_length() {
-    for mode in [Mode::Nat, Mode::FullNat] {
-        let Some(mut kernel) = InKernel::new(ROOMY) else { return };
-        let mut memory = InMemory::new(ROOMY);
-        let configuration = configuration(mode, &[A], PORT);
-        let (mut a, mut b) = (Run::begin(&mut memory, &configuration), Run::begin(&mut kernel, &configuration));
-        for wire in all_protocols() {
-            let seen = [a.packet(&wire.frame()), b.packet(&wire.frame())].map(|outcome| outcome.expect("the books"));
-            assert_eq!(seen[0].bytes, seen[1].bytes);
-            let mut other = InMemory::new(ROOMY);
-            let node = Node { run: Run::begin(&mut other, &configuration), mode };
-            let (_, ends) = outside(&node, &wire, &seen[0].bytes, A, PORT);
-            let [kind, ..] = kinds(wire.source.is_ipv4());
-            let error = error(ends.backend.0, ends.source.0, kind, &arriving(&wire, ends).packet());
-            let [first, later, _] = parts(&wire, ends);
-            let mut frames = vec![error.frame()];
-            if matches!(wire.transport, Transport::Udp(_)) {
-                frames.extend([first.frame(), later.frame()]);
-            }
-            for frame in frames {
-                for len in 14..=frame.len() {
-                    let outcomes = [a.packet(&frame[..len]), b.packet(&frame[..len])];
-                    let [one, other] = outcomes.map(|outcome| outcome.expect("the books"));
-                    same_outcome(&one, &other).expect("the machines agree");
-                    assert_eq!(one.action == Action::Transmit, len == frame.len(), "{len} bytes of {frame:02x?}");
-                }
-            }
+    cut_everywhere(|wire, ends| {
+        let [kind, ..] = kinds(wire.source.is_ipv4());
+        let error = error(ends.backend.0, ends.source.0, kind, &arriving(wire, ends).packet());
+        let mut frames = vec![error.frame()];
+        if matches!(wire.transport, Transport::Udp(_)) {
+            let [first, later, _] = parts(wire, ends);
+            frames.extend([first.frame(), later.frame()]);
         }
-    }
+        frames
+    });
 }

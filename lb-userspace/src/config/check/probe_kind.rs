@@ -180,7 +180,8 @@ fn header_name(findings: &mut Findings, name: &str, at: Position, key: &str) -> 
 }
 
 /// Headers that the probe itself says.
-const OWN_HEADERS: [&str; 5] = ["host", "connection", "content-length", "transfer-encoding", "te"];
+const OWN_HEADERS: [&str; 8] =
+    ["host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "keep-alive", "proxy-connection"];
 
 fn headers(findings: &mut Findings, raw: &raw::Probe) -> Vec<(String, String)> {
     let mut checked = Vec::new();

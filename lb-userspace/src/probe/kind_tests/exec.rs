@@ -63,13 +63,13 @@ async fn the_time_out_kills_the_whole_group() {
     let pids = directory.path().join("pids");
     let script = format!("sleep 100 & echo $! $$ > {0}.new; mv {0}.new {0}; wait", pids.display());
     let target = super::target(loopback(1), shell(&script));
-    let probing =
-        tokio::spawn(
-            async move { super::check::outcome(&super::check::Network, &target, Duration::from_secs(5)).await },
-        );
-    while !pids.exists() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let probing = tokio::spawn(async move { super::check::outcome(&super::check::Network, &target, LONG).await });
+    let started = async {
+        while !pids.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, started).await.expect("the script was not started");
     let found = fs::read_to_string(&pids).unwrap();
     let [child, leader] = found.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{found}") };
     assert!(Path::new(&format!("/proc/{child}")).exists());

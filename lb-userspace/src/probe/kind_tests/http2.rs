@@ -106,6 +106,10 @@ async fn the_request_is_what_was_configured() {
     assert!(headers["user-agent"].to_str().unwrap().starts_with("evenkeel/") && body.is_empty());
     success(address, kind(Http { host: Some("www.example".into()), ..http1::options() })).await;
     assert_eq!(asked.recv().await.unwrap().0, "GET http://www.example/");
+    let headers = vec![("user-agent".into(), "prober".into())];
+    success(address, kind(Http { headers, ..http1::options() })).await;
+    let (_, headers, _) = asked.recv().await.unwrap();
+    assert_eq!(headers.get_all("user-agent").iter().collect::<Vec<_>>(), ["prober"]);
 }
 
 #[tokio::test]
