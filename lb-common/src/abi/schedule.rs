@@ -104,7 +104,7 @@ impl Score {
     pub fn with_one_more(&self) -> u64 {
         let load = self.load.load();
         // Nothing where it is below zero, after more ends were seen than begins.
-        let load = load & !opaque((load as i64 >> 63) as u64);
+        let load = load & !((opaque(load) as i64 >> 63) as u64);
         (load & u32::MAX as u64).wrapping_add(self.step.load() as u64).wrapping_mul(self.inverse.load() as u64)
     }
 

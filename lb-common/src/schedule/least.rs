@@ -19,7 +19,7 @@ pub fn pick<E: Environment>(env: &E, slots: SlotRange) -> Option<u32> {
         at = next(at, size);
         let (id, score) = score::of_slot(env, slots.offset.wrapping_add(at))?;
         // All ones if it is lower. Without a branch, for the same reason as in `next`: scores are below 2^63.
-        let is_lower = opaque((score.wrapping_sub(lowest) as i64 >> 63) as u64);
+        let is_lower = (opaque(score.wrapping_sub(lowest)) as i64 >> 63) as u64;
         lowest ^= (lowest ^ score) & is_lower;
         least ^= (least ^ id) & is_lower as u32;
     }
@@ -32,6 +32,6 @@ pub fn pick<E: Environment>(env: &E, slots: SlotRange) -> Option<u32> {
 fn next(at: u32, size: u32) -> u32 {
     let after = at as u64 + 1;
     // All ones below the end.
-    let is_inside = opaque((after.wrapping_sub(size as u64) as i64 >> 63) as u64);
+    let is_inside = (opaque(after.wrapping_sub(size as u64)) as i64 >> 63) as u64;
     (after & is_inside) as u32
 }
