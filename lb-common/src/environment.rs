@@ -270,11 +270,11 @@ pub trait Environment {
 
     /// See [`pick::begun`].
     #[inline(always)]
-    fn begun(&self, service: u32, id: u32, placement: Placement, chooser: Chooser) -> u32
+    fn begun(&self, service: u32, id: u32, placement: Placement) -> u32
     where
         Self: Sized,
     {
-        pick::begun(self, service, id, placement, chooser)
+        pick::begun(self, service, id, placement)
     }
 
     /// See [`pick::closed`].
@@ -286,13 +286,14 @@ pub trait Environment {
         pick::closed(self, id);
     }
 
-    /// See [`pick::pick`].
+    /// See [`pick::note`] and [`pick::pick`].
     #[inline(always)]
     fn pick(&self, service: u32, chooser: Chooser) -> Option<u32>
     where
         Self: Sized,
     {
-        pick::pick(self, service, chooser)
+        pick::note(self, chooser);
+        pick::pick(self, service)
     }
 
     /// See [`quic::route::follow`].

@@ -355,7 +355,7 @@ fn admit<'a, E: Environment, F: Frame>(
         let word = FlowWord::new(id, generation, state, env.now());
         let placement = remember(env, hash, stale, word);
         if env.features().has(Features::SCHEDULERS) {
-            id = env.begun(service_index, id, placement, Chooser::of(packet, index));
+            id = env.begun(service_index, id, placement);
         }
         let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
         counters.flows_new.add(1);

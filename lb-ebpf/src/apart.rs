@@ -12,10 +12,7 @@ use lb_common::{
     parse::Place,
     quic,
     reply::{Answer, Sender},
-    schedule::{
-        least,
-        pick::{self, Chooser},
-    },
+    schedule::{least, pick},
     service,
     verdict::{DropReason, Stop, Verdict},
     wire::ethernet,
@@ -304,8 +301,8 @@ pub(crate) extern "C" fn decode_quic(configuration: u32, service: u32) -> u32 {
 /// See [`pick::pick`]; all ones: none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn pick(service: u32, index: u64, ab: u64, cd: u64, kind: u32) -> u32 {
-    pick::pick(&MAPS, service, Chooser { index, source: [ab, cd], kind }).unwrap_or(u32::MAX)
+pub(crate) extern "C" fn pick(service: u32) -> u32 {
+    pick::pick(&MAPS, service).unwrap_or(u32::MAX)
 }
 
 /// See [`least::pick`]; all ones: none.
@@ -315,12 +312,11 @@ pub(crate) extern "C" fn least(offset: u32, size: u32) -> u32 {
     least::pick(&MAPS, SlotRange { offset, size }).unwrap_or(u32::MAX)
 }
 
-/// See [`pick::begun`]. The placement is in the high half of the service.
+/// See [`pick::begun`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn begun(service: u64, id: u32, index: u64, ab: u64, cd: u64) -> u32 {
-    let chooser = Chooser { index, source: [ab, cd], kind: 0 };
-    pick::begun(&MAPS, service as u32, id, Placement::from_bits((service >> 32) as u32), chooser)
+pub(crate) extern "C" fn begun(service: u32, id: u32, placement: u32) -> u32 {
+    pick::begun(&MAPS, service, id, Placement::from_bits(placement))
 }
 
 /// See [`pick::closed`].

@@ -18,7 +18,7 @@ use lb_common::{
     hash::HashKey,
     nat::{NatPlace, scratch::Scratch},
     quic::QuicLb,
-    schedule::pick::Chooser,
+    schedule::pick::{self, Chooser},
     service::filter::{BACKEND, VIP},
 };
 
@@ -321,9 +321,8 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
-    fn begun(&self, service: u32, id: u32, placement: Placement, chooser: Chooser) -> u32 {
-        let Chooser { index, source: [ab, cd], .. } = chooser;
-        apart::begun(u64::from(service) | (placement as u64) << 32, id, index, ab, cd)
+    fn begun(&self, service: u32, id: u32, placement: Placement) -> u32 {
+        apart::begun(service, id, placement as u32)
     }
 
     #[inline(always)]
@@ -333,8 +332,8 @@ impl Environment for Maps {
 
     #[inline(always)]
     fn pick(&self, service: u32, chooser: Chooser) -> Option<u32> {
-        let Chooser { index, source: [ab, cd], kind } = chooser;
-        match apart::pick(service, index, ab, cd, kind) {
+        pick::note(self, chooser);
+        match apart::pick(service) {
             u32::MAX => None,
             id => Some(id),
         }

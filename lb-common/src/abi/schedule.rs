@@ -85,16 +85,18 @@ impl Scheduling {
 /// The largest [`Score::inverse`]: that of weight 1.
 pub const INVERSE: u32 = 1 << 24;
 
-/// What a destination has to do, over its weight.
+/// What a destination has to do: how many flows it has, and its load over its weight.
 ///
-/// The load is written by programs on every CPU and by user space, so it is exact only after user space has written it, and
+/// Both are written by programs on every CPU and by user space, so they are exact only after user space has written them, and
 /// a little off until the next time.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C, align(16))]
 pub struct Score {
     load: Word64,
+    live: Word64,
     inverse: Word32,
     step: Word32,
+    reserved: [Word32; 2],
 }
 
 impl Score {
@@ -111,20 +113,25 @@ impl Score {
     /// A flow has begun.
     #[inline(always)]
     pub fn begin(&self) {
+        self.live.add(1);
         self.load.add(self.step.load() as u64);
     }
 
     /// A flow has ended.
     #[inline(always)]
     pub fn end(&self) {
+        self.live.add(1u64.wrapping_neg());
         self.load.add((self.step.load() as u64).wrapping_neg());
     }
 
     /// A copy, for whoever tries something out.
+    #[cfg(not(target_arch = "bpf"))]
     #[must_use]
     pub fn copy(&self) -> Self {
         Self {
             load: Word64::new(self.load.load()),
+            live: Word64::new(self.live.load()),
+            reserved: Default::default(),
             inverse: Word32::new(self.inverse.load()),
             step: Word32::new(self.step.load()),
         }
@@ -139,6 +146,17 @@ impl Score {
     /// Sets the load.
     pub fn set_load(&self, load: u32) {
         self.load.store(u64::from(load));
+    }
+
+    /// Live flows: a little off, and for a moment below zero, after more ends were seen than begins.
+    #[must_use]
+    pub fn live(&self) -> i64 {
+        self.live.load() as i64
+    }
+
+    /// Sets the number of live flows.
+    pub fn set_live(&self, live: u32) {
+        self.live.store(u64::from(live));
     }
 
     /// [`INVERSE`] over the weight, and what a flow adds to the load and takes from it.
@@ -171,4 +189,4 @@ impl ScoreTerms {
     }
 }
 
-const _: () = assert!(size_of::<Score>() == 16);
+const _: () = assert!(size_of::<Score>() == 32);

@@ -6,6 +6,7 @@ use crate::{
     hash::{FlowHash, FlowKey, HashKey, KEY_WORDS, pair},
     parse::{Family, Parsed},
     quic::ConnectionId,
+    schedule::pick::Chooser,
     wire::ip::{Fragment, Protocol},
 };
 
@@ -51,9 +52,30 @@ pub struct Scratch {
     pad: Word32,
     /// The connection id itself, as its `to_words` packs it.
     connection_id: [Word64; 3],
+    /// Of a new flow, what its scheduler goes by ([`crate::schedule::pick::Chooser`]).
+    newcomer: [Word64; 3],
+    newcomer_kind: Word32,
+    newcomer_pad: Word32,
 }
 
 impl Scratch {
+    /// Notes what a new flow's scheduler goes by.
+    #[inline(always)]
+    pub(crate) fn set_newcomer(&self, chooser: Chooser) {
+        let Chooser { index, source: [ab, cd], kind } = chooser;
+        self.newcomer[0].store(index);
+        self.newcomer[1].store(ab);
+        self.newcomer[2].store(cd);
+        self.newcomer_kind.store(kind);
+    }
+
+    /// What was noted.
+    #[inline(always)]
+    pub(crate) fn newcomer(&self) -> Chooser {
+        let [index, ab, cd] = &self.newcomer;
+        Chooser { index: index.load(), source: [ab.load(), cd.load()], kind: self.newcomer_kind.load() }
+    }
+
     /// Notes a packet.
     #[inline(always)]
     pub(super) fn set_packet(&self, packet: &Parsed) {

@@ -60,9 +60,18 @@ impl Chooser {
     }
 }
 
-/// The destination for a flow of the service with this index: the one that its packet names, else by the scheduler.
+/// Notes a flow for [`pick`] and [`begun`].
 #[inline(always)]
-pub fn pick<E: Environment>(env: &E, service: u32, chooser: Chooser) -> Option<u32> {
+pub fn note<E: Environment>(env: &E, chooser: Chooser) {
+    if let Some(scratch) = env.scratch() {
+        scratch.set_newcomer(chooser);
+    }
+}
+
+/// The destination for the noted flow of the service with this index: the one that its packet names, else by the scheduler.
+#[inline(always)]
+pub fn pick<E: Environment>(env: &E, service: u32) -> Option<u32> {
+    let chooser = env.scratch()?.newcomer();
     let found = env.service(service)?;
     if found.quic() != 0
         && let Some(id) = quic::route::named(env)
@@ -83,13 +92,15 @@ pub fn pick<E: Environment>(env: &E, service: u32, chooser: Chooser) -> Option<u
 /// What is due when a flow was given a destination. Returns the destination that it has: of one that found no room in the flow
 /// table nobody will remember any other than the one by its hash.
 #[inline(always)]
-pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placement, chooser: Chooser) -> u32 {
+pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placement) -> u32 {
     let is_stateless = env.service(service).is_none_or(|found| found.scheduling().pick.is_stateless());
     if is_stateless {
         return id;
     }
     if matches!(placement, Placement::Untracked) {
-        return env.pick(service, chooser.unknown()).unwrap_or(NOWHERE);
+        let Some(scratch) = env.scratch() else { return id };
+        scratch.set_newcomer(scratch.newcomer().unknown());
+        return pick(env, service).unwrap_or(NOWHERE);
     }
     if let Some(score) = env.score(id) {
         score.begin();
