@@ -107,6 +107,7 @@ impl Checker {
                 let same = DestinationState { mode, toa, second_tunnel, ..*state };
                 assert_eq!(before, same, "more than the way of {id} changes");
             }
+            Write::Score { id, .. } => assert!(self.destinations.contains_key(id), "{id} has no score"),
             Write::State { id, state } => {
                 assert_eq!(self.destinations[id].state.generation, state.generation);
                 assert_eq!(self.destinations[id].state.service, state.service);
@@ -154,6 +155,7 @@ impl Checker {
             Write::Egress { index, record } => drop(self.egress.insert(*index, (record.ifindex, record.vlan))),
             Write::PoolAddress { .. } | Write::PoolSize { .. } | Write::QuicConfiguration { .. } => {}
             Write::QuicServer { place, server } => drop(self.server_ids.insert(*place, server.destination())),
+            Write::Score { .. } => {}
             Write::LongestTimeouts(longest) => self.longest = *longest,
             Write::Destination { id, next_hop, state, .. } => {
                 self.generations.insert(*id, state.generation);

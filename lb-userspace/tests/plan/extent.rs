@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use evenkeel::config::model::SlotKind;
 use evenkeel::dataplane::{DataPlane as _, fake::Fake, publish};
 use evenkeel::plan::{
     Actual, Desired, Memo, Write,
@@ -9,7 +10,12 @@ use evenkeel::plan::{
     plan,
     write::EgressRecord,
 };
-use lb_common::{abi::Protocols, memory::Sizes, parse::Family, schedule::maglev::table_size_for};
+use lb_common::{
+    abi::{Protocols, Scheduling},
+    memory::Sizes,
+    parse::Family,
+    schedule::maglev::table_size_for,
+};
 
 const SERVICES: u32 = 200;
 const BACKENDS: u8 = 100;
@@ -77,6 +83,7 @@ fn kind(write: &Write) -> &'static str {
         Write::NextHop { .. } => "next hop",
         Write::Way { .. } => "way",
         Write::State { .. } => "state",
+        Write::Score { .. } => "score",
         Write::Slots { .. } => "slots",
         Write::SlotChanges { .. } => "slot changes",
         Write::Service { .. } => "service",

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use evenkeel::{
-    config,
+    config::{self, model::SchedulerKind},
     plan::{
         Desired,
         desired::{BackendKey, DesiredBackend, DesiredQuic, DesiredService, DesiredWay, ServiceKey, address_words},
@@ -12,7 +12,7 @@ use evenkeel::{
 };
 use ipnet::IpNet;
 use lb_common::{
-    abi::{FRAGMENTS_HASH, Mode, ON_NO_BACKEND_REJECT, Protocols, TunnelEnds},
+    abi::{FRAGMENTS_HASH, Mode, ON_NO_BACKEND_REJECT, Protocols, Scheduling, TunnelEnds},
     quic::Parameters,
 };
 use proptest::prelude::*;
@@ -174,13 +174,20 @@ impl World {
         // With `reject` for the sake of variety: one configuration, or two with server ids of two lengths.
         let configurations = if service.large { vec![quic(0, 8), quic(5, 4)] } else { vec![quic(0, 8)] };
         let backends = service.backends.keys().map(|b| model_backend(backend_key(s, *b))).collect();
+        // Every other service has another scheduler with another size.
+        let scheduler = match (s % 4, service.large) {
+            (1, true) => SchedulerKind::LeastConnections,
+            (3, true) => SchedulerKind::WeightedRoundRobin,
+            (3, false) => SchedulerKind::RoundRobin,
+            _ => SchedulerKind::Maglev,
+        };
         DesiredService {
             quic: service.reject.then_some(DesiredQuic { configurations, backends }),
             on_no_backend: if service.reject { ON_NO_BACKEND_REJECT } else { 0 },
             fragments: if service.reject { FRAGMENTS_HASH } else { 0 },
             timeouts: [0, 1, 2, 3, 4].map(|state| service.timeout + state),
-            slot_kind: SlotKind::Maglev,
-            scheduling: Scheduling::default(),
+            slot_kind: scheduler.table(),
+            scheduling: Scheduling { pick: scheduler.pick(), ..Scheduling::default() },
             table_size: if service.large { 509 } else { 251 },
             backends: service.backends.iter().map(backend).collect(),
         }
