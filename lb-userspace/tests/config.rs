@@ -53,6 +53,7 @@ fn web() -> Service {
         fragments: Fragments::Drop,
         on_unknown_flow: OnUnknownFlow::Hash,
         quic: Vec::new(),
+        slow_start: None,
         drain_timeout: Duration::from_secs(300),
         timeouts: Timeouts::default(),
         backends: vec![server("192.0.2.101", "192.0.2.101", 80), server("192.0.2.102", "192.0.2.102", 80)],

@@ -187,6 +187,9 @@ macro_rules! with_options {
             /// Default: `hash`.
             #[serde(default)]
             pub(super) on_unknown_flow: Field<OnUnknownFlow>,
+            /// A backend that begins to take flows beside others gets its whole share after this time, 1 s to 1 h. Default: at once.
+            #[serde(default)]
+            pub(super) slow_start: Field<ShortOrMap<SlowStart>>,
             /// How long a drain lasts at most, 1 s to 24 h. Default: `5m`.
             #[serde(default)]
             pub(super) drain_timeout: Field<Time>,
@@ -198,7 +201,7 @@ macro_rules! with_options {
         impl $name {
             pub(super) fn options(&self) -> Options<'_> {
                 let Self { mode, scheduler, probe, on_no_backend, on_backend_down, fragments, on_unknown_flow, .. } = self;
-                let Self { drain_timeout, timeouts, .. } = self;
+                let Self { slow_start, drain_timeout, timeouts, .. } = self;
                 Options {
                     mode,
                     scheduler,
@@ -207,6 +210,7 @@ macro_rules! with_options {
                     on_backend_down,
                     fragments,
                     on_unknown_flow,
+                    slow_start,
                     drain_timeout,
                     timeouts,
                 }
@@ -225,6 +229,7 @@ pub(super) struct Options<'a> {
     pub(super) on_backend_down: &'a Field<OnBackendDown>,
     pub(super) fragments: &'a Field<Fragments>,
     pub(super) on_unknown_flow: &'a Field<OnUnknownFlow>,
+    pub(super) slow_start: &'a Field<ShortOrMap<SlowStart>>,
     pub(super) drain_timeout: &'a Field<Time>,
     pub(super) timeouts: &'a Field<Timeouts>,
 }
@@ -351,6 +356,18 @@ pub(super) struct Scheduler {
     pub(super) prefix_ipv6: Field<Whole>,
 }
 
+/// How a backend that begins gets its share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SlowStart {
+    /// The time until it has its whole share, 1 s to 1 h.
+    pub(super) duration: Field<Time>,
+    /// 1: its share grows evenly; more: slowly first. Default: 1.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 10))]
+    pub(super) exponent: Field<Whole>,
+}
+
 /// When idle flows are forgotten, each 1 s to 24 h.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -422,6 +439,12 @@ impl Short for Mode {
     fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
         let r#type = ModeType::deserialize(text.into_deserializer())?.into();
         Ok(Self { r#type, port: Field::default(), toa: Field::default() })
+    }
+}
+
+impl Short for SlowStart {
+    fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
+        Ok(Self { duration: Field::from(Time::deserialize(text.into_deserializer())?), ..Self::default() })
     }
 }
 

@@ -117,6 +117,7 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         fragments: Fragments::Drop,
         on_unknown_flow: OnUnknownFlow::Hash,
         quic: Vec::new(),
+        slow_start: None,
         drain_timeout: Duration::from_secs(300),
         timeouts: Timeouts::default(),
         backends: std::iter::once(subject).chain(others.iter().cloned()).collect(),

@@ -86,6 +86,7 @@ pub(super) fn check(
         on_backend_down: options.on_backend_down,
         fragments: options.fragments,
         on_unknown_flow: options.on_unknown_flow,
+        slow_start: options.slow_start,
         drain_timeout: options.drain_timeout,
         timeouts: options.timeouts,
         quic,
