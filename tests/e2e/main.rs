@@ -25,6 +25,7 @@ mod protocols;
 mod quic;
 mod restart;
 mod runtime;
+mod schedulers;
 mod serving;
 mod shares;
 mod toa;

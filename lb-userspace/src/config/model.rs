@@ -288,7 +288,7 @@ impl Scheduler {
     }
 }
 
-/// How a backend that begins to take flows beside others gets its share.
+/// How a backend that begins to take flows gets its share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlowStart {
     /// The time until it has its whole share, 1 s to 1 h.

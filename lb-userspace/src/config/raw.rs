@@ -187,7 +187,7 @@ macro_rules! with_options {
             /// Default: `hash`.
             #[serde(default)]
             pub(super) on_unknown_flow: Field<OnUnknownFlow>,
-            /// A backend that begins to take flows beside others gets its whole share after this time, 1 s to 1 h. Default: at once.
+            /// A backend that begins to take flows gets its whole share after this time, 1 s to 1 h. Default: at once.
             #[serde(default)]
             pub(super) slow_start: Field<ShortOrMap<SlowStart>>,
             /// How long a drain lasts at most, 1 s to 24 h. Default: `5m`.

@@ -1,4 +1,5 @@
-//! Slow start: a backend that begins to take flows beside others gets its full share step by step.
+//! Slow start: a backend that begins to take flows gets its full share step by step. Backends that begin together, as those of a new
+//! service do, have equal shares all the while.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -113,7 +114,7 @@ impl Reconciler {
         }
     }
 
-    /// The backends that take flows from now on, beside others that do already; and those that take none now.
+    /// The backends that take flows from now on, and those that take none now.
     fn beginning(&self, service: &Service, now: SystemTime) -> (ServiceKey, Vec<BackendKey>, Vec<BackendKey>) {
         let key = ServiceKey::of(service);
         let inputs = self.inputs(service, self.runtime.services.get(&service.name), now);
@@ -123,10 +124,10 @@ impl Reconciler {
             let id = known.and_then(|known| known.backends.get(backend));
             id.and_then(|id| self.actual.destinations.get(id)).is_some_and(|found| found.state.takes_flows)
         };
-        let (old, new): (Vec<_>, Vec<_>) = takers.iter().copied().partition(takes_already);
+        let begin = takers.iter().copied().filter(|backend| !takes_already(backend)).collect();
         let all = service.backends.iter().map(backend_key);
         let not = all.filter(|backend| !takers.contains(backend)).collect();
-        (key, if old.is_empty() { Vec::new() } else { new }, not)
+        (key, begin, not)
     }
 }
 

@@ -5,7 +5,7 @@ mod download;
 mod tools;
 mod udp;
 
-pub use connections::{Attempt, Load, Tally, connections};
+pub use connections::{Attempt, Load, Tally, attempts, connections};
 pub use download::{Download, DownloadReport};
 pub use tools::{Iperf3Datagrams, Iperf3Run, WrkRun, curl, dig, dig_tcp, iperf3, iperf3_datagrams, wrk};
 pub use udp::{Sent, StreamReport, UdpSink, UdpStream, collect};
