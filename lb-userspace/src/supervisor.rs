@@ -5,7 +5,7 @@
 //!   resolver ── next hops ─┤
 //!   API server ── jobs ────┼─→ event loop ─→ controller ─→ tables
 //!   signals ── reload ─────┤        │
-//!   clock ── drains ───────┘        └─ targets, addresses ─→ prober, resolver
+//!   clock ── drains, ttl ──┘        └─ targets, addresses ─→ prober, resolver
 //! ```
 //!
 //! Stopping it, however that happens, leaves the program attached and the tables as they are.
@@ -145,6 +145,7 @@ impl Daemon {
                 Some(job) = self.jobs.recv() => job(&mut self.controller),
                 Some(()) = signals.hangup.recv() => self.reload(),
                 _ = clock.tick() => {
+                    self.controller.expire_registrations();
                     if self.controller.is_behind() || self.controller.has_drains() {
                         self.reconcile();
                     }

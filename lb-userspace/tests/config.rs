@@ -53,6 +53,7 @@ fn web() -> Service {
         fragments: Fragments::Drop,
         quic: Vec::new(),
         drain_timeout: Duration::from_secs(300),
+        on_drain_timeout: OnDrainTimeout::Keep,
         timeouts: Timeouts::default(),
         backends: vec![server("192.0.2.101", "192.0.2.101", 80), server("192.0.2.102", "192.0.2.102", 80)],
     }

@@ -15,7 +15,7 @@ pub(super) use self::probe::{Probe, ProbeType, Verify};
 pub use super::field::{Field, Short, ShortOrMap, Whole};
 use super::{
     field::{PortSpec, Secret, Time},
-    model::{AdminState, AttachMode, Fragments, OnBackendDown, OnNoBackend, Protocol},
+    model::{AdminState, AttachMode, Fragments, OnBackendDown, OnDrainTimeout, OnNoBackend, Protocol},
 };
 
 /// The configuration of an Evenkeel node.
@@ -186,6 +186,9 @@ macro_rules! with_options {
             /// How long a drain lasts at most, 1 s to 24 h. Default: `5m`.
             #[serde(default)]
             pub(super) drain_timeout: Field<Time>,
+            /// What happens then to the flows that are left. Default: `keep`, for UDP services `reset`.
+            #[serde(default)]
+            pub(super) on_drain_timeout: Field<OnDrainTimeout>,
             /// When idle flows are forgotten.
             #[serde(default)]
             pub(super) timeouts: Field<Timeouts>,
@@ -193,9 +196,19 @@ macro_rules! with_options {
 
         impl $name {
             pub(super) fn options(&self) -> Options<'_> {
-                let Self { mode, scheduler, probe, on_no_backend, on_backend_down, fragments, drain_timeout, timeouts, .. } =
-                    self;
-                Options { mode, scheduler, probe, on_no_backend, on_backend_down, fragments, drain_timeout, timeouts }
+                let Self { mode, scheduler, probe, on_no_backend, on_backend_down, fragments, .. } = self;
+                let Self { drain_timeout, on_drain_timeout, timeouts, .. } = self;
+                Options {
+                    mode,
+                    scheduler,
+                    probe,
+                    on_no_backend,
+                    on_backend_down,
+                    fragments,
+                    drain_timeout,
+                    on_drain_timeout,
+                    timeouts,
+                }
             }
         }
     };
@@ -211,6 +224,7 @@ pub(super) struct Options<'a> {
     pub(super) on_backend_down: &'a Field<OnBackendDown>,
     pub(super) fragments: &'a Field<Fragments>,
     pub(super) drain_timeout: &'a Field<Time>,
+    pub(super) on_drain_timeout: &'a Field<OnDrainTimeout>,
     pub(super) timeouts: &'a Field<Timeouts>,
 }
 

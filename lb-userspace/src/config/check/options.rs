@@ -7,7 +7,10 @@ use lb_common::{nat::toa, schedule::maglev::TABLE_SIZES};
 use super::{
     super::{
         field::{Field, ShortOrMap, Time, Whole},
-        model::{ForwardingMode, Fragments, OnBackendDown, OnNoBackend, Ports, Probe, Protocol, Scheduler, Timeouts},
+        model::{
+            ForwardingMode, Fragments, OnBackendDown, OnDrainTimeout, OnNoBackend, Ports, Probe, Protocol, Scheduler,
+            Timeouts,
+        },
         problem::{Findings, Position},
         raw,
     },
@@ -23,6 +26,7 @@ pub(super) struct Options {
     pub(super) on_backend_down: OnBackendDown,
     pub(super) fragments: Fragments,
     pub(super) drain_timeout: Duration,
+    pub(super) on_drain_timeout: OnDrainTimeout,
     pub(super) timeouts: Timeouts,
 }
 
@@ -48,6 +52,11 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
         on_backend_down: plain(own.on_backend_down, defaults.on_backend_down, OnBackendDown::Move),
         fragments: plain(own.fragments, defaults.fragments, Fragments::Drop),
         drain_timeout: values::time(findings, drain, "drain_timeout", DRAIN).unwrap_or(Duration::from_secs(300)),
+        on_drain_timeout: plain(
+            own.on_drain_timeout,
+            defaults.on_drain_timeout,
+            OnDrainTimeout::of(used.protocol.unwrap_or(Protocol::Tcp)),
+        ),
         timeouts: timeouts(findings, own.timeouts, defaults.timeouts),
     }
 }

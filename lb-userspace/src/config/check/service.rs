@@ -86,6 +86,7 @@ pub(super) fn check(
         on_backend_down: options.on_backend_down,
         fragments: options.fragments,
         drain_timeout: options.drain_timeout,
+        on_drain_timeout: options.on_drain_timeout,
         timeouts: options.timeouts,
         quic,
         backends,
