@@ -3,106 +3,20 @@
 use std::{
     net::IpAddr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use super::Controller;
 use crate::{
     api::model::{ApiError, BackendChange, Changed},
-    config::{
-        self,
-        model::{AdminState, Backend, OnDrainTimeout, Service},
-        raw,
-    },
-    plan::desired::{BackendKey, backend_key},
-    state::{
-        DrainRecord, Leaving, Runtime,
-        runtime::{Added, key_text},
-    },
+    config::model::{AdminState, Backend, OnDrainTimeout, Service},
+    plan::desired::backend_key,
+    state::{DrainRecord, Leaving, Runtime, runtime::key_text},
 };
 
-type Outcome = Result<Changed, ApiError>;
+pub(super) type Outcome = Result<Changed, ApiError>;
 
 impl Controller {
-    /// Adds a backend to a service, for good or, with `ttl` (such as `30s`), until it is not added again for so long. To add the same
-    /// again changes nothing else.
-    ///
-    /// # Errors
-    ///
-    /// 404 without such a service, 400 for a bad backend, 409 if it does not fit or is there otherwise.
-    pub fn add_backend(&mut self, service: &str, backend: &raw::Backend, ttl: Option<&str>) -> Outcome {
-        let service = self.service(service)?.clone();
-        let ttl = ttl.map(|text| time("ttl", text)).transpose()?;
-        let checked = config::check_backend(&service, backend).map_err(|problems| {
-            let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            ApiError::bad_request(texts.join("\n"))
-        })?;
-        let key = backend_key(&checked);
-        let in_file = self.in_file(&service.name, key).cloned();
-        if in_file.is_some() && ttl.is_some() {
-            let message = format!(
-                "backend {} of service {} is in the configuration file; `ttl` is for backends that are not",
-                key_text(key),
-                service.name
-            );
-            return Err(ApiError::conflict(message));
-        }
-        let mut runtime = self.reconciler.runtime.clone();
-        let change = runtime.backend_mut(&service.name, key);
-        let added = added(&checked, ttl);
-        let outcome = if service.backends.iter().any(|present| backend_key(present) == key) {
-            let present = change.added.clone().or_else(|| Some(self::added(in_file.as_ref()?, None)));
-            let is_same = present.as_ref().is_some_and(|present| Added { ttl, ..present.clone() } == added);
-            if !is_same {
-                return Err(ApiError::conflict(differs(&service, key, present.as_ref(), &added)));
-            }
-            let message = format!("backend {} of service {} is there already", checked.name, service.name);
-            if present.is_some_and(|present| present.ttl == ttl) {
-                Ok(Changed { message, writes: 0 })
-            } else {
-                change.added = Some(added);
-                self.commit(&service.name, runtime, message)
-            }
-        } else {
-            *change = crate::state::BackendRuntime::default();
-            if in_file.is_some() {
-                // It had been removed at run time; what is said of it now counts.
-                change.weight = Some(checked.weight);
-                change.admin_state = Some(checked.admin_state);
-            } else {
-                change.added = Some(added);
-            }
-            self.commit(&service.name, runtime, format!("backend {} added to service {}", checked.name, service.name))
-        };
-        if outcome.is_ok() {
-            self.registrations.renew(&service.name, key, ttl, Instant::now());
-        }
-        outcome
-    }
-
-    /// A backend as the file has it.
-    fn in_file(&self, service: &str, key: BackendKey) -> Option<&Backend> {
-        let service = self.config.services.iter().find(|other| other.name == service)?;
-        service.backends.iter().find(|backend| backend_key(backend) == key)
-    }
-
-    /// Removes the backends whose registration has run out, as [`Self::remove_backend`] does: they drain.
-    pub fn expire_registrations(&mut self) {
-        for (service, key) in self.registrations.expired(&self.reconciler.runtime, Instant::now()) {
-            let backend = key_text(key);
-            match self.remove_backend(&service, &backend, false) {
-                Ok(_) => tracing::warn!(service, backend, "no heartbeat for its time to live: the backend leaves"),
-                Err(error) => {
-                    tracing::error!(service, backend, "a registration has run out, but: {}", error.error);
-                    // Tried again in its time.
-                    let ttl =
-                        self.reconciler.runtime.backend(&service, key).and_then(|change| change.added.as_ref()?.ttl);
-                    self.registrations.renew(&service, key, ttl, Instant::now());
-                }
-            }
-        }
-    }
-
     /// Removes a backend: drains it first, unless `now`.
     ///
     /// # Errors
@@ -144,7 +58,7 @@ impl Controller {
         self.commit(&service.name, runtime, format!("backend {} of service {} {what}", backend.name, service.name))
     }
 
-    fn commit(&mut self, service: &str, runtime: Runtime, message: String) -> Outcome {
+    pub(super) fn commit(&mut self, service: &str, runtime: Runtime, message: String) -> Outcome {
         self.adopt_one(service, runtime).map_err(|error| ApiError::conflict(format!("{error:#}")))?;
         self.write(message)
     }
@@ -256,7 +170,7 @@ fn drain(
 }
 
 /// A length of time from 1 s to 24 h.
-fn time(key: &str, text: &str) -> Result<Duration, ApiError> {
+pub(super) fn time(key: &str, text: &str) -> Result<Duration, ApiError> {
     const RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
     match humantime::parse_duration(text) {
         Ok(time) if RANGE.contains(&time) => Ok(time),
@@ -265,37 +179,6 @@ fn time(key: &str, text: &str) -> Result<Duration, ApiError> {
             Err(ApiError::bad_request(format!("`{key}` {text:?}: {error}; use a length of time such as 30s")))
         }
     }
-}
-
-/// What is kept of a backend that is added.
-fn added(backend: &Backend, ttl: Option<Duration>) -> Added {
-    Added {
-        name: backend.name.clone(),
-        mode: backend.mode,
-        weight: backend.weight,
-        backup: backend.backup,
-        admin_state: backend.admin_state,
-        quic_server_id: backend.quic_server_id.as_ref().map(ToString::to_string),
-        ttl,
-    }
-}
-
-/// What keeps a backend from being the same as the one that is there.
-fn differs(service: &Service, key: BackendKey, present: Option<&Added>, wanted: &Added) -> String {
-    let mut parts = Vec::new();
-    if let Some(present) = present {
-        let mut part = |key: &str, is: String, wanted: String| {
-            if is != wanted {
-                parts.push(format!("{key} {is}, not {wanted}"));
-            }
-        };
-        part("name", present.name.clone(), wanted.name.clone());
-        part("weight", present.weight.to_string(), wanted.weight.to_string());
-        part("backup", present.backup.to_string(), wanted.backup.to_string());
-        part("state", state_name(present.admin_state).to_owned(), state_name(wanted.admin_state).to_owned());
-    }
-    let otherwise = if parts.is_empty() { "otherwise".to_owned() } else { format!("with {}", parts.join(", ")) };
-    format!("service {} has backend {} already, {otherwise}; change or remove that one", service.name, key_text(key))
 }
 
 /// The name of an admin state in output.

@@ -7,7 +7,7 @@
 //!   what the plan needs to know of them. `drains`: when drains begin and end, `progress`: what the log says of them.
 //!   `next_hops`: what is said when one is lost or back. `precedence`: which services
 //!   a packet is not for, and why.
-//! - [`change`]: changes through the API. `registrations`: backends that stay as long as they say so. `server`: all backends of an
+//! - [`change`]: changes through the API. `register`: backends that are added, `registrations`: for how long. `server`: all backends of an
 //!   address. [`report`]: answers.
 
 pub mod change;
@@ -17,6 +17,7 @@ mod next_hops;
 mod precedence;
 mod progress;
 pub mod reconciler;
+mod register;
 mod registrations;
 pub mod report;
 mod server;
