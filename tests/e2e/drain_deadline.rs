@@ -81,6 +81,10 @@ fn check_reset_at_the_deadline(topology: &Topology, vip: IpAddr) -> Result<()> {
         status["drain"]["overdue"] == true && status["keeps_flows"] == false
     })?;
     ensure!(daemon.cli_text(&["status"])?.contains("each is reset with its next packet"));
+    let (source, destination) = (own[0].local()?.to_string(), server.to_string());
+    let question = ["--json", "explain", "--proto", "tcp", "--src", &source, "--dst", &destination, "--established"];
+    let explained = daemon.cli(&question)?;
+    ensure!(explained["verdict"] == "reset" && explained["flow"]["backend"] == "b1", "{explained}");
     let (new, sent) = (flows_new(&daemon, "web")?, replies(&daemon)?);
     check_reset(&mut own)?;
     ensure!(flows_new(&daemon, "web")? == new, "a packet of a flow that is reset began a flow");

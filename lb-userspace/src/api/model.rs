@@ -362,9 +362,9 @@ const fn yes() -> bool {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explanation {
     /// `transmit` or `redirect` (`forward` where the node has several interfaces and it depends on which one the packet comes
-    /// from), `reject`, `pass`, `drop`.
+    /// from), `reject`, `reset`, `pass`, `drop`.
     pub verdict: String,
-    /// The reason of `pass`, `drop` and `reject`.
+    /// The reason of `pass`, `drop`, `reject` and `reset`.
     pub reason: Option<String>,
     /// What it means.
     pub help: Option<String>,

@@ -396,6 +396,7 @@ fn drain_status(service: &Service, record: &DrainRecord, flows: u64) -> DrainSta
 
 fn describe(answer: &Answer, known_ingress: bool) -> (&'static str, Option<&'static str>, Option<&'static str>) {
     match answer.verdict {
+        _ if answer.reset => ("reset", Some("backend-leaves"), Some("the backend of the flow lets its flows go")),
         _ if answer.refused => {
             let reason = DropReason::NoBackend;
             ("reject", Some(reason.name()), Some(reason.help()))

@@ -42,6 +42,14 @@ impl Held {
         (0..count).map(|_| Self::open(namespace, server)).collect()
     }
 
+    /// Its own end.
+    ///
+    /// # Errors
+    /// Of the socket.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
     /// Who answered first.
     pub fn backend(&self) -> &str {
         &self.backend
