@@ -27,7 +27,7 @@ use crate::{
     service, steady,
     verdict::{DropReason, PassReason, Stop, Verdict},
     wire::{
-        ip::{is_martian_v4, is_martian_v6},
+        ip::{Protocol, is_martian_v4, is_martian_v6},
         tcp::{ACK, FIN, RST, SYN},
     },
 };
@@ -93,9 +93,12 @@ fn translate<'a, E: Environment, F: Frame>(
     nat::forth::begin(env, frame, place, id)?;
     let mut opened = None;
     for round in Round::ALL {
-        if opened.is_none() {
+        if opened.is_none() && !(place.is_reset() && round == Round::CLAIM) {
             opened = nat::forth::open(env, round)?;
         }
+    }
+    if place.is_reset() {
+        return Err(Stop::Reject);
     }
     let opened = opened.ok_or(DropReason::Tables)?;
     if opened.is_closing() {
@@ -202,6 +205,9 @@ fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Out
             nat_place = nat_place.known();
             Some((id, destination))
         }
+        // The slot of a translated flow closes with it.
+        Known::Reset(id, true) => return Err(Stop::Nat(nat_place.known().reset(), id)),
+        Known::Reset(_, false) => return Err(Stop::Reject),
         Known::Not(stale) => admit(env, frame, (index, service), &packet, hash, stale)?,
     };
     let Some((id, destination)) = chosen else {
@@ -264,6 +270,8 @@ pub(crate) fn accept(packet: &Parsed) -> Result<(), DropReason> {
 enum Known<'a> {
     /// The flow goes on to this destination.
     Flow(u32, &'a Destination),
+    /// The flow is reset, and was going to this destination, translated or not.
+    Reset(u32, bool),
     /// It is new, and this entry (of its own that no longer counts) is its to overwrite.
     Not(Option<&'a FlowEntry>),
 }
@@ -285,7 +293,11 @@ fn known<'a, E: Environment>(
     let at = destination.state();
     let now = env.now();
     // The service is compared as well: two flows with one tag are possible, if only once in 2^64.
-    if at.generation != word.generation() || at.service != service_index || !at.keeps_flows {
+    if at.generation != word.generation() || at.service != service_index {
+        return stale;
+    }
+    let resets = !at.keeps_flows && at.resets_flows && matches!(packet.protocol, Protocol::Tcp);
+    if !at.keeps_flows && !resets {
         return stale;
     }
     if is_expired(word, now, service.timeout(state)) {
@@ -296,7 +308,10 @@ fn known<'a, E: Environment>(
     }
     // Where both sides are seen, one FIN is not the end: `nat` says when the flow is over.
     let both_seen = env.features().has(Features::NAT) && at.mode.is_nat();
-    let next = state.after(if both_seen { packet.tcp_flags & !FIN } else { packet.tcp_flags });
+    let flags = if both_seen { packet.tcp_flags & !FIN } else { packet.tcp_flags };
+    // The entry of a flow that is reset stays until it times out as a closing one, so that packets which were under way, and
+    // what a client asks that takes no reset unless its number is exact (RFC 5961, section 3.2), meet the same answer.
+    let next = state.after(if resets { RST } else { flags });
     let refreshed = word.refreshed(next, now);
     // At most one store for each tick keeps the line clean in other CPUs' caches.
     if refreshed != word {
@@ -304,6 +319,10 @@ fn known<'a, E: Environment>(
         if state.is_active() && !next.is_active() {
             env.closed(word.destination());
         }
+    }
+    // The client's own reset goes on: the backend may not know yet.
+    if resets && packet.tcp_flags & RST == 0 {
+        return Known::Reset(word.destination(), both_seen);
     }
     Known::Flow(word.destination(), destination)
 }

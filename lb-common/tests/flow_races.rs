@@ -61,6 +61,7 @@ fn tables() -> Tables {
         let state = DestinationState {
             generation,
             keeps_flows: true,
+            resets_flows: false,
             takes_flows: true,
             mode: lb_common::abi::Mode::DsrL2,
             second_tunnel: false,

@@ -28,8 +28,9 @@ mod programs {
         features::Features,
         flow::FlowState,
         frame::Frame as _,
-        nat::{back::FoundSlot, forth::Opened, table::Round},
+        nat::{NatPlace, back::FoundSlot, forth::Opened, table::Round},
         packet::{self, Rare},
+        reply::Answer,
         steady,
     };
 
@@ -74,8 +75,12 @@ mod programs {
                 if step & NEXT != 0 {
                     step = apart::nat_open(xdp.ctx, Round::BEFORE.bits());
                 }
-                if step & NEXT != 0 {
+                let resets = NatPlace::from_bits(place).is_reset();
+                if step & NEXT != 0 && !resets {
                     step = apart::nat_open(xdp.ctx, Round::CLAIM.bits());
+                }
+                if resets && step & (OPENED | NEXT) != 0 {
+                    step = ANSWER | Answer::Refusal.bits() as u64;
                 }
             }
             if step & OPENED != 0 {

@@ -5,7 +5,7 @@
 //!   resolver ── next hops ─┤
 //!   API server ── jobs ────┼─→ event loop ─→ controller ─→ tables
 //!   signals ── reload ─────┤        │
-//!   clock ── drains ───────┘        └─ targets, addresses ─→ prober, resolver
+//!   clock ── drains, ttl ──┘        └─ targets, addresses ─→ prober, resolver
 //! ```
 //!
 //! Stopping it, however that happens, leaves the program attached and the tables as they are.
@@ -146,6 +146,7 @@ impl Daemon {
                 Some(()) = signals.hangup.recv() => self.reload(),
                 _ = clock.tick() => {
                     self.controller.publish_scores();
+                    self.controller.expire_registrations();
                     if self.controller.has_work() {
                         self.reconcile();
                     }

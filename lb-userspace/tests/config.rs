@@ -55,6 +55,7 @@ fn web() -> Service {
         quic: Vec::new(),
         slow_start: None,
         drain_timeout: Duration::from_secs(300),
+        on_drain_timeout: OnDrainTimeout::Keep,
         timeouts: Timeouts::default(),
         backends: vec![server("192.0.2.101", "192.0.2.101", 80), server("192.0.2.102", "192.0.2.102", 80)],
     }
@@ -331,8 +332,10 @@ fn a_backend_of_a_request_obeys_the_rules_of_the_file() {
     let json = serde_json::json!({"name": "b3", "address": "192.0.2.103", "weight": 7, "admin_state": "draining"});
     let expected = Backend { weight: 7, admin_state: AdminState::Draining, ..server("b3", "192.0.2.103", 80) };
     assert_eq!(check(json), Ok(expected));
+    let again = serde_json::json!({"address": "192.0.2.101"});
+    assert_eq!(check(again), Ok(server("192.0.2.101", "192.0.2.101", 80)), "what is there may be given again");
     for (json, reason) in [
-        (serde_json::json!({"address": "192.0.2.101"}), "given twice"),
+        (serde_json::json!({"address": "192.0.2.101", "name": "192.0.2.102"}), "are named"),
         (serde_json::json!({"address": "192.0.2.10"}), "own VIP"),
         (serde_json::json!({"address": "192.0.2.103", "name": "192.0.2.102"}), "are named"),
         (serde_json::json!({"address": "192.0.2.103", "weight": 65536}), "out of range"),

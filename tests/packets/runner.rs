@@ -279,10 +279,15 @@ fn replay<M: Machine>(machine: &mut M, case: &Case, number: usize, frame: &[u8])
     let mut run = Run::begin_without_destinations(machine, case);
     for step in &case.steps[..number] {
         match step {
-            // What is the host's may leave a note for the fragments that follow it.
+            // What is the host's may leave a note for the fragments that follow it, and a reset closes its flow.
             Step::Packet(
                 frame,
-                Expect::To(_) | Expect::Wrapped(..) | Expect::Translated(..) | Expect::Host | Expect::Pass(_),
+                Expect::To(_)
+                | Expect::Wrapped(..)
+                | Expect::Translated(..)
+                | Expect::Host
+                | Expect::Pass(_)
+                | Expect::Reply(_),
             ) => {
                 run.machine.run(frame);
             }

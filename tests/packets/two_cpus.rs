@@ -105,6 +105,7 @@ fn install(machine: &mut InKernel, flows: &[Flow]) {
         destination.set_state(DestinationState {
             generation,
             keeps_flows: true,
+            resets_flows: false,
             takes_flows: true,
             mode: lb_common::abi::Mode::DsrL2,
             second_tunnel: false,

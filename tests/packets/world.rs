@@ -356,13 +356,14 @@ fn set_destinations(machine: &impl Machine, service: usize, description: &Servic
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct State {
     pub(crate) keeps: bool,
+    pub(crate) resets: bool,
     pub(crate) takes: bool,
     pub(crate) generation: u16,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { keeps: true, takes: true, generation: 1 }
+        Self { keeps: true, resets: false, takes: true, generation: 1 }
     }
 }
 
@@ -373,6 +374,7 @@ pub(crate) fn set_state(machine: &impl Machine, service: usize, backend: Backend
     destination.set_state(DestinationState {
         generation: state.generation,
         keeps_flows: state.keeps,
+        resets_flows: state.resets,
         takes_flows: state.takes,
         mode,
         toa,

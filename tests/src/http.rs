@@ -54,7 +54,8 @@ pub fn get_text(server: SocketAddr, path: &str, timeout: Duration) -> io::Result
     }
 }
 
-fn read_head(mut body: BufReader<TcpStream>) -> io::Result<Response> {
+/// Reads the head of a response.
+pub(crate) fn read_head(mut body: BufReader<TcpStream>) -> io::Result<Response> {
     let status = read_line(&mut body)?;
     let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| invalid("no status line".into()))?;

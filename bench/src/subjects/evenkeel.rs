@@ -153,6 +153,7 @@ impl Evenkeel {
         let state = DestinationState {
             generation: 1,
             keeps_flows: true,
+            resets_flows: false,
             takes_flows: true,
             mode,
             second_tunnel: false,

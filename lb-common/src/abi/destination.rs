@@ -53,6 +53,9 @@ pub struct DestinationState {
     pub generation: u16,
     /// Known flows go here.
     pub keeps_flows: bool,
+    /// Known TCP flows are reset by their next packet; those of UDP go elsewhere. Means something only if it does
+    /// not keep them.
+    pub resets_flows: bool,
     /// New flows may come here.
     pub takes_flows: bool,
     /// How packets get there; fixed for a generation.
@@ -71,6 +74,7 @@ impl DestinationState {
     const MODE_SHIFT: u32 = 18;
     const SECOND_TUNNEL: u64 = 1 << 22;
     const TOA_SHIFT: u32 = 23;
+    const RESETS: u64 = 1 << 31;
 
     /// As a word.
     #[must_use]
@@ -81,6 +85,7 @@ impl DestinationState {
             | (self.mode as u64) << Self::MODE_SHIFT
             | if self.second_tunnel { Self::SECOND_TUNNEL } else { 0 }
             | (self.toa as u64) << Self::TOA_SHIFT
+            | if self.resets_flows { Self::RESETS } else { 0 }
             | (self.service as u64) << 32
     }
 
@@ -91,12 +96,20 @@ impl DestinationState {
         Self {
             generation: word as u16,
             keeps_flows: word & Self::KEEPS != 0,
+            resets_flows: word & Self::RESETS != 0,
             takes_flows: word & Self::TAKES != 0,
             mode: Mode::from_bits(word >> Self::MODE_SHIFT),
             second_tunnel: word & Self::SECOND_TUNNEL != 0,
             toa: (word >> Self::TOA_SHIFT) as u8,
             service: (word >> 32) as u32,
         }
+    }
+
+    /// Whether entries of its flows mean something: packets go by them, here or nowhere.
+    #[inline(always)]
+    #[must_use]
+    pub const fn holds_flows(self) -> bool {
+        self.keeps_flows | self.resets_flows
     }
 
     /// [`Self::toa`] where the mode has it, else 0.

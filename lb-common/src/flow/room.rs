@@ -120,7 +120,7 @@ fn worth<E: Environment>(env: &E, word: FlowWord, now: u32) -> Worth {
     let Some(state) = word.state() else { return Worth::Dead };
     let Some(destination) = env.destination(word.destination()) else { return Worth::Dead };
     let destination = destination.state();
-    if destination.generation != word.generation() || !destination.keeps_flows {
+    if destination.generation != word.generation() || !destination.holds_flows() {
         return Worth::Dead;
     }
     let Some(service) = env.service(destination.service) else { return Worth::Dead };

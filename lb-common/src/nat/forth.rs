@@ -20,7 +20,7 @@ use crate::{
     parse::Parsed,
     service::filter,
     verdict::{DropReason, Stop},
-    wire::{ethernet, ip::Protocol},
+    wire::{ethernet, ip::Protocol, tcp::RST},
 };
 
 /// What packets of a flow have as their source: nothing new, or an address of the pool and a port. Whether the flow is over. And what [`toa`]
@@ -126,6 +126,8 @@ pub fn begin<E: Environment, F: Frame>(env: &E, frame: &F, place: NatPlace, id: 
     let is_full = matches!(state.mode, Mode::FullNat);
     let backend = backend(packet.family, destination, second_port(packet.ports));
     let flow = env.scratch().ok_or(DropReason::Tables)?;
+    // A reset closes the slot as if the client had sent it.
+    packet.tcp_flags |= if place.is_reset() { RST } else { 0 };
     flow.set_packet(&packet);
     // The filter spares the others the look at the set.
     let may_be = || env.may_be_backend(filter::place(packet.family, &packet.source));

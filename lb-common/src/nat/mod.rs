@@ -53,6 +53,7 @@ pub struct NatPlace(u32);
 impl NatPlace {
     const UDP: u32 = 1 << Place::BITS;
     const KNOWN: u32 = Self::UDP << 1;
+    const RESET: u32 = Self::UDP << 2;
 
     /// Of a packet that was parsed.
     #[inline(always)]
@@ -72,12 +73,26 @@ impl NatPlace {
         Self(self.0 | Self::KNOWN)
     }
 
+    /// The same of a packet whose flow is reset in place of its being sent.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reset(self) -> Self {
+        Self(self.0 | Self::RESET)
+    }
+
+    /// See [`Self::reset`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_reset(self) -> bool {
+        self.0 & Self::RESET != 0
+    }
+
     #[inline(always)]
     const fn is_known(self) -> bool {
         self.0 & Self::KNOWN != 0
     }
 
-    /// As a number of 18 bits.
+    /// As a number of 19 bits.
     #[inline(always)]
     #[must_use]
     pub const fn bits(self) -> u32 {

@@ -558,7 +558,7 @@ fn is_current<E: Environment>(env: &E, record: &NatRecord, word: FlowWord) -> bo
     let at = record.destination();
     let (Some(state), Some(destination)) = (word.state(), env.destination(at.destination())) else { return false };
     let is = destination.state();
-    if is.generation != at.generation() || !is.keeps_flows {
+    if is.generation != at.generation() || !is.holds_flows() {
         return false;
     }
     let Some(service) = env.service(is.service) else { return false };

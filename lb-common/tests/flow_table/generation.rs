@@ -28,6 +28,7 @@ fn step() -> impl Strategy<Value = Step> {
         |(generation, keeps_flows, takes_flows, service)| DestinationState {
             generation,
             keeps_flows,
+            resets_flows: false,
             takes_flows,
             mode: lb_common::abi::Mode::DsrL2,
             second_tunnel: false,

@@ -235,6 +235,7 @@ pub(crate) fn serving(generation: u16) -> DestinationState {
     DestinationState {
         generation,
         keeps_flows: true,
+        resets_flows: false,
         takes_flows: true,
         mode: lb_common::abi::Mode::DsrL2,
         second_tunnel: false,

@@ -179,6 +179,7 @@ impl Node {
         self.tables.slices().destinations[id].set_state(DestinationState {
             generation: self.generations[id],
             keeps_flows: true,
+            resets_flows: false,
             takes_flows: true,
             mode: SERVICES[service].mode,
             second_tunnel: false,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, time::SystemTime}
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::AdminState;
+use crate::config::model::{AdminState, OnDrainTimeout};
 
 /// The state of everything.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -114,6 +114,12 @@ pub struct ServiceStatus {
     pub on_no_backend: String,
     /// What happens to present flows of a backend that goes down.
     pub on_backend_down: String,
+    /// How long a drain lasts at most.
+    #[serde(default)]
+    pub drain_timeout_ms: u64,
+    /// What happens then to the flows that are left.
+    #[serde(default)]
+    pub on_drain_timeout: String,
     /// Live flows.
     pub active_flows: u64,
     /// Packets forwarded to the backends that it has now.
@@ -190,11 +196,23 @@ pub struct BackendStatus {
     pub leaving: bool,
     /// `file` or `runtime`.
     pub origin: String,
+    /// How long it stays without being added again, if it was added for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<RegistrationStatus>,
     /// What was changed at run time: `weight`, `admin_state`.
     pub runtime_changes: Vec<String>,
     /// Its server id in each QUIC-LB configuration of the service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quic: Vec<QuicServerStatus>,
+}
+
+/// A registration for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrationStatus {
+    /// Its time to live.
+    pub ttl_ms: u64,
+    /// What is left of it.
+    pub remaining_ms: u64,
 }
 
 /// What the server of a backend has to use in its QUIC connection ids.
@@ -263,10 +281,19 @@ pub struct DrainStatus {
     pub since: SystemTime,
     /// Until when at the latest.
     pub deadline: SystemTime,
+    /// Flows that are left, half-closed and ended ones that are not forgotten yet included.
+    #[serde(default)]
+    pub flows_left: u64,
     /// No live flow is left.
     pub empty: bool,
-    /// The deadline has passed.
+    /// The deadline has passed before the last flow had ended.
     pub overdue: bool,
+    /// What happens at the deadline to the flows that are left: `keep`, `reset`.
+    #[serde(default)]
+    pub then: String,
+    /// When the last flow had ended, if that was seen.
+    #[serde(default)]
+    pub ended: Option<SystemTime>,
 }
 
 /// A change of a backend.
@@ -279,6 +306,15 @@ pub struct BackendChange {
     /// Its weight from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
+    /// Its drain is cancelled: it is enabled again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undrain: bool,
+    /// With `admin_state: draining`: how long the drain lasts at most from now on, such as `30s`, 1 s to 24 h; else as the service says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_timeout: Option<String>,
+    /// Likewise: what happens then to the flows that are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_drain_timeout: Option<OnDrainTimeout>,
 }
 
 /// What a change came to.
@@ -335,9 +371,9 @@ const fn yes() -> bool {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explanation {
     /// `transmit` or `redirect` (`forward` where the node has several interfaces and it depends on which one the packet comes
-    /// from), `reject`, `pass`, `drop`.
+    /// from), `reject`, `reset`, `pass`, `drop`.
     pub verdict: String,
-    /// The reason of `pass`, `drop` and `reject`.
+    /// The reason of `pass`, `drop`, `reject` and `reset`.
     pub reason: Option<String>,
     /// What it means.
     pub help: Option<String>,

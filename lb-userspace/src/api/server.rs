@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    net::IpAddr,
     os::unix::{
         fs::{PermissionsExt as _, chown},
         net::UnixStream,
@@ -110,6 +111,7 @@ fn router(jobs: mpsc::Sender<Job>) -> Router {
         .route("/v1/flows", get(flows))
         .route("/v1/explain", post(explain))
         .route("/v1/services/{service}/backends", post(add_backend))
+        .route("/v1/servers/{address}", patch(change_server))
         .route("/v1/services/{service}/backends/{backend}", patch(change_backend).delete(remove_backend))
         .fallback(async || ApiError::not_found("no such path; see /v1/status"))
         .with_state(Jobs(jobs))
@@ -144,13 +146,31 @@ async fn explain(
     jobs.call(move |controller| controller.explain(&request)).await
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddQuery {
+    ttl: Option<String>,
+}
+
 async fn add_backend(
     State(jobs): State<Jobs>,
     UrlPath(service): UrlPath<String>,
+    query: Result<Query<AddQuery>, QueryRejection>,
     backend: Result<Json<raw::ShortOrMap<raw::Backend>>, JsonRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let Json(backend) = backend?;
-    jobs.call(move |controller| controller.add_backend(&service, &backend.0)).await
+    let (Query(query), Json(backend)) = (query?, backend?);
+    jobs.call(move |controller| controller.add_backend(&service, &backend.0, query.ttl.as_deref())).await
+}
+
+async fn change_server(
+    State(jobs): State<Jobs>,
+    UrlPath(address): UrlPath<String>,
+    change: Result<Json<BackendChange>, JsonRejection>,
+) -> Result<impl IntoResponse, ApiError> {
+    let Json(change) = change?;
+    let address: IpAddr =
+        address.parse().map_err(|_| ApiError::bad_request(format!("{address:?} is no IP address")))?;
+    jobs.call(move |controller| controller.change_server(address, &change)).await
 }
 
 async fn change_backend(

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 
 use super::{Daemon, output, service, status};
@@ -12,7 +12,7 @@ use crate::{
         client::segment,
         model::{BackendChange, BackendStatus, Changed, ServiceStatus, Status},
     },
-    config::model::AdminState,
+    config::model::{AdminState, OnDrainTimeout},
 };
 
 #[derive(Debug, Subcommand)]
@@ -26,8 +26,19 @@ pub(super) enum Command {
     /// One backend: its health, the last probe, and how it came to where it is.
     Show(Which),
     /// Add a backend; present flows stay where they are.
+    ///
+    /// It gets traffic once it has passed its probes. To add the same again is no error and changes nothing. With `--ttl` it
+    /// leaves, as `remove` has it do, unless it is added again within that time: an agent beside the server repeats the
+    /// command as a heartbeat.
+    ///
+    /// For example: evenkeel backend add web 192.0.2.104 --ttl 30s
     Add(Add),
     /// Remove a backend once its flows have ended or its drain time-out passes.
+    ///
+    /// It gets no new flows. Those that are left at the service's `drain_timeout` are reset with `on_drain_timeout: reset`, else
+    /// their next packet goes to another backend.
+    ///
+    /// For example: evenkeel backend remove web b2
     Remove {
         #[command(flatten)]
         which: Which,
@@ -36,7 +47,21 @@ pub(super) enum Command {
         now: bool,
     },
     /// Give no new flows to a backend; present ones go on.
-    Drain(Which),
+    ///
+    /// Over when the last one has ended; `evenkeel status` shows how many are left. What happens to those that are left at the
+    /// deadline is the service's `on_drain_timeout`, or `--then`. `undrain` cancels it.
+    ///
+    /// For example: evenkeel backend drain web b2 --timeout 2m --then reset
+    Drain {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        how: DrainOptions,
+    },
+    /// Cancel a drain: give new flows to the backend again.
+    ///
+    /// For example: evenkeel backend undrain web b2
+    Undrain(Which),
     /// Give flows to a backend again.
     Enable(Which),
     /// Take all flows from a backend at once.
@@ -60,6 +85,48 @@ pub(super) struct Which {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct DrainOptions {
+    /// Its deadline from now, 1s to 24h; else the service's `drain_timeout`.
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<String>,
+    /// What happens then to the flows that are left; else the service's
+    /// `on_drain_timeout`.
+    #[arg(long, value_enum)]
+    then: Option<Then>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Then {
+    /// They stay until they end.
+    Keep,
+    /// TCP: the client gets a reset with its next packet; UDP: another backend.
+    Reset,
+}
+
+impl DrainOptions {
+    pub(super) fn change(&self) -> BackendChange {
+        BackendChange {
+            drain_timeout: self.timeout.clone(),
+            on_drain_timeout: self.then.map(|then| match then {
+                Then::Keep => OnDrainTimeout::Keep,
+                Then::Reset => OnDrainTimeout::Reset,
+            }),
+            ..to_state(AdminState::Draining)
+        }
+    }
+}
+
+/// A change of the admin state alone.
+pub(super) fn to_state(state: AdminState) -> BackendChange {
+    BackendChange { admin_state: Some(state), ..BackendChange::default() }
+}
+
+/// The end of a drain.
+pub(super) fn undrain() -> BackendChange {
+    BackendChange { undrain: true, ..BackendChange::default() }
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Add {
     /// The service's name.
     service: String,
@@ -74,10 +141,13 @@ pub(super) struct Add {
     /// Take flows only while no other backend can.
     #[arg(long)]
     backup: bool,
+    /// Remove it if it is not added again within this time, 1s to 24h.
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<String>,
 }
 
 pub(super) fn main(command: &Command, daemon: &Daemon<'_>) -> anyhow::Result<()> {
-    let state = |which: &Which, state| change(daemon, which, BackendChange { admin_state: Some(state), weight: None });
+    let state = |which: &Which, state| change(daemon, which, to_state(state));
     match command {
         Command::List { service } => list(daemon, service.as_deref()),
         Command::Show(which) => show(daemon, which),
@@ -86,11 +156,12 @@ pub(super) fn main(command: &Command, daemon: &Daemon<'_>) -> anyhow::Result<()>
             let path = format!("{}?now={now}", path(which));
             report(daemon, &daemon.ask(Method::DELETE, &path, None::<&()>)?)
         }
-        Command::Drain(which) => state(which, AdminState::Draining),
+        Command::Drain { which, how } => change(daemon, which, how.change()),
+        Command::Undrain(which) => change(daemon, which, undrain()),
         Command::Enable(which) => state(which, AdminState::Enabled),
         Command::Disable(which) => state(which, AdminState::Disabled),
         Command::Weight { which, weight } => {
-            change(daemon, which, BackendChange { admin_state: None, weight: Some(*weight) })
+            change(daemon, which, BackendChange { weight: Some(*weight), ..BackendChange::default() })
         }
     }
 }
@@ -175,7 +246,8 @@ fn add_backend(daemon: &Daemon<'_>, add: &Add) -> anyhow::Result<()> {
     if let Some(name) = &add.name {
         backend["name"] = name.as_str().into();
     }
-    let path = format!("/v1/services/{}/backends", segment(&add.service));
+    let query = add.ttl.as_ref().map(|ttl| format!("?ttl={}", segment(ttl))).unwrap_or_default();
+    let path = format!("/v1/services/{}/backends{query}", segment(&add.service));
     report(daemon, &daemon.ask(Method::POST, &path, Some(&backend))?)
 }
 
@@ -187,7 +259,7 @@ fn path(which: &Which) -> String {
     format!("/v1/services/{}/backends/{}", segment(&which.service), segment(&which.backend))
 }
 
-fn report(daemon: &Daemon<'_>, changed: &Changed) -> anyhow::Result<()> {
+pub(super) fn report(daemon: &Daemon<'_>, changed: &Changed) -> anyhow::Result<()> {
     if daemon.json {
         return output::json(changed);
     }

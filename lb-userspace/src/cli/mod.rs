@@ -11,6 +11,7 @@ mod output;
 mod quic_id;
 mod run;
 mod schema;
+mod server;
 mod service;
 mod status;
 
@@ -87,6 +88,13 @@ enum Command {
     /// Changes made here survive a restart of the daemon and are marked with `*` in `evenkeel status`.
     #[command(subcommand)]
     Backend(backend::Command),
+    /// Show and change all backends of an address at once, in whatever services they are.
+    ///
+    /// Changes survive a restart of the daemon, as those of `evenkeel backend` do.
+    ///
+    /// For example: evenkeel server drain 10.0.0.11
+    #[command(subcommand)]
+    Server(server::Command),
     /// Show live flows.
     ///
     /// The flow table holds a keyed tag in place of a client's address; to find the flow of an address, ask `evenkeel explain`.
@@ -154,6 +162,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Status => status::main(&daemon),
         Command::Service(command) => service::main(command, &daemon),
         Command::Backend(command) => backend::main(command, &daemon),
+        Command::Server(command) => server::main(command, &daemon),
         Command::Flows(arguments) => flows::main(arguments, &daemon),
         Command::Explain(arguments) => explain::main(arguments, &daemon),
         Command::QuicId(command) => quic_id::main(command, &daemon),

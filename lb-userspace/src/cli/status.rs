@@ -163,17 +163,34 @@ pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<S
         remarks.push(format!("no next hop{since}: {reason}; {effect}"));
     }
     if let Some(drain) = &backend.drain {
-        let left = number(backend.active_flows + backend.closing_flows);
-        remarks.push(match (drain.empty, drain.overdue) {
-            (true, _) => format!("drained: no flow is left, {} after the drain began", ago(drain.since)),
-            (false, true) => format!("drain overdue: {left} flows are left"),
-            (false, false) => {
-                format!("draining: {left} flows are left, {} to go", until(drain.deadline))
+        let left = number(drain.flows_left);
+        remarks.push(match (drain.ended, drain.empty, drain.overdue) {
+            (Some(ended), true, _) => format!(
+                "drained: no flow is left since {} ago, {} after the drain began",
+                ago(ended),
+                output::span(ended.duration_since(drain.since).unwrap_or_default())
+            ),
+            (_, true, _) => format!("drained: no flow is left, {} after the drain began", ago(drain.since)),
+            (_, false, true) if drain.then == "reset" => {
+                format!("drain overdue: {left} flows are left, each is reset with its next packet")
+            }
+            (_, false, true) => format!("drain overdue: {left} flows are left"),
+            (_, false, false) => {
+                let then = if drain.then.is_empty() { String::new() } else { format!(", then: {}", drain.then) };
+                format!("draining: {left} flows are left, {} to go{then}", until(drain.deadline))
             }
         });
     }
     if backend.origin == "runtime" {
         remarks.push("added at run time, not in the configuration file".to_owned());
+    }
+    if let Some(registration) = &backend.registration {
+        let time = |ms| output::span(std::time::Duration::from_millis(ms));
+        remarks.push(format!(
+            "registered for {}: leaves in {} unless it is added again",
+            time(registration.ttl_ms),
+            time(registration.remaining_ms)
+        ));
     }
     if !backend.runtime_changes.is_empty() {
         remarks.push(format!("changed at run time: {}", backend.runtime_changes.join(", ")));

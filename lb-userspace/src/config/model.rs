@@ -158,6 +158,8 @@ pub struct Service {
     pub slow_start: Option<SlowStart>,
     /// How long a drain lasts at most.
     pub drain_timeout: Duration,
+    /// What happens then to the flows that are left.
+    pub on_drain_timeout: OnDrainTimeout,
     /// When idle flows are forgotten.
     pub timeouts: Timeouts,
     /// Configurations of QUIC-LB, for UDP, their ids unique; none: connection ids mean nothing.
@@ -337,6 +339,50 @@ pub enum OnBackendDown {
     Move,
     /// They stay, in case it comes back.
     Keep,
+    /// TCP: the client is sent a reset with its next packet; UDP: the next packet gets a new backend.
+    Reset,
+}
+
+impl OnBackendDown {
+    /// As the configuration has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Move => "move",
+            Self::Keep => "keep",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+/// What happens to the flows that are left when the time of a drain is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDrainTimeout {
+    /// They stay until they end; those of a removed backend get a new one with their next packet.
+    Keep,
+    /// TCP: the client is sent a reset with its next packet; UDP: the next packet gets a new backend.
+    Reset,
+}
+
+impl OnDrainTimeout {
+    /// What a service does that says nothing: a connection is kept rather than broken, a UDP flow loses nothing by moving.
+    #[must_use]
+    pub const fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp | Protocol::Any => Self::Keep,
+            Protocol::Udp => Self::Reset,
+        }
+    }
+
+    /// As the configuration has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Reset => "reset",
+        }
+    }
 }
 
 /// What happens to fragments whose first one has not come. (If it has, they follow it.)

@@ -15,7 +15,10 @@ pub(super) use self::probe::{Probe, ProbeType, Verify};
 pub use super::field::{Field, Short, ShortOrMap, Whole};
 use super::{
     field::{PortSpec, Secret, Time},
-    model::{AdminState, AttachMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow, Protocol, SchedulerKind},
+    model::{
+        AdminState, AttachMode, Fragments, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow, Protocol,
+        SchedulerKind,
+    },
 };
 
 /// The configuration of an Evenkeel node.
@@ -193,6 +196,9 @@ macro_rules! with_options {
             /// How long a drain lasts at most, 1 s to 24 h. Default: `5m`.
             #[serde(default)]
             pub(super) drain_timeout: Field<Time>,
+            /// What happens then to the flows that are left. Default: `keep`, for UDP services `reset`.
+            #[serde(default)]
+            pub(super) on_drain_timeout: Field<OnDrainTimeout>,
             /// When idle flows are forgotten.
             #[serde(default)]
             pub(super) timeouts: Field<Timeouts>,
@@ -201,7 +207,7 @@ macro_rules! with_options {
         impl $name {
             pub(super) fn options(&self) -> Options<'_> {
                 let Self { mode, scheduler, probe, on_no_backend, on_backend_down, fragments, on_unknown_flow, .. } = self;
-                let Self { slow_start, drain_timeout, timeouts, .. } = self;
+                let Self { slow_start, drain_timeout, on_drain_timeout, timeouts, .. } = self;
                 Options {
                     mode,
                     scheduler,
@@ -212,6 +218,7 @@ macro_rules! with_options {
                     on_unknown_flow,
                     slow_start,
                     drain_timeout,
+                    on_drain_timeout,
                     timeouts,
                 }
             }
@@ -231,6 +238,7 @@ pub(super) struct Options<'a> {
     pub(super) on_unknown_flow: &'a Field<OnUnknownFlow>,
     pub(super) slow_start: &'a Field<ShortOrMap<SlowStart>>,
     pub(super) drain_timeout: &'a Field<Time>,
+    pub(super) on_drain_timeout: &'a Field<OnDrainTimeout>,
     pub(super) timeouts: &'a Field<Timeouts>,
 }
 

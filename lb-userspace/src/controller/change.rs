@@ -1,67 +1,22 @@
 //! Changes through the API.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::Controller;
 use crate::{
     api::model::{ApiError, BackendChange, Changed},
-    config::{
-        self,
-        model::{AdminState, Backend, Service},
-        raw,
-    },
+    config::model::{AdminState, Backend, OnDrainTimeout, Service},
     plan::desired::backend_key,
-    state::{
-        DrainRecord, Leaving, Runtime,
-        runtime::{Added, key_text},
-    },
+    state::{DrainRecord, Leaving, Runtime, runtime::key_text},
 };
 
-type Outcome = Result<Changed, ApiError>;
+pub(super) type Outcome = Result<Changed, ApiError>;
 
 impl Controller {
-    /// Adds a backend to a service.
-    ///
-    /// # Errors
-    ///
-    /// 404 without such a service, 400 for a bad backend, 409 if it does not fit.
-    pub fn add_backend(&mut self, service: &str, backend: &raw::Backend) -> Outcome {
-        let service = self.service(service)?.clone();
-        let checked = config::check_backend(&service, backend).map_err(|problems| {
-            let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            ApiError::bad_request(texts.join("\n"))
-        })?;
-        let key = backend_key(&checked);
-        if service.backends.iter().any(|present| backend_key(present) == key) {
-            let message = format!("service {} has backend {} already; change it instead", service.name, key_text(key));
-            return Err(ApiError::conflict(message));
-        }
-        let mut runtime = self.reconciler.runtime.clone();
-        let in_file = self
-            .config
-            .services
-            .iter()
-            .find(|other| other.name == service.name)
-            .is_some_and(|service| service.backends.iter().any(|backend| backend_key(backend) == key));
-        let change = runtime.backend_mut(&service.name, key);
-        *change = crate::state::BackendRuntime::default();
-        if in_file {
-            // It had been removed at run time; what is said of it now counts.
-            change.weight = Some(checked.weight);
-            change.admin_state = Some(checked.admin_state);
-        } else {
-            change.added = Some(Added {
-                name: checked.name.clone(),
-                mode: checked.mode,
-                weight: checked.weight,
-                backup: checked.backup,
-                admin_state: checked.admin_state,
-                quic_server_id: checked.quic_server_id.as_ref().map(ToString::to_string),
-            });
-        }
-        self.commit(&service.name, runtime, format!("backend {} added to service {}", checked.name, service.name))
-    }
-
     /// Removes a backend: drains it first, unless `now`.
     ///
     /// # Errors
@@ -74,8 +29,9 @@ impl Controller {
         let change = runtime.backend_mut(&service.name, key);
         *change = crate::state::BackendRuntime { removed: true, ..Default::default() };
         let time = SystemTime::now();
-        let timeout = if now { std::time::Duration::ZERO } else { service.drain_timeout };
-        let drain = DrainRecord::new(time, timeout);
+        let timeout = if now { Duration::ZERO } else { service.drain_timeout };
+        // At once means that flows move, whatever happens to them at the end of a drain.
+        let drain = DrainRecord { then: now.then_some(OnDrainTimeout::Keep), ..DrainRecord::new(time, timeout) };
         let changes = runtime.services.entry(service.name.clone()).or_default();
         changes.leaving.insert(key_text(key), Leaving { name: backend.name.clone(), drain });
         let how = if now { "removed at once" } else { "leaves once its flows have ended" };
@@ -86,35 +42,34 @@ impl Controller {
     ///
     /// # Errors
     ///
-    /// 404 without such a service or backend, 400 for a change that changes nothing.
+    /// 404 without such a service or backend, 400 for a change that changes nothing, 409 if there is no drain to cancel.
     pub fn change_backend(&mut self, service: &str, backend: &str, wanted: &BackendChange) -> Outcome {
         let (service, backend) = self.find(service, backend)?;
-        if wanted.admin_state.is_none() && wanted.weight.is_none() {
-            return Err(ApiError::bad_request("nothing to change; give `admin_state` or `weight`"));
+        if wanted.undrain && backend.admin_state != AdminState::Draining {
+            return Err(ApiError::conflict(format!(
+                "backend {} of service {} is {}, not draining",
+                backend.name,
+                service.name,
+                state_name(backend.admin_state)
+            )));
         }
         let mut runtime = self.reconciler.runtime.clone();
-        let change = runtime.backend_mut(&service.name, backend_key(&backend));
-        change.weight = wanted.weight.or(change.weight);
-        if let Some(state) = wanted.admin_state {
-            change.admin_state = Some(state);
-            change.drain = match (state, change.drain) {
-                (AdminState::Draining, None) => Some(DrainRecord::new(SystemTime::now(), service.drain_timeout)),
-                (AdminState::Draining, drain) => drain,
-                _ => None,
-            };
-        }
-        let mut parts = Vec::new();
-        parts.extend(wanted.admin_state.map(|state| format!("is {}", state_name(state))));
-        parts.extend(wanted.weight.map(|weight| format!("has weight {weight}")));
-        self.commit(
-            &service.name,
-            runtime,
-            format!("backend {} of service {} {}", backend.name, service.name, parts.join(" and ")),
-        )
+        let what = apply(&mut runtime, &service, &backend, wanted, SystemTime::now())?;
+        self.commit(&service.name, runtime, format!("backend {} of service {} {what}", backend.name, service.name))
     }
 
-    fn commit(&mut self, service: &str, runtime: Runtime, message: String) -> Outcome {
+    pub(super) fn commit(&mut self, service: &str, runtime: Runtime, message: String) -> Outcome {
         self.adopt_one(service, runtime).map_err(|error| ApiError::conflict(format!("{error:#}")))?;
+        self.write(message)
+    }
+
+    /// The same for changes of several services: all or none.
+    pub(super) fn commit_all(&mut self, runtime: Runtime, message: String) -> Outcome {
+        self.adopt(self.config.clone(), runtime).map_err(|error| ApiError::conflict(format!("{error:#}")))?;
+        self.write(message)
+    }
+
+    fn write(&mut self, message: String) -> Outcome {
         tracing::info!("{message}");
         let writes = self.reconcile().map_err(|error| {
             ApiError::internal(format!("{message}, but the tables could not be written yet: {error:#}"))
@@ -148,6 +103,81 @@ impl Controller {
             ApiError::not_found(format!("service {} has no backend {backend:?}; it has {}", service.name, list(&names)))
         })?;
         Ok((service.clone(), found.clone()))
+    }
+}
+
+/// Lays a change of a backend over what was changed before; returns what it comes to, in words.
+///
+/// # Errors
+///
+/// 400 for a change that changes nothing, or whose parts do not go together.
+pub(super) fn apply(
+    runtime: &mut Runtime,
+    service: &Service,
+    backend: &Backend,
+    wanted: &BackendChange,
+    now: SystemTime,
+) -> Result<String, ApiError> {
+    let state = if wanted.undrain { Some(AdminState::Enabled) } else { wanted.admin_state };
+    if state.is_none() && wanted.weight.is_none() {
+        return Err(ApiError::bad_request("nothing to change; give `admin_state`, `undrain` or `weight`"));
+    }
+    if wanted.undrain && wanted.admin_state.is_some() {
+        return Err(ApiError::bad_request("`undrain` and `admin_state` contradict each other; give one of them"));
+    }
+    let of_drain = wanted.drain_timeout.is_some() || wanted.on_drain_timeout.is_some();
+    if of_drain && state != Some(AdminState::Draining) {
+        return Err(ApiError::bad_request(
+            "`drain_timeout` and `on_drain_timeout` are for drains; add `admin_state: draining`",
+        ));
+    }
+    let timeout = wanted.drain_timeout.as_deref().map(|text| time("drain_timeout", text)).transpose()?;
+    let change = runtime.backend_mut(&service.name, backend_key(backend));
+    change.weight = wanted.weight.or(change.weight);
+    let mut parts = Vec::new();
+    if let Some(state) = state {
+        change.admin_state = Some(state);
+        change.drain = (state == AdminState::Draining).then(|| drain(service, change.drain, timeout, wanted, now));
+        parts.push(match change.drain {
+            Some(drain) => {
+                let left = drain.deadline.duration_since(now).unwrap_or_default().as_secs();
+                let left = humantime::format_duration(Duration::from_secs(left));
+                format!("is draining, for {left} at most (then: {})", drain.then(service).name())
+            }
+            None if wanted.undrain => "is enabled, its drain cancelled".to_owned(),
+            None => format!("is {}", state_name(state)),
+        });
+    }
+    parts.extend(wanted.weight.map(|weight| format!("has weight {weight}")));
+    Ok(parts.join(" and "))
+}
+
+/// A drain as it is from now on. One under way keeps its beginning, and its deadline unless another one is asked for.
+fn drain(
+    service: &Service,
+    present: Option<DrainRecord>,
+    timeout: Option<Duration>,
+    wanted: &BackendChange,
+    now: SystemTime,
+) -> DrainRecord {
+    let new = DrainRecord::new(now, timeout.unwrap_or(service.drain_timeout));
+    let mut drain = present.unwrap_or(new);
+    if timeout.is_some() {
+        drain.deadline = new.deadline;
+    }
+    drain.then = wanted.on_drain_timeout.or(drain.then);
+    drain
+}
+
+/// A length of time from 1 s to 24 h.
+pub(super) fn time(key: &str, text: &str) -> Result<Duration, ApiError> {
+    const RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+    match humantime::parse_duration(text) {
+        Ok(time) if RANGE.contains(&time) => Ok(time),
+        Ok(_) => Err(ApiError::bad_request(format!("`{key}` {text} is out of range; use 1s to 24h"))),
+        Err(error) => {
+            Err(ApiError::bad_request(format!("`{key}` {text:?}: {error}; use a length of time such as 30s")))
+        }
     }
 }
 

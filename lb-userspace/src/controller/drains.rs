@@ -1,4 +1,4 @@
-//! Drains: when they begin, and when a removed backend may go.
+//! Drains: when they begin and end, and when a removed backend may go.
 
 use std::{
     collections::{BTreeSet, btree_map::Entry},
@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::{reconciler::Reconciler, users::Concerned};
 use crate::{
-    config::model::{AdminState, Service},
+    config::model::{AdminState, OnDrainTimeout, Protocol, Service},
     dataplane::DataPlane,
     plan::desired::{BackendKey, ServiceKey, backend_key},
     state::{
@@ -45,7 +45,43 @@ impl Reconciler {
             self.unsaved |= begin_drains(&mut self.runtime, &service, now);
             self.begin_leaving(index, &service, now);
         }
+        self.follow_drains(plane, now)?;
         self.end_leaving(plane, now)
+    }
+
+    /// A drain is over with the last flow. How far it is goes to the log.
+    fn follow_drains(&mut self, plane: &impl DataPlane, now: SystemTime) -> Result<()> {
+        if !self.has_drains() || !self.progress.is_due(now) {
+            return Ok(());
+        }
+        let scan = self.scan(plane)?;
+        let destinations = &self.actual.destinations;
+        let mut ended = false;
+        let mut present = BTreeSet::new();
+        for (name, changes) in &mut self.runtime.services {
+            let Some(index) = self.users.named(name) else { continue };
+            let service = &self.effective.services[index as usize];
+            let known = self.actual.services.get(&ServiceKey::of(service));
+            let backends = changes.backends.iter_mut().filter_map(|(key, change)| Some((key, change.drain.as_mut()?)));
+            let leaving = changes.leaving.iter_mut().map(|(key, leaving)| (key, &mut leaving.drain));
+            for (text, drain) in backends.chain(leaving).filter(|(_, drain)| drain.ended.is_none()) {
+                let id = parse_key(text).and_then(|key| known?.backends.get(&key));
+                let flows = id.map_or(0, |id| scan.of(*id).all());
+                // While it takes new flows, one may come behind the scan's back.
+                let takes = id.and_then(|id| destinations.get(id)).is_some_and(|found| found.state.takes_flows);
+                present.insert((name.clone(), text.clone()));
+                if takes || flows > 0 {
+                    self.progress.tell(service, text, drain, flows, now);
+                } else if service.backends.iter().any(|backend| key_text(backend_key(backend)) == *text) {
+                    tracing::info!(service = name, backend = text, "drained: no flow is left");
+                    drain.ended = Some(now);
+                    ended = true;
+                }
+            }
+        }
+        self.progress.retain(&present);
+        self.unsaved |= ended;
+        Ok(())
     }
 
     /// Backends that have a destination but are no longer configured leave; one that is configured again stays.
@@ -95,7 +131,9 @@ impl Reconciler {
                 let flows = id.map_or(0, |id| scan.of(*id).all());
                 // While it takes new flows, one may come behind the scan's back.
                 let takes = id.and_then(|id| destinations.get(id)).is_some_and(|found| found.state.takes_flows);
-                let stays = (takes || flows > 0) && !leaving.drain.is_overdue(now);
+                let resets = service.protocol != Protocol::Udp && leaving.drain.then(service) == OnDrainTimeout::Reset;
+                // Each client that is still there is to be told.
+                let stays = (takes || flows > 0) && (resets || !leaving.drain.is_overdue(now));
                 if !stays {
                     tracing::info!(service = name, backend = text, flows, "removed backend has left");
                     changed = true;
@@ -131,6 +169,8 @@ fn begin_drains(runtime: &mut Runtime, service: &Service, now: SystemTime) -> bo
             (false, true) => None,
             _ => continue,
         };
+        let what = if drain.is_some() { "drain begins" } else { "drain cancelled" };
+        tracing::info!(service = service.name, backend = key_text(key), "{what}");
         runtime.backend_mut(&service.name, key).drain = drain;
         changed = true;
     }
@@ -138,5 +178,6 @@ fn begin_drains(runtime: &mut Runtime, service: &Service, now: SystemTime) -> bo
 }
 
 fn has_drains(changes: &ServiceRuntime) -> bool {
-    !changes.leaving.is_empty() || changes.backends.values().any(|change| change.drain.is_some())
+    !changes.leaving.is_empty()
+        || changes.backends.values().any(|change| change.drain.is_some_and(|drain| drain.ended.is_none()))
 }

@@ -91,13 +91,15 @@ impl Reconciler {
         for backend in &service.backends {
             let key = backend_key(backend);
             if let Some(record) = draining(key) {
-                inputs.drains.insert(key, Drain { overdue: record.is_overdue(now) });
+                inputs.drains.insert(key, Drain { overdue: record.is_overdue(now), then: record.then(service) });
             }
             self.add_backend_inputs(service, backend, &mut inputs);
         }
         for (key, leaving) in changes.into_iter().flat_map(|changes| &changes.leaving) {
             let Some(key) = parse_key(key) else { continue };
-            inputs.leaving.insert(key, Drain { overdue: leaving.drain.is_overdue(now) });
+            inputs
+                .leaving
+                .insert(key, Drain { overdue: leaving.drain.is_overdue(now), then: leaving.drain.then(service) });
             if !inputs.health.contains_key(&key) {
                 self.add_backend_inputs(service, &leaving_backend(key, leaving), &mut inputs);
             }

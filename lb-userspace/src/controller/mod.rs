@@ -4,19 +4,24 @@
 //! (health, next hops, changes, the time) it takes from [`crate::supervisor`].
 //!
 //! - [`reconciler`]: the part that needs no file: events in, writes out. `users`: which services an event concerns. `inputs`:
-//!   what the plan needs to know of them. `drains`: when drains begin and end.
+//!   what the plan needs to know of them. `drains`: when drains begin and end, `progress`: what the log says of them.
 //!   `next_hops`: what is said when one is lost or back. `precedence`: which services
 //!   a packet is not for, and why. `scores`: what schedulers go by. `slow_start`: shares of backends that begin.
-//! - [`change`]: changes through the API. [`report`]: answers.
+//! - [`change`]: changes through the API. `register`: backends that are added, `registrations`: for how long. `server`: all backends of an
+//!   address. [`report`]: answers.
 
 pub mod change;
 mod drains;
 mod inputs;
 mod next_hops;
 mod precedence;
+mod progress;
 pub mod reconciler;
+mod register;
+mod registrations;
 pub mod report;
 mod scores;
+mod server;
 mod slow_start;
 mod users;
 
@@ -31,6 +36,7 @@ use anyhow::{Context, Result, anyhow};
 use lb_common::features::Features;
 
 pub use self::reconciler::Reconciler;
+use self::registrations::Registrations;
 use crate::{
     config::{
         self,
@@ -61,6 +67,7 @@ pub struct Controller {
     pub(crate) attached: Vec<Attached>,
     pub(crate) started: SystemTime,
     pub(crate) reload_error: Option<String>,
+    pub(crate) registrations: Registrations,
     /// The last reconciliation failed.
     behind: bool,
     scores: scores::Scores,
@@ -100,6 +107,7 @@ impl Controller {
             attached: Vec::new(),
             started: SystemTime::now(),
             reload_error: None,
+            registrations: Registrations::default(),
             behind: false,
             scores: scores::Scores::default(),
         })

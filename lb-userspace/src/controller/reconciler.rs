@@ -21,6 +21,7 @@ use imbl::ordmap::DiffItem;
 use super::{
     inputs,
     next_hops::Missing,
+    progress::Progress,
     slow_start::SlowStarts,
     users::{Concerned, Users},
 };
@@ -62,6 +63,8 @@ pub struct Reconciler {
     pub(super) revision: u64,
     /// There is something that is to be kept and was not yet.
     pub(super) unsaved: bool,
+    /// What the log was told of drains.
+    pub(super) progress: Progress,
     memo: Memo,
     pub(super) slow_starts: SlowStarts,
 }
@@ -113,6 +116,7 @@ impl Reconciler {
             concerned: Concerned::All,
             revision: 0,
             unsaved: false,
+            progress: Progress::default(),
             memo: Memo::default(),
             slow_starts: SlowStarts::default(),
         }
@@ -290,6 +294,7 @@ impl Reconciler {
 
     fn take_all(&mut self, effective: Effective, runtime: Runtime) {
         (self.effective, self.runtime) = (effective, runtime);
+        self.progress.hasten();
         self.users = Users::of(&self.effective, &self.runtime);
         self.concerned = Concerned::All;
         self.revision += 1;
@@ -301,6 +306,7 @@ impl Reconciler {
     fn take_one(&mut self, index: u32, service: Arc<Service>, runtime: Runtime) {
         let before = std::mem::replace(&mut self.effective.services[index as usize], Arc::clone(&service));
         let then = std::mem::replace(&mut self.runtime, runtime);
+        self.progress.hasten();
         self.users.replace(index, (&before, &then), (&service, &self.runtime));
         self.concerned.add(index);
         let targets = |service: &Service, runtime: &Runtime| -> BTreeSet<Target> {

@@ -1,6 +1,10 @@
 //! Answers to what the API asks.
 
-use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Instant, SystemTime},
+};
 
 use anyhow::Result;
 use lb_common::{
@@ -15,9 +19,10 @@ use super::{Controller, inputs, precedence};
 use crate::{
     api::model::{
         ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, HealthTransition,
-        InterfaceStatus, LastProbe, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, ServiceStatus, Status,
+        InterfaceStatus, LastProbe, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, RegistrationStatus,
+        ServiceStatus, Status,
     },
-    config::model::{Backend, OnBackendDown, OnNoBackend, Protocol, SchedulerKind, Service},
+    config::model::{Backend, OnNoBackend, Protocol, SchedulerKind, Service},
     dataplane::{
         explain::{self, Answer, Question},
         scan::{self, FlowCounts, Scan},
@@ -76,7 +81,7 @@ impl Controller {
             let backend = inputs::leaving_backend(key, leaving);
             let status = self.backend_status(service, &backend, &slots, scan)?;
             let flows = status.active_flows + status.closing_flows;
-            let drain = Some(drain_status(&leaving.drain, flows));
+            let drain = Some(drain_status(service, &leaving.drain, flows));
             backends.push(BackendStatus { leaving: true, drain, ..status });
         }
         let vip = if service.vip.prefix_len() == service.vip.max_prefix_len() {
@@ -100,11 +105,9 @@ impl Controller {
                 OnNoBackend::Reject => "reject",
             }
             .to_owned(),
-            on_backend_down: match service.on_backend_down {
-                OnBackendDown::Move => "move",
-                OnBackendDown::Keep => "keep",
-            }
-            .to_owned(),
+            on_backend_down: service.on_backend_down.name().to_owned(),
+            drain_timeout_ms: service.drain_timeout.as_millis() as u64,
+            on_drain_timeout: service.on_drain_timeout.name().to_owned(),
             active_flows: backends.iter().map(|backend| backend.active_flows).sum(),
             packets: backends.iter().map(|backend| backend.packets).sum(),
             bytes: backends.iter().map(|backend| backend.bytes).sum(),
@@ -201,9 +204,10 @@ impl Controller {
             flows_closed: counters.flows_closed.get(),
             packets: forwarded.packets.get(),
             bytes: forwarded.bytes.get(),
-            drain: change.and_then(|change| change.drain).map(|drain| drain_status(&drain, flows.all())),
+            drain: change.and_then(|change| change.drain).map(|drain| drain_status(service, &drain, flows.all())),
             leaving: false,
             origin: if change.is_some_and(|change| change.added.is_some()) { "runtime" } else { "file" }.to_owned(),
+            registration: self.registration(&service.name, key),
             runtime_changes: change
                 .into_iter()
                 .flat_map(|change| [change.weight.map(|_| "weight"), change.admin_state.map(|_| "admin_state")])
@@ -212,6 +216,12 @@ impl Controller {
                 .collect(),
             quic: Vec::new(),
         })
+    }
+
+    fn registration(&self, service: &str, key: BackendKey) -> Option<RegistrationStatus> {
+        let ttl = self.reconciler.runtime.backend(service, key)?.added.as_ref()?.ttl?;
+        let remaining = self.registrations.remaining(service, key, Instant::now()).unwrap_or(ttl);
+        Some(RegistrationStatus { ttl_ms: ttl.as_millis() as u64, remaining_ms: remaining.as_millis() as u64 })
     }
 
     fn next_hop_status(&self, address: IpAddr) -> NextHopStatus {
@@ -383,13 +393,21 @@ fn scheduler_note(kind: SchedulerKind, backends: u32) -> Option<String> {
     })
 }
 
-fn drain_status(record: &DrainRecord, flows: u64) -> DrainStatus {
-    let overdue = record.is_overdue(SystemTime::now());
-    DrainStatus { since: record.since, deadline: record.deadline, empty: flows == 0, overdue }
+fn drain_status(service: &Service, record: &DrainRecord, flows: u64) -> DrainStatus {
+    DrainStatus {
+        since: record.since,
+        deadline: record.deadline,
+        flows_left: flows,
+        empty: flows == 0,
+        overdue: record.is_overdue(SystemTime::now()),
+        then: record.then(service).name().to_owned(),
+        ended: record.ended,
+    }
 }
 
 fn describe(answer: &Answer, known_ingress: bool) -> (&'static str, Option<&'static str>, Option<&'static str>) {
     match answer.verdict {
+        _ if answer.reset => ("reset", Some("backend-leaves"), Some("the backend of the flow lets its flows go")),
         _ if answer.refused => {
             let reason = DropReason::NoBackend;
             ("reject", Some(reason.name()), Some(reason.help()))

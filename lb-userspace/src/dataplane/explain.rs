@@ -47,6 +47,8 @@ pub struct Answer {
     pub verdict: Verdict,
     /// The packet is answered with a reset or port unreachable.
     pub refused: bool,
+    /// With a reset because the backend of its flow lets its flows go.
+    pub reset: bool,
     /// The service's index, if one takes the packet.
     pub service: Option<u32>,
     /// The entry of the flow, if it has a live one.
@@ -108,11 +110,14 @@ pub fn explain(
     });
     let verdict = packet::process(&dry, &mut frame).verdict;
     let refused = counters.replies.get() > 0;
+    let at = flow.and_then(|word| tables.destinations.get(word.destination() as usize));
+    let is_segment = question.protocol == Protocol::Tcp && question.tcp_flags & tcp::SYN == 0;
+    let reset = refused && is_segment && at.is_some_and(|destination| !destination.state().keeps_flows);
     let destination = (!refused && matches!(verdict, Verdict::Transmit | Verdict::Redirect(_) | Verdict::Return(_)))
         .then(|| dry.destination_of_flow().or(slot.map(|(_, id)| id)))
         .flatten();
     let chosen_anew = found.is_some_and(|(_, service)| !service.scheduling().pick.is_stateless());
-    Ok(Answer { verdict, refused, service: found.map(|(index, _)| index), flow, slot, chosen_anew, destination })
+    Ok(Answer { verdict, refused, reset, service: found.map(|(index, _)| index), flow, slot, chosen_anew, destination })
 }
 
 /// The environment with copies of the flow's two buckets and with counters that nobody reads.

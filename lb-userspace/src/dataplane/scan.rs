@@ -128,7 +128,7 @@ impl Judges {
         judges.tallies.extend(tables.destinations.iter().map(|destination| {
             let state = destination.state();
             match by_service.get(state.service as usize) {
-                Some(timeouts) if state.service != 0 && state.keeps_flows => {
+                Some(timeouts) if state.service != 0 && state.holds_flows() => {
                     Tally { generation: u32::from(state.generation), timeouts: *timeouts, active: 0, closing: 0 }
                 }
                 _ => Tally::DEAD,
@@ -172,7 +172,7 @@ pub(super) fn judge(tables: &Slices<'_>, word: FlowWord, now: u32) -> Option<Liv
     let service = tables.services.get(destination.service as usize)?;
     let live = destination.generation == word.generation()
         && destination.service != 0
-        && destination.keeps_flows
+        && destination.holds_flows()
         && !is_expired(word, now, service.timeout(state));
     live.then(|| LiveFlow { destination: word.destination(), state, idle: word.idle(now) })
 }
@@ -201,18 +201,18 @@ mod tests {
 
     /// A destination, its state and its service; some are of no service, or of one beyond the table.
     fn destinations() -> impl Strategy<Value = Vec<DestinationState>> {
-        let state =
-            (0..4_u16, any::<bool>(), any::<bool>(), 0..6_u32).prop_map(|(generation, keeps, takes, service)| {
-                DestinationState {
-                    generation,
-                    keeps_flows: keeps,
-                    takes_flows: takes,
-                    mode: lb_common::abi::Mode::DsrL2,
-                    second_tunnel: false,
-                    toa: 0,
-                    service,
-                }
-            });
+        let state = (0..4_u16, 0..3_u8, any::<bool>(), 0..6_u32).prop_map(|(generation, known, takes, service)| {
+            DestinationState {
+                generation,
+                keeps_flows: known == 1,
+                resets_flows: known == 2,
+                takes_flows: takes,
+                mode: lb_common::abi::Mode::DsrL2,
+                second_tunnel: false,
+                toa: 0,
+                service,
+            }
+        });
         prop::collection::vec(state, SIZES.destinations)
     }
 

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     config::model::{
-        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow, Ports, Protocol,
-        Service, SlotKind,
+        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow,
+        Ports, Protocol, Service, SlotKind,
     },
     dataplane::kernel::Clock,
     health::{Advice, Status, Wants},
@@ -93,6 +93,8 @@ pub struct DesiredBackend {
     pub weight: u32,
     /// Whether known flows go on to it.
     pub keeps_flows: bool,
+    /// Whether known TCP flows are reset.
+    pub resets_flows: bool,
     /// Where packets go; `None`: not resolved.
     pub next_hop: Option<(EgressRecord, [u8; 6])>,
     /// How they get there.
@@ -177,10 +179,23 @@ fn way(service: &Service, backend: &Backend) -> DesiredWay {
 }
 
 /// How far a backend's drain is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
     /// The deadline has passed.
     pub overdue: bool,
+    /// What that means for the flows that are left.
+    pub then: OnDrainTimeout,
+}
+
+/// What becomes of the known flows of a backend that takes no new ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// They go on.
+    Stay,
+    /// Their next packet gets a new backend.
+    Move,
+    /// Their next packet is answered with a reset, if it is TCP.
+    Reset,
 }
 
 /// What the plan needs to know of a service besides its configuration.
@@ -294,11 +309,13 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
     for backend in &service.backends {
         let key = backend_key(backend);
         let takes = takers.contains(&key);
+        let fate = fate(service, backend, inputs);
         backends.insert(
             key,
             DesiredBackend {
                 weight: if takes { weights.weight(backend, inputs) } else { 0 },
-                keeps_flows: takes || keeps_flows(service, backend, inputs),
+                keeps_flows: takes || fate == Fate::Stay,
+                resets_flows: !takes && fate == Fate::Reset,
                 next_hop: inputs.next_hops.get(&backend.address).copied(),
                 way: way(service, backend),
             },
@@ -307,8 +324,17 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
     for (key, drain) in &inputs.leaving {
         if !backends.contains_key(key) {
             let next_hop = inputs.next_hops.get(&key.0).copied();
-            let keeps_flows = !drain.overdue && !moves_flows(service, *key, inputs);
-            backends.insert(*key, DesiredBackend { weight: 0, keeps_flows, next_hop, way: DesiredWay::Unchanged });
+            let fate = fate_of_leaving(service, *key, *drain, inputs);
+            backends.insert(
+                *key,
+                DesiredBackend {
+                    weight: 0,
+                    keeps_flows: fate == Fate::Stay,
+                    resets_flows: fate == Fate::Reset,
+                    next_hop,
+                    way: DesiredWay::Unchanged,
+                },
+            );
         }
     }
     let timeouts = &service.timeouts;
@@ -378,27 +404,47 @@ pub fn takers(service: &Service, inputs: &Inputs) -> BTreeSet<BackendKey> {
     chosen.into_iter().map(backend_key).collect()
 }
 
-/// Whether the known flows of a backend that takes no new ones stay.
-fn keeps_flows(service: &Service, backend: &Backend, inputs: &Inputs) -> bool {
+/// What becomes of the known flows of a backend if it takes no new ones.
+fn fate(service: &Service, backend: &Backend, inputs: &Inputs) -> Fate {
     let key = backend_key(backend);
     let in_maintenance = inputs.advice.get(&key).is_some_and(|advice| advice.wants == Some(Wants::Maintenance));
-    if in_maintenance || moves_flows(service, key, inputs) {
-        return false;
+    if in_maintenance || backend.admin_state == AdminState::Disabled {
+        return Fate::Move;
     }
-    match backend.admin_state {
-        AdminState::Enabled => true,
-        AdminState::Disabled => false,
-        // A connection is kept beyond the deadline rather than broken; a UDP flow loses nothing by moving. One word says for all
-        // flows of a backend, so where there may be connections UDP stays, too.
-        AdminState::Draining => {
-            let overdue = inputs.drains.get(&key).is_some_and(|drain| drain.overdue);
-            !(overdue && service.protocol == Protocol::Udp)
-        }
+    if let Some(fate) = fate_of_down(service, key, inputs) {
+        return fate;
+    }
+    match inputs.drains.get(&key) {
+        Some(drain) if backend.admin_state == AdminState::Draining && drain.overdue => match drain.then {
+            OnDrainTimeout::Keep => Fate::Stay,
+            OnDrainTimeout::Reset => reset(service),
+        },
+        _ => Fate::Stay,
     }
 }
 
-/// Whether the known flows of a backend move because it is down.
-fn moves_flows(service: &Service, backend: BackendKey, inputs: &Inputs) -> bool {
+/// The same of a backend that was removed: with its deadline it is gone, unless there are clients to tell.
+fn fate_of_leaving(service: &Service, key: BackendKey, drain: Drain, inputs: &Inputs) -> Fate {
+    match fate_of_down(service, key, inputs) {
+        Some(fate) => fate,
+        None if !drain.overdue => Fate::Stay,
+        None if drain.then == OnDrainTimeout::Reset => reset(service),
+        None => Fate::Move,
+    }
+}
+
+/// What a service says of the flows of a backend that is down; `None`: nothing, or it is not down.
+fn fate_of_down(service: &Service, backend: BackendKey, inputs: &Inputs) -> Option<Fate> {
     let status = inputs.health.get(&backend).map(|(status, _)| *status);
-    status == Some(Status::Down) && service.on_backend_down == OnBackendDown::Move
+    match service.on_backend_down {
+        _ if status != Some(Status::Down) => None,
+        OnBackendDown::Move => Some(Fate::Move),
+        OnBackendDown::Reset => Some(reset(service)),
+        OnBackendDown::Keep => None,
+    }
+}
+
+/// There is nothing to reset in UDP: its flows move. Where there are both, the data path tells them apart.
+fn reset(service: &Service) -> Fate {
+    if service.protocol == Protocol::Udp { Fate::Move } else { Fate::Reset }
 }

@@ -252,6 +252,7 @@ impl<'a> Planner<'a> {
         let state = DestinationState {
             generation: self.actual.next_generation(id),
             keeps_flows: backend.keeps_flows,
+            resets_flows: backend.resets_flows,
             takes_flows: backend.weight > 0,
             mode: backend.way.mode(),
             second_tunnel: false,
@@ -316,6 +317,7 @@ impl<'a> Planner<'a> {
             let state = DestinationState {
                 generation: found.state.generation,
                 keeps_flows: backend.keeps_flows,
+                resets_flows: backend.resets_flows,
                 takes_flows: backend.weight > 0,
                 mode: found.state.mode,
                 second_tunnel: found.state.second_tunnel,
@@ -365,7 +367,7 @@ impl<'a> Planner<'a> {
     fn let_go(&mut self, leftovers: &Leftovers) {
         for id in &leftovers.destinations {
             let Some(found) = self.actual.destinations.get(id) else { continue };
-            let state = DestinationState { keeps_flows: false, takes_flows: false, ..found.state };
+            let state = DestinationState { keeps_flows: false, resets_flows: false, takes_flows: false, ..found.state };
             if found.state != state && !leftovers.services.contains(&state.service) {
                 self.push(Write::State { id: *id, state });
             }

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::model::{AdminState, Backend, Config, ForwardingMode, Service},
+    config::model::{AdminState, Backend, Config, ForwardingMode, OnDrainTimeout, Service},
     plan::desired::{BackendKey, backend_key},
 };
 
@@ -66,6 +66,9 @@ pub struct Added {
     /// Its server id in QUIC connection ids, in hexadecimal digits, if it was given one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quic_server_id: Option<String>,
+    /// It leaves if it is not registered again for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Duration>,
 }
 
 /// A drain.
@@ -75,6 +78,12 @@ pub struct DrainRecord {
     pub since: SystemTime,
     /// When it ends at the latest.
     pub deadline: SystemTime,
+    /// What happens then; nothing: what the service says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<OnDrainTimeout>,
+    /// When the last flow had ended, if it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<SystemTime>,
 }
 
 /// A backend on its way out.
@@ -91,13 +100,19 @@ impl DrainRecord {
     /// A drain that begins now.
     #[must_use]
     pub fn new(now: SystemTime, timeout: Duration) -> Self {
-        Self { since: now, deadline: now + timeout }
+        Self { since: now, deadline: now + timeout, then: None, ended: None }
     }
 
-    /// Whether the deadline has passed.
+    /// Whether the deadline has passed before the last flow had ended.
     #[must_use]
     pub fn is_overdue(&self, now: SystemTime) -> bool {
-        now >= self.deadline
+        self.ended.is_none() && now >= self.deadline
+    }
+
+    /// What happens to the flows of a service's backend that are left at the deadline.
+    #[must_use]
+    pub fn then(&self, service: &Service) -> OnDrainTimeout {
+        self.then.unwrap_or(service.on_drain_timeout)
     }
 }
 
@@ -233,6 +248,7 @@ mod tests {
             backup: false,
             admin_state: AdminState::Enabled,
             quic_server_id: None,
+            ttl: None,
         };
         runtime.backend_mut("web", B2).added = Some(added);
         runtime.backend_mut("web", ("10.0.0.9".parse().expect("an address"), 80)).removed = true;

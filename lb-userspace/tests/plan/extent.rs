@@ -45,8 +45,13 @@ fn service(index: u32) -> DesiredService {
     let egress = EgressRecord { ifindex: 3, source_mac: [2, 0, 0, 0, 0, 3], vlan: 0, mtu: 1500 };
     let backend = |b: u8| {
         let mac = [2, 0, 0, index as u8, b, 0];
-        let backend =
-            DesiredBackend { weight: 10, keeps_flows: true, next_hop: Some((egress, mac)), way: DesiredWay::Link };
+        let backend = DesiredBackend {
+            weight: 10,
+            keeps_flows: true,
+            resets_flows: false,
+            next_hop: Some((egress, mac)),
+            way: DesiredWay::Link,
+        };
         (([10, 0, index as u8, b].into(), 443), backend)
     };
     DesiredService {

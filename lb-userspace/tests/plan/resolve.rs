@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use evenkeel::{
     config::model::{
-        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow, PoolFamilies, Ports,
-        Protocol, Scheduler, SchedulerKind, Service, Timeouts, TunnelSources,
+        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow,
+        PoolFamilies, Ports, Protocol, Scheduler, SchedulerKind, Service, Timeouts, TunnelSources,
     },
     dataplane::kernel::Clock,
     health::{Advice, Status, Wants},
@@ -18,7 +18,8 @@ const SUBJECT: u8 = 1;
 const OTHER: u8 = 2;
 const ADMIN: [AdminState; 3] = [AdminState::Enabled, AdminState::Draining, AdminState::Disabled];
 const ON_NO_BACKEND: [OnNoBackend; 3] = [OnNoBackend::FailOpen, OnNoBackend::Drop, OnNoBackend::Reject];
-const ON_DOWN: [OnBackendDown; 2] = [OnBackendDown::Move, OnBackendDown::Keep];
+const ON_DOWN: [OnBackendDown; 3] = [OnBackendDown::Move, OnBackendDown::Keep, OnBackendDown::Reset];
+const THEN: [OnDrainTimeout; 2] = [OnDrainTimeout::Keep, OnDrainTimeout::Reset];
 const BOTH: [bool; 2] = [false, true];
 /// Not probed, or what the probes say and whether that is enough for traffic.
 const HEALTH: [Option<(Status, bool)>; 5] = [
@@ -40,6 +41,7 @@ struct Case {
     protocol: Protocol,
     resolved: bool,
     overdue: bool,
+    then: OnDrainTimeout,
 }
 
 fn cases() -> Vec<Case> {
@@ -48,16 +50,17 @@ fn cases() -> Vec<Case> {
         for health in HEALTH {
             for on_no_backend in ON_NO_BACKEND {
                 for on_down in ON_DOWN {
-                    for bits in 0..24 {
+                    for bits in 0..48 {
                         cases.push(Case {
                             admin,
                             health,
                             backup: bits & 1 != 0,
                             on_no_backend,
                             on_down,
-                            protocol: [Protocol::Tcp, Protocol::Udp, Protocol::Any][bits / 8],
+                            protocol: [Protocol::Tcp, Protocol::Udp, Protocol::Any][bits / 8 % 3],
                             resolved: bits & 4 != 0,
                             overdue: bits & 2 != 0,
+                            then: THEN[bits / 24],
                         });
                     }
                 }
@@ -119,6 +122,7 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         quic: Vec::new(),
         slow_start: None,
         drain_timeout: Duration::from_secs(300),
+        on_drain_timeout: OnDrainTimeout::of(case.protocol),
         timeouts: Timeouts::default(),
         backends: std::iter::once(subject).chain(others.iter().cloned()).collect(),
     }
@@ -127,7 +131,7 @@ fn service(case: &Case, others: &[Backend]) -> Service {
 fn inputs(case: &Case) -> Inputs {
     let mut inputs = Inputs::default();
     inputs.health.extend(case.health.map(|health| (key(SUBJECT), health)));
-    inputs.drains.insert(key(SUBJECT), Drain { overdue: case.overdue });
+    inputs.drains.insert(key(SUBJECT), Drain { overdue: case.overdue, then: case.then });
     inputs.next_hops.insert(key(OTHER).0, hop(OTHER));
     if case.resolved {
         inputs.next_hops.insert(key(SUBJECT).0, hop(SUBJECT));
@@ -146,6 +150,7 @@ fn resolved(case: &Case, others: &[Backend]) -> (DesiredBackend, Option<DesiredB
     let subject = found.backends[&key(SUBJECT)];
     assert_eq!(subject.next_hop, case.resolved.then(|| hop(SUBJECT)));
     assert!(subject.weight == 0 || subject.weight == 7 && subject.keeps_flows, "{case:?}: {subject:?}");
+    assert!(!subject.resets_flows || !subject.keeps_flows, "{case:?}: {subject:?}");
     (subject, found.backends.get(&key(OTHER)).copied())
 }
 
@@ -185,16 +190,31 @@ fn beside_a_healthy_backup() {
     }
 }
 
-/// A backend that takes no new flows keeps the known ones unless it is disabled, is down where flows move then, or is a
-/// UDP backend whose drain is over.
+/// A backend that takes no new flows keeps the known ones unless it is disabled, is down where flows move or are reset then, or its
+/// drain is over where they are reset then. There is nothing to reset in UDP.
 #[test]
 fn known_flows() {
     for case in cases() {
         let (subject, _) = resolved(&case, &[backend(OTHER)]);
-        let moves = matches!(case.health, Some((Status::Down, _))) && case.on_down == OnBackendDown::Move;
-        let drained = case.admin == AdminState::Draining && case.overdue && case.protocol == Protocol::Udp;
-        let keeps = case.admin != AdminState::Disabled && !moves && !drained;
-        assert_eq!(subject.keeps_flows, keeps, "{case:?}");
+        let is_down = matches!(case.health, Some((Status::Down, _)));
+        let drained = case.admin == AdminState::Draining && case.overdue && case.then == OnDrainTimeout::Reset;
+        let (keeps, resets) = match (case.admin, case.on_down) {
+            (AdminState::Disabled, _) => (false, false),
+            (_, OnBackendDown::Move) if is_down => (false, false),
+            (_, OnBackendDown::Reset) if is_down => (false, true),
+            _ => (!drained, drained),
+        };
+        let resets = resets && case.protocol != Protocol::Udp;
+        assert_eq!((subject.keeps_flows, subject.resets_flows), (keeps, resets), "{case:?}");
+    }
+}
+
+/// What takes new flows, fail-open included, keeps the known ones.
+#[test]
+fn a_backend_that_takes_flows_resets_none() {
+    for case in cases() {
+        let (subject, _) = resolved(&case, &[]);
+        assert!(subject.weight == 0 || subject.keeps_flows && !subject.resets_flows, "{case:?}");
     }
 }
 
@@ -214,28 +234,39 @@ fn fail_open_prefers_what_is_no_backup() {
     }
 }
 
-/// A backend that left the configuration keeps its flows until its deadline, unless it is down where flows move then.
+/// A backend that left the configuration keeps its flows until its deadline, unless it is down where flows move or are reset then.
 #[test]
 fn leaving() {
+    for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Any] {
+        THEN.into_iter().for_each(|then| leaving_of(protocol, then));
+    }
+}
+
+fn leaving_of(protocol: Protocol, then: OnDrainTimeout) {
     for on_down in ON_DOWN {
         for health in HEALTH {
             for overdue in BOTH {
-                let case = Case { on_down, ..cases()[0] };
+                let case = Case { on_down, protocol, ..cases()[0] };
                 let service = service(&case, &[]);
                 let mut inputs = inputs(&case);
                 let leaving = key(OTHER);
                 inputs.health.extend(health.map(|health| (leaving, health)));
-                inputs.leaving.insert(leaving, Drain { overdue });
+                inputs.leaving.insert(leaving, Drain { overdue, then });
                 let desired = resolve(&service, &inputs, Clock::with_hz(250));
                 let backends = &desired.backends;
-                let moves = matches!(health, Some((Status::Down, _))) && on_down == OnBackendDown::Move;
+                let (keeps, resets) = match (matches!(health, Some((Status::Down, _))), on_down) {
+                    (true, OnBackendDown::Move) => (false, false),
+                    (true, OnBackendDown::Reset) => (false, true),
+                    _ => (!overdue, overdue && then == OnDrainTimeout::Reset),
+                };
                 let expected = DesiredBackend {
                     weight: 0,
-                    keeps_flows: !overdue && !moves,
+                    keeps_flows: keeps,
+                    resets_flows: resets && protocol != Protocol::Udp,
                     next_hop: Some(hop(OTHER)),
                     way: DesiredWay::Unchanged,
                 };
-                assert_eq!(backends[&key(OTHER)], expected, "{on_down:?} {health:?} {overdue}");
+                assert_eq!(backends[&key(OTHER)], expected, "{protocol:?} {then:?} {on_down:?} {health:?} {overdue}");
             }
         }
     }

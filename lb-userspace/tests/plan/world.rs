@@ -162,7 +162,13 @@ impl World {
                 (EgressRecord { ifindex, source_mac, vlan: vlan(*b, version), mtu: 1500 }, mac(s, *b, version))
             });
             let way = backend.tunnel.map_or(DesiredWay::Link, |port| way(s, *b, port));
-            let desired = DesiredBackend { weight: backend.weight, keeps_flows: backend.keeps(), next_hop, way };
+            let desired = DesiredBackend {
+                weight: backend.weight,
+                keeps_flows: backend.keeps(),
+                resets_flows: !backend.keeps() && b % 2 == 0,
+                next_hop,
+                way,
+            };
             (backend_key(s, *b), desired)
         };
         let quic = |id, server_id_length| Parameters {

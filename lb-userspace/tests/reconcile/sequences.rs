@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use super::node::Node;
 
 /// Backends are shared: the first service and the second have the same, at different ports; the third is of UDP and lets flows
-/// stay; the fourth prefers whatever there is to nothing; the last is not probed.
+/// stay; the second resets them; the fourth prefers whatever there is to nothing; the last is not probed.
 const CONFIG: &str = "
 version: 1
 node:
@@ -28,7 +28,8 @@ defaults:
   probe: {type: tcp}
 services:
   - {name: s0, vip: 192.0.2.1, port: 80, protocol: tcp, backends: [10.0.0.1, 10.0.0.2, 10.0.0.3]}
-  - {name: s1, vip: 192.0.2.1, port: 443, protocol: tcp, on_no_backend: reject, backends: [10.0.0.1, 10.0.0.2, 10.0.0.3]}
+  - {name: s1, vip: 192.0.2.1, port: 443, protocol: tcp, on_no_backend: reject, on_backend_down: reset,
+     on_drain_timeout: reset, backends: [10.0.0.1, 10.0.0.2, 10.0.0.3]}
   - {name: s2, vip: 192.0.2.2, port: 53, protocol: udp, on_backend_down: keep, backends: [10.0.0.2, 10.0.0.4]}
   - {name: s3, vip: 192.0.2.3, port: 80, protocol: tcp, on_no_backend: fail-open,
      backends: [10.0.0.4, 10.0.0.5, {address: 10.0.0.6, backup: true}]}
@@ -114,6 +115,7 @@ impl Node {
                     backup: host == 7,
                     admin_state: AdminState::Enabled,
                     quic_server_id: None,
+                    ttl: None,
                 };
                 self.change_backend(s, host, |change| {
                     *change = BackendRuntime { added: Some(added), ..BackendRuntime::default() };

@@ -108,11 +108,8 @@ fn ticks() -> impl Strategy<Value = i32> {
 
 fn destination_state() -> impl Strategy<Value = State> {
     let generation = prop_oneof![6 => 1..3_u16, 1 => select(&[0_u16, 4095, 4096, 4097][..])];
-    (prop::bool::weighted(0.8), any::<bool>(), generation).prop_map(|(keeps, takes, generation)| State {
-        keeps,
-        takes,
-        generation,
-    })
+    (prop::bool::weighted(0.8), any::<bool>(), any::<bool>(), generation)
+        .prop_map(|(keeps, resets, takes, generation)| State { keeps, resets, takes, generation })
 }
 
 fn recipe() -> impl Strategy<Value = Recipe> {

@@ -192,7 +192,8 @@ fn refused() -> Vec<Case> {
 
 fn remembered() -> Vec<Case> {
     let [first, later, last] = parts(&udp(CLIENT, DNS), 1);
-    let state = |keeps, generation| State(DNS_SERVICE, A, world::State { keeps, takes: false, generation });
+    let state =
+        |keeps, generation| State(DNS_SERVICE, A, world::State { keeps, resets: false, takes: false, generation });
     vec![
         row(
             "for some seconds",

@@ -16,8 +16,11 @@ pub(super) fn cases() -> Vec<Case> {
         ),
         row("no slots at all", vec![Slots(WEB_SERVICE, vec![]), Slots(WEB_SERVICE + 1, vec![])]),
         row("draining: known flows only", draining(WEB_SERVICE)),
-        gone("a destination that keeps no flows", State { keeps: false, takes: false, generation: 1 }),
-        gone("an id that was given to another backend", State { keeps: true, takes: true, generation: 2 }),
+        gone("a destination that keeps no flows", State { keeps: false, resets: false, takes: false, generation: 1 }),
+        gone(
+            "an id that was given to another backend",
+            State { keeps: true, resets: false, takes: true, generation: 2 },
+        ),
         datagrams(),
         other_tuples(),
     ]

@@ -38,6 +38,7 @@ mod no_vip;
 mod options;
 mod precedence;
 mod quic;
+mod resets;
 mod same_everywhere;
 mod syn;
 mod timeouts;
@@ -235,5 +236,6 @@ catalogue! {
     icmp_errors 29 ROOMY "ICMP errors go to the backend whose packet they quote";
     fragments 30 ROOMY "later fragments follow their first, atomic ones are whole packets";
     quic 31 ROOMY "a QUIC connection id leads to the backend that it names, whatever the flow table says";
+    resets 35 ROOMY "a flow whose destination resets is answered with a reset, and never another one";
     tunnels 32 ROOMY "what is tunnelled is never unpacked by the balancer";
 }

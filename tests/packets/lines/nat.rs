@@ -16,7 +16,7 @@ use super::{
         PORT, Tested, all_protocols, back, configuration, cut_everywhere, everywhere, forth, forth_to, outside,
         reply_of, same_frame, sender, stays, with_flags,
     },
-    no_backend::{icmp_error, icmp_error_from},
+    no_backend::{icmp_error, icmp_error_from, reset},
 };
 use crate::{
     case::{Drop, Pass, Ttl, case},
@@ -144,9 +144,9 @@ fn replies_to_nobody() {
                 let to_group = reply.clone().with(|reply| reply.to = [0xff; 6]);
                 stays(node, &to_group.frame(), &nobody);
                 back(node, &wire, &reply);
-                node.state(service, A, State { keeps: false, takes: false, generation: 1 });
+                node.state(service, A, State { keeps: false, resets: false, takes: false, generation: 1 });
                 stays(node, &reply.frame(), &nobody);
-                node.state(service, A, State { keeps: true, takes: true, generation: 2 });
+                node.state(service, A, State { keeps: true, resets: false, takes: true, generation: 2 });
                 stays(node, &reply.frame(), &nobody);
                 // The flow begins anew, and keeps its new ends.
                 let again = forth(node, &wire);
@@ -348,6 +348,45 @@ fn closing() {
     });
 }
 
+/// Line 35: a reset comes from the VIP, and the flow's slot closes with it: its port is soon free again.
+#[test]
+fn resets() {
+    let resets = State { keeps: false, resets: true, takes: false, generation: 1 };
+    everywhere(|mode, begin| {
+        for ((service, client, vip), tells) in
+            [(0, CLIENT, WEB), (1, CLIENT6, WEB6)].into_iter().flat_map(|at| [(at, false), (at, true)])
+        {
+            begin(&configuration(mode, &[A], PORT), &mut |node| {
+                let wire = |flags| tcp(client, vip, flags);
+                let data = wire(PSH | ACK).tcp_with(|tcp| (tcp.ack, tcp.payload) = (0x8123_4567, b"more".to_vec()));
+                let other = tcp((client.0, client.1 + 1), vip, SYN);
+                let ends = forth(node, &wire(SYN));
+                back(node, &wire(SYN), &reply_of(&wire(SYN | ACK), ends, A));
+                forth(node, &wire(ACK));
+                node.slots(service, &[B]);
+                let to_b = forth_to(node, &other, B, PORT);
+                node.state(service, A, resets);
+                // Nobody told the client yet.
+                back(node, &wire(ACK), &reply_of(&wire(ACK), ends, A));
+                stays(node, &data.frame(), &reset(&data));
+                assert_eq!(node.flows(A), (1, 1));
+                stays(node, &wire(FIN | ACK).frame(), &reset(&wire(FIN | ACK)));
+                // What the backend still sends reaches the client, whose own reset reaches the backend.
+                back(node, &wire(ACK), &reply_of(&wire(ACK), ends, A));
+                if tells {
+                    assert_eq!(forth(node, &wire(RST)), ends);
+                }
+                assert_eq!(node.flows(A), (1, 1), "closed once");
+                node.wait(15);
+                stays(node, &reply_of(&wire(ACK), ends, A).frame(), &Pass(PassReason::NotServed));
+                back(node, &other, &reply_of(&other, to_b, B));
+                let again = forth_to(node, &wire(SYN), B, PORT);
+                back(node, &wire(SYN), &reply_of(&wire(SYN | ACK), again, B));
+            });
+        }
+    });
+}
+
 /// Lines 11 and 14: a known flow stays, and what one side sends keeps it for the other.
 #[test]
 fn known_flows() {
@@ -420,7 +459,7 @@ fn collisions() {
             back(node, &other, &reply_of(&other, ends, A));
             stays(node, &one.frame(), &Drop(DropReason::NatCollision));
             // So it is if the backend of the first is gone.
-            node.state(1, A, State { keeps: true, takes: true, generation: 2 });
+            node.state(1, A, State { keeps: true, resets: false, takes: true, generation: 2 });
             let ends = forth(node, &one);
             back(node, &one, &reply_of(&one, ends, A));
         });

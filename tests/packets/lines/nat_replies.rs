@@ -172,7 +172,7 @@ fn other_icmp_packets() {
                     stays(node, &whole.clone().ttl(ttl).frame(), &Drop(Ttl));
                 }
                 // Nobody knows the flow any more.
-                node.state(service, A, State { keeps: false, takes: false, generation: 1 });
+                node.state(service, A, State { keeps: false, resets: false, takes: false, generation: 1 });
                 stays(node, &whole.frame(), &HOSTS);
             });
         }
@@ -259,7 +259,7 @@ fn fragments() {
                 // The backend is gone.
                 begin_again(node, &wire);
                 arrives(node, &[&second]);
-                node.state(service, A, State { keeps: false, takes: false, generation: 1 });
+                node.state(service, A, State { keeps: false, resets: false, takes: false, generation: 1 });
                 stays(node, &last.frame(), &unknown);
             });
         }

@@ -232,7 +232,7 @@ fn backend_is_gone() -> Case {
     let id = id_of(&PLAIN, A);
     let steps = [
         send(&short(CLIENT, DNS, &id), To(A)),
-        Step::State(0, A, State { keeps: false, takes: false, generation: 1 }),
+        Step::State(0, A, State { keeps: false, resets: false, takes: false, generation: 1 }),
         send(&short(CLIENT, DNS, &id), To(B)),
         Unrouted(1),
         // Up again.

@@ -8,7 +8,7 @@ use crate::{
 };
 
 pub(super) fn cases() -> Vec<Case> {
-    let down = State { keeps: false, takes: false, generation: 1 };
+    let down = State { keeps: false, resets: false, takes: false, generation: 1 };
     let reused = State { generation: 2, ..State::default() };
     vec![
         scheduled(),

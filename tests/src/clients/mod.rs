@@ -2,10 +2,12 @@
 
 mod connections;
 mod download;
+mod held;
 mod tools;
 mod udp;
 
 pub use connections::{Attempt, Load, Tally, attempts, connections};
 pub use download::{Download, DownloadReport};
+pub use held::Held;
 pub use tools::{Iperf3Datagrams, Iperf3Run, WrkRun, curl, dig, dig_tcp, iperf3, iperf3_datagrams, wrk};
 pub use udp::{Sent, StreamReport, UdpSink, UdpStream, collect};

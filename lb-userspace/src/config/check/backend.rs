@@ -44,6 +44,8 @@ impl Surroundings {
 
 /// Checks a backend that is to be added to a service, by the rules of the file.
 ///
+/// One that the service has already, by its address, may be given again; what comes of that is the caller's.
+///
 /// Rules across services, such as limits and probes of the same address, are [`super::check_all`]'s.
 ///
 /// # Errors
@@ -52,7 +54,9 @@ impl Surroundings {
 pub fn check_backend(service: &Service, backend: &raw::Backend) -> Result<Backend, Vec<Problem>> {
     let mut around =
         Surroundings::new(Some(service.vip), Some(service.ports), service.mode, (service.tunnel, service.pool));
-    service.backends.iter().for_each(|present| around.add(present));
+    let address = backend.address.get().and_then(|text| text.parse().ok());
+    let others = service.backends.iter().filter(|present| Some(present.address) != address);
+    others.for_each(|present| around.add(present));
     let mut findings = Findings::default();
     let checked = check(&mut findings, &around, backend, Position::default());
     let problems = findings.into_problems();

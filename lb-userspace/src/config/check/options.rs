@@ -8,8 +8,8 @@ use super::{
     super::{
         field::{Field, ShortOrMap, Time, Whole},
         model::{
-            ForwardingMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow, Ports, Probe, Protocol, Scheduler,
-            SchedulerKind, SlotKind, SlowStart, Timeouts,
+            ForwardingMode, Fragments, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow, Ports, Probe,
+            Protocol, Scheduler, SchedulerKind, SlotKind, SlowStart, Timeouts,
         },
         problem::{Findings, Position},
         raw,
@@ -28,6 +28,7 @@ pub(super) struct Options {
     pub(super) on_unknown_flow: OnUnknownFlow,
     pub(super) slow_start: Option<SlowStart>,
     pub(super) drain_timeout: Duration,
+    pub(super) on_drain_timeout: OnDrainTimeout,
     pub(super) timeouts: Timeouts,
 }
 
@@ -56,6 +57,11 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
         on_unknown_flow: plain(own.on_unknown_flow, defaults.on_unknown_flow, OnUnknownFlow::Hash),
         slow_start: slow_start(findings, values::pick(own.slow_start, defaults.slow_start)),
         drain_timeout: values::time(findings, drain, "drain_timeout", DRAIN).unwrap_or(Duration::from_secs(300)),
+        on_drain_timeout: plain(
+            own.on_drain_timeout,
+            defaults.on_drain_timeout,
+            OnDrainTimeout::of(used.protocol.unwrap_or(Protocol::Tcp)),
+        ),
         timeouts: timeouts(findings, own.timeouts, defaults.timeouts),
     }
 }

@@ -88,6 +88,7 @@ pub(super) fn check(
         on_unknown_flow: options.on_unknown_flow,
         slow_start: options.slow_start,
         drain_timeout: options.drain_timeout,
+        on_drain_timeout: options.on_drain_timeout,
         timeouts: options.timeouts,
         quic,
         backends,
