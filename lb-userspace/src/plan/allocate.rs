@@ -28,6 +28,24 @@ impl Ranges {
         }
     }
 
+    /// A place for `size`, below `capacity`; it is not marked. What is smaller than `small` goes to the end: it would leave gaps
+    /// between larger ranges that hold none of those.
+    #[must_use]
+    pub fn find_apart(&self, size: u32, small: u32, capacity: u32) -> Option<u32> {
+        if size >= small {
+            return self.find(size, capacity);
+        }
+        let mut end = capacity;
+        for (offset, used) in self.used.iter().rev() {
+            let behind = offset.saturating_add(*used);
+            if end.saturating_sub(behind) >= size {
+                break;
+            }
+            end = *offset;
+        }
+        end.checked_sub(size)
+    }
+
     /// The first gap that holds `size`, below `capacity`; it is not marked.
     #[must_use]
     pub fn find(&self, size: u32, capacity: u32) -> Option<u32> {
@@ -118,6 +136,20 @@ mod tests {
         assert_eq!(ranges.find(41, 100), None);
         ranges.remove(0);
         assert_eq!(ranges.find(30, 100), Some(0));
+    }
+
+    #[test]
+    fn small_ranges_are_filled_from_the_end() {
+        let mut ranges = Ranges::default();
+        for (size, expected) in [(50, Some(0)), (3, Some(97)), (4, Some(93)), (43, Some(50)), (1, None)] {
+            let found = ranges.find_apart(size, 10, 100);
+            assert_eq!(found, expected, "{size}");
+            found.into_iter().for_each(|offset| ranges.insert(offset, size));
+        }
+        ranges.remove(97);
+        assert_eq!(ranges.find_apart(2, 10, 100), Some(98));
+        ranges.remove(0);
+        assert_eq!([3, 4].map(|size| ranges.find_apart(size, 10, 100)), [Some(97), Some(46)]);
     }
 
     #[test]

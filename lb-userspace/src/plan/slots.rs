@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::abi::{SlotRange, Word32};
+use lb_common::{
+    abi::{SlotRange, Word32},
+    schedule::maglev::TABLE_SIZES,
+};
 
 use super::{
     actual::ActualService,
@@ -60,13 +63,13 @@ impl Planner<'_> {
     /// services needs no more room than a change of the largest.
     fn find_slots(&mut self, size: u32) -> Option<u32> {
         let capacity = self.tables.slots.len() as u32;
-        if let Some(offset) = self.actual.slots.find(size, capacity) {
+        if let Some(offset) = self.actual.slots.find_apart(size, TABLE_SIZES[0], capacity) {
             return Some(offset);
         }
         if self.actual.has_retired_slots() {
             self.push(Write::Quiesce);
         }
-        self.actual.slots.find(size, capacity)
+        self.actual.slots.find_apart(size, TABLE_SIZES[0], capacity)
     }
 
     /// What is in a range, or is planned for it.

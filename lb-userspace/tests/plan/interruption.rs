@@ -21,7 +21,8 @@ use super::{
 const TIGHT: Sizes = Sizes {
     service_buckets: 32,
     services: 4,
-    slots: 4 * 251,
+    // Two tables of each of two services, and the lists of those that have no table.
+    slots: 4 * 251 + 16,
     destinations: 9,
     flow_buckets: 512,
     nat_buckets: 64,

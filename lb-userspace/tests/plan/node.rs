@@ -207,7 +207,8 @@ impl Node {
         let known = |b: u8| self.versions.get(&(owner, b)).copied().filter(|_| settled);
         match answer {
             Answer::Host => false,
-            Answer::NoBackend => stays.is_none() && !service.has_takers(),
+            // A reset looks the same.
+            Answer::NoBackend => stays.is_none() && (!service.has_takers() || known_flow && service.has_resetting()),
             Answer::Unresolved => {
                 let may_be = |b: &u8| service.backends[b].hop.is_none() && known(*b).is_none();
                 match stays {

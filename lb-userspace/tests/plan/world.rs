@@ -165,7 +165,7 @@ impl World {
             let desired = DesiredBackend {
                 weight: backend.weight,
                 keeps_flows: backend.keeps(),
-                resets_flows: !backend.keeps() && b % 2 == 0,
+                resets_flows: backend.resets(*b),
                 next_hop,
                 way,
             };
@@ -208,12 +208,21 @@ impl Service {
         Self { reject: false, timeout: 1000, large: false, backends }
     }
 
+    pub(crate) fn has_resetting(&self) -> bool {
+        self.backends.iter().any(|(b, backend)| backend.resets(*b))
+    }
+
     pub(crate) fn has_takers(&self) -> bool {
         self.backends.values().any(|backend| backend.weight > 0)
     }
 }
 
 impl Backend {
+    /// Some reset the flows that they do not keep.
+    pub(crate) fn resets(&self, b: u8) -> bool {
+        !self.keeps() && b.is_multiple_of(2)
+    }
+
     /// What takes flows keeps them.
     pub(crate) fn keeps(&self) -> bool {
         self.keeps || self.weight > 0
