@@ -47,6 +47,7 @@ fn web() -> Service {
             port: None,
             source: None,
             initial: Initial::Down,
+            damping: None,
         }),
         on_no_backend: OnNoBackend::Drop,
         on_backend_down: OnBackendDown::Move,

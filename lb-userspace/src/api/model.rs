@@ -144,6 +144,9 @@ pub struct BackendStatus {
     pub health_since: Option<SystemTime>,
     /// Why.
     pub health_reason: Option<String>,
+    /// Until when it is held down, as it did not stay up before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<SystemTime>,
     /// The last probe.
     pub last_probe: Option<LastProbe>,
     /// Its last changes of health, up to 16, the newest last.

@@ -133,6 +133,9 @@ pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<S
     {
         remarks.push(format!("down for {}: {reason}", ago(since)));
     }
+    if let Some(held_until) = backend.held_until {
+        remarks.push(format!("held down for flapping: {} to go, whatever its probes say", until(held_until)));
+    }
     if let Some(error) = backend.last_probe.as_ref().and_then(|last| last.error.as_ref())
         && (backend.health == "unknown" || error.starts_with("cannot probe"))
     {

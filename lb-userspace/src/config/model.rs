@@ -12,7 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::probe::{
-    Agent, BodyMatch, ClientCertificate, Dns, Exec, Grpc, Http, Probe, ProbeKind, RCODES, StatusRanges, Tls, Trust, Udp,
+    Agent, BodyMatch, ClientCertificate, Damping, Dns, Exec, Grpc, Http, Probe, ProbeKind, RCODES, StatusRanges, Tls,
+    Trust, Udp,
 };
 use crate::quic::Hex;
 

@@ -11,7 +11,7 @@ use serde::{
     de::{self, IntoDeserializer},
 };
 
-pub(super) use self::probe::{Probe, ProbeType, Verify};
+pub(super) use self::probe::{Damping, Probe, ProbeType, Verify};
 pub use super::field::{Field, Short, ShortOrMap, Whole};
 use super::{
     field::{PortSpec, Secret, Time},

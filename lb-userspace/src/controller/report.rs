@@ -176,6 +176,7 @@ impl Controller {
             },
             health_since: known.map(|health| health.since),
             health_reason: known.map(|health| health.reason.clone()),
+            held_until: known.and_then(|health| health.held_until),
             last_probe: known.and_then(|health| {
                 let last = health.last.as_ref()?;
                 Some(LastProbe {

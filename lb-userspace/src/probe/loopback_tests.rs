@@ -33,6 +33,7 @@ fn probe() -> Probe {
         port: None,
         source: None,
         initial: Initial::Down,
+        damping: None,
     }
 }
 

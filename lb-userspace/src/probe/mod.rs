@@ -114,6 +114,8 @@ pub struct TargetHealth {
     pub since: SystemTime,
     /// Why the status was entered.
     pub reason: String,
+    /// Until when it is held down for not having stayed up, for display.
+    pub held_until: Option<SystemTime>,
     /// The newest result; `None` before the first.
     pub last: Option<LastResult>,
     /// How far it is on its way to another status.
@@ -132,6 +134,7 @@ impl TargetHealth {
             eligible: machine.eligible(),
             since: machine.since(),
             reason: machine.reason().to_owned(),
+            held_until: machine.held_until(),
             last: machine.last().cloned(),
             progress: machine.progress(),
             advice: machine.advice(),

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::model::Probe,
-    health::{Machine, Outcome, Rules, Status},
+    health::{Machine, Moment, Outcome, Rules, Status},
 };
 
 /// How long results that change no status wait for others, so that readers are not woken for each.
@@ -52,6 +52,8 @@ pub(super) struct Worker<C> {
     entries: BTreeMap<Target, Entry>,
     schedule: Schedule,
     running: JoinSet<(Target, Outcome)>,
+    /// Where [`Moment::clock`] begins.
+    started: Instant,
     /// Targets whose published health is out of date.
     stale: BTreeSet<Target>,
     /// When they are published.
@@ -71,6 +73,7 @@ impl<C: Check> Worker<C> {
             entries: BTreeMap::new(),
             schedule: Schedule::default(),
             running: JoinSet::new(),
+            started: Instant::now(),
             stale: BTreeSet::new(),
             publish_at: None,
         }
@@ -94,6 +97,10 @@ impl<C: Check> Worker<C> {
             self.begin_due();
             self.publish();
         }
+    }
+
+    fn now(&self) -> Moment {
+        Moment { clock: self.started.elapsed(), shown: SystemTime::now() }
     }
 
     fn retarget(&mut self) {
@@ -123,7 +130,7 @@ impl<C: Check> Worker<C> {
         let at = Instant::now() + first_wait(probe.interval, &mut rand::rng());
         self.schedule.add(at, target.clone());
         let rules = Rules::from(&probe);
-        let machine = known.map_or_else(|| Machine::new(rules, SystemTime::now()), |known| known.taken_over(rules));
+        let machine = known.map_or_else(|| Machine::new(rules, self.now()), |known| known.taken_over(rules));
         self.entries.insert(target, Entry { probe, machine, begun: None, stage: Stage::Waiting(at) });
     }
 
@@ -165,13 +172,14 @@ impl<C: Check> Worker<C> {
                 (id, (target.clone(), Outcome::Inconclusive("cannot probe: a defect, see the log".to_owned())))
             }
         };
+        let moment = self.now();
         let Some(entry) = self.entries.get_mut(&target) else { return };
         // A target that was removed and added again can get the result of its former self.
         if !matches!(&entry.stage, Stage::Running(task) if task.id() == id) {
             return;
         }
         let (now, before) = (Instant::now(), entry.machine.advice());
-        let moved = entry.machine.record(outcome, SystemTime::now());
+        let moved = entry.machine.record(outcome, moment);
         if moved {
             log(&target, &entry.machine);
         }

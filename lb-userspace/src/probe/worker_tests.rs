@@ -82,6 +82,7 @@ fn probe() -> Probe {
         port: None,
         source: None,
         initial: Initial::Down,
+        damping: None,
     }
 }
 

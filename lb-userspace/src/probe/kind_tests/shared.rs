@@ -57,6 +57,7 @@ async fn equal_options_are_one_target_and_others_another() {
         port: None,
         source: None,
         initial: Initial::Down,
+        damping: None,
     };
     let targets: BTreeMap<_, _> =
         ["/good", "/good", "/bad"].map(of).map(|target| (target.clone(), probe(&target))).into();
