@@ -5,7 +5,8 @@
 //!   resolver ── next hops ─┤
 //!   API server ── jobs ────┼─→ event loop ─→ controller ─→ tables
 //!   signals ── reload ─────┤        │
-//!   clock ── drains ───────┘        └─ targets, addresses ─→ prober, resolver
+//!   clock ── drains ───────┘        ├─ targets, addresses ─→ prober, resolver
+//!                                   └─ events ─→ hooks
 //! ```
 //!
 //! Stopping it, however that happens, leaves the program attached and the tables as they are.
@@ -33,6 +34,7 @@ use crate::{
     },
     controller::{Controller, Parts},
     dataplane::kernel::{LoadOptions, Loaded, Pins, grace, object},
+    hooks::Hooks,
     neighbour::Resolver,
     plan,
     probe::Prober,
@@ -71,6 +73,7 @@ struct Daemon {
     controller: Controller,
     prober: Prober,
     resolver: Resolver,
+    hooks: Hooks,
     jobs: mpsc::Receiver<Job>,
     socket: PathBuf,
     /// The revision that prober and resolver know.
@@ -119,7 +122,7 @@ impl Daemon {
         tokio::spawn(server::serve(listener, sender));
         tracing::info!(writes, services = controller.effective().services.len(), "running");
         let socket = node.api_socket;
-        Ok(Self { controller, prober, resolver, jobs, socket, revision: None, _locks: locks })
+        Ok(Self { controller, prober, resolver, hooks: Hooks::start(), jobs, socket, revision: None, _locks: locks })
     }
 
     async fn serve(&mut self, mut signals: Signals) -> Result<()> {
@@ -160,8 +163,11 @@ impl Daemon {
         Ok(())
     }
 
-    /// Tells prober and resolver what is new.
+    /// Tells prober, resolver and hooks what is new.
     fn feed(&mut self) {
+        for event in self.controller.take_events() {
+            self.hooks.tell(event);
+        }
         if self.revision != Some(self.controller.revision()) {
             self.revision = Some(self.controller.revision());
             self.prober.set_targets(self.controller.targets());

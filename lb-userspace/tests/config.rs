@@ -49,6 +49,8 @@ fn web() -> Service {
             initial: Initial::Down,
             damping: None,
         }),
+        quorum: None,
+        hooks: Hooks::default(),
         on_no_backend: OnNoBackend::Drop,
         on_backend_down: OnBackendDown::Move,
         fragments: Fragments::Drop,

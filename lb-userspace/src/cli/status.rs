@@ -4,7 +4,7 @@ use super::{
     Daemon,
     output::{self, Rows, Tone, ago, number, plain, until},
 };
-use crate::api::model::{BackendStatus, ServiceStatus, Status};
+use crate::api::model::{BackendStatus, QuorumStatus, ServiceStatus, Status};
 
 pub(super) fn main(daemon: &Daemon<'_>) -> anyhow::Result<()> {
     let status: Status = daemon.get("/v1/status")?;
@@ -74,12 +74,28 @@ pub(super) fn print_service(service: &ServiceStatus) {
         number(service.active_flows),
         number(service.packets)
     ));
+    if let Some(quorum) = &service.quorum {
+        output::print(&format!("  quorum {}", quorum_words(quorum)));
+    }
     print_backends(service);
     for backend in &service.backends {
         for remark in remarks(service, backend) {
             output::print(&format!("  {}: {remark}", backend.name));
         }
     }
+}
+
+fn quorum_words(quorum: &QuorumStatus) -> String {
+    let percent = (100 * quorum.able_weight).checked_div(quorum.weight).unwrap_or(0);
+    format!(
+        "{} for {}: {} of {} backends can take flows, {percent}% of the weight; met with {}, lost below {}",
+        quorum.state,
+        ago(quorum.since),
+        quorum.able,
+        quorum.backends,
+        quorum.up,
+        quorum.down
+    )
 }
 
 pub(super) fn print_backends(service: &ServiceStatus) {

@@ -5,7 +5,7 @@
 //!
 //! - [`reconciler`]: the part that needs no file: events in, writes out. `users`: which services an event concerns. `inputs`:
 //!   what the plan needs to know of them. `drains`: when drains begin and end.
-//!   `next_hops`: what is said when one is lost or back. `precedence`: which services
+//!   `watch`: what hooks are told of. `next_hops`: what is said when one is lost or back. `precedence`: which services
 //!   a packet is not for, and why.
 //! - [`change`]: changes through the API. [`report`]: answers.
 
@@ -17,6 +17,7 @@ mod precedence;
 pub mod reconciler;
 pub mod report;
 mod users;
+mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -281,6 +282,11 @@ impl Controller {
     /// If the clock cannot be read.
     pub fn scan(&self) -> Result<Scan> {
         self.reconciler.scan(&self.plane)
+    }
+
+    /// What happened since the last time that hooks have to be told of.
+    pub fn take_events(&mut self) -> Vec<crate::hooks::Event> {
+        self.reconciler.take_events()
     }
 
     /// Whether something is draining or leaving, so that the clock matters.

@@ -22,6 +22,7 @@ use super::{
     inputs,
     next_hops::Missing,
     users::{Concerned, Users},
+    watch::Watch,
 };
 use crate::{
     config::{
@@ -61,6 +62,7 @@ pub struct Reconciler {
     pub(super) revision: u64,
     /// There is something that is to be kept and was not yet.
     pub(super) unsaved: bool,
+    pub(super) watch: Watch,
     memo: Memo,
 }
 
@@ -111,6 +113,7 @@ impl Reconciler {
             concerned: Concerned::All,
             revision: 0,
             unsaved: false,
+            watch: Watch::default(),
             memo: Memo::default(),
         }
     }
@@ -149,6 +152,8 @@ impl Reconciler {
         if self.concerned.is_nobody() {
             return Ok(Vec::new());
         }
+        // Before the tables: a hook is told what is so, whether they can be written or not.
+        self.observe(now);
         let result = self.update_drains(plane, now).and_then(|()| self.publish(plane, now));
         self.concerned = if result.is_ok() { Concerned::nobody() } else { Concerned::All };
         result

@@ -14,7 +14,8 @@ use super::{Controller, inputs, precedence};
 use crate::{
     api::model::{
         ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, HealthTransition,
-        InterfaceStatus, LastProbe, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, ServiceStatus, Status,
+        InterfaceStatus, LastProbe, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, QuorumStatus,
+        ServiceStatus, Status,
     },
     config::model::{Backend, OnBackendDown, OnNoBackend, Protocol, Scheduler, Service},
     dataplane::{
@@ -79,19 +80,15 @@ impl Controller {
             backends.push(BackendStatus { leaving: true, drain, ..status });
         }
         let Scheduler::Maglev { .. } = service.scheduler;
-        let vip = if service.vip.prefix_len() == service.vip.max_prefix_len() {
-            service.vip.addr().to_string()
-        } else {
-            service.vip.to_string()
-        };
         Ok(ServiceStatus {
             name: service.name.clone(),
-            vip,
+            vip: service.vip_text(),
             port: service.ports.to_string(),
             protocol: service.protocol.to_string(),
             mode: service.mode.name().to_owned(),
             scheduler: "maglev".to_owned(),
             slots: slots.values().sum(),
+            quorum: self.quorum_status(service),
             on_no_backend: match service.on_no_backend {
                 OnNoBackend::FailOpen => "fail-open",
                 OnNoBackend::Drop => "drop",
@@ -107,6 +104,20 @@ impl Controller {
             packets: backends.iter().map(|backend| backend.packets).sum(),
             bytes: backends.iter().map(|backend| backend.bytes).sum(),
             backends,
+        })
+    }
+
+    fn quorum_status(&self, service: &Service) -> Option<QuorumStatus> {
+        let (quorum, watched) = (service.quorum.as_ref()?, self.reconciler.watch.of(&service.name)?);
+        Some(QuorumStatus {
+            state: watched.standing.name().to_owned(),
+            since: watched.since?,
+            able: watched.count.able,
+            backends: watched.count.all,
+            able_weight: watched.count.able_weight,
+            weight: watched.count.weight,
+            up: quorum.up.to_string(),
+            down: quorum.down.to_string(),
         })
     }
 

@@ -19,6 +19,7 @@ use std::{
 mod machine;
 #[cfg(test)]
 mod properties;
+pub mod quorum;
 
 pub use machine::{HISTORY, Machine, Rules};
 

@@ -47,6 +47,7 @@ mod worker;
 mod worker_tests;
 
 pub use prober::{HealthView, Prober};
+pub(crate) use trouble::shown;
 
 /// What is probed, whatever services want to know it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use evenkeel::{
     config::model::{
-        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, PoolFamilies, Ports, Protocol,
-        Scheduler, Service, Timeouts, TunnelSources,
+        AdminState, Backend, ForwardingMode, Fragments, Hooks, OnBackendDown, OnNoBackend, PoolFamilies, Ports,
+        Protocol, Scheduler, Service, Timeouts, TunnelSources,
     },
     dataplane::kernel::Clock,
     health::{Advice, Status, Wants},
@@ -112,6 +112,8 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         pool: PoolFamilies::default(),
         scheduler: Scheduler::Maglev { table_size: None },
         probe: None,
+        quorum: None,
+        hooks: Hooks::default(),
         on_no_backend: case.on_no_backend,
         on_backend_down: case.on_down,
         fragments: Fragments::Drop,
