@@ -19,7 +19,9 @@ use crate::{
 };
 
 /// Programs that run at a time.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
+/// Of these, of one service: one that hangs does not hold up the others.
+const OF_A_SERVICE: usize = 2;
 /// Backends whose hooks wait at a time; services' hooks wait beside them.
 const MOST_WAITING: usize = 4096;
 
@@ -140,7 +142,10 @@ impl Queue {
         if self.running.len() >= AT_ONCE {
             return None;
         }
-        let place = self.order.iter().position(|subject| !self.running.contains(subject))?;
+        let of_service = |name: &str| self.running.iter().filter(|running| running.service == name).count();
+        let may_run =
+            |subject: &Subject| !self.running.contains(subject) && of_service(&subject.service) < OF_A_SERVICE;
+        let place = self.order.iter().position(may_run)?;
         let subject = self.order.remove(place)?;
         let event = self.waiting.remove(&subject)?;
         self.running.insert(subject);
@@ -201,7 +206,9 @@ mod tests {
         assert!(queue.add(event("a", Some("one more"), "down")).is_some());
         assert_eq!(queue.add(event("a", Some("7"), "up")), None);
         assert_eq!(queue.add(event("a", None, "lost")), None);
-        assert_eq!((0..10).filter(|_| queue.next().is_some()).count(), AT_ONCE);
+        assert_eq!((0..10).filter(|_| queue.next().is_some()).count(), OF_A_SERVICE);
+        (0..10).for_each(|number| drop(queue.add(event(&number.to_string(), None, "lost"))));
+        assert_eq!((0..20).filter(|_| queue.next().is_some()).count(), AT_ONCE - OF_A_SERVICE);
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
+    task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
 
@@ -37,7 +38,7 @@ use crate::{
     hooks::Hooks,
     neighbour::Resolver,
     plan,
-    probe::Prober,
+    probe::{self, Prober, Relay},
     state::{Store, secret},
 };
 
@@ -73,11 +74,15 @@ struct Daemon {
     controller: Controller,
     prober: Prober,
     resolver: Resolver,
+    relay: Relay,
+    relaying: JoinHandle<()>,
     hooks: Hooks,
     jobs: mpsc::Receiver<Job>,
     socket: PathBuf,
     /// The revision that prober and resolver know.
     revision: Option<u64>,
+    /// That of the ways that the relay knows.
+    ways_revision: Option<(u64, u64)>,
     /// Of the state and of the pins.
     _locks: [Flock<File>; 2],
 }
@@ -102,7 +107,8 @@ impl Daemon {
         let listener = server::listen(&node.api_socket, node.api_group.as_deref())?;
         let (plane, adopted) = load(&node, &store, &pins)?;
         let mut controller = Controller::new(Parts { config_file, config: config.clone(), store, plane, pins })?;
-        let (prober, resolver) = (Prober::start(), Resolver::start().await?);
+        let (relay, relaying) = Relay::start(controller.forwarder()?, node.probe_mark);
+        let (prober, resolver) = (Prober::start_with(relay.clone()), Resolver::start().await?);
         let mut next_hops = resolver.subscribe();
         resolver.set_targets(controller.addresses());
         if timeout(FIRST_NEXT_HOPS, next_hops.wait_for(|hops| !hops.is_empty())).await.is_ok() {
@@ -122,7 +128,19 @@ impl Daemon {
         tokio::spawn(server::serve(listener, sender));
         tracing::info!(writes, services = controller.effective().services.len(), "running");
         let socket = node.api_socket;
-        Ok(Self { controller, prober, resolver, hooks: Hooks::start(), jobs, socket, revision: None, _locks: locks })
+        Ok(Self {
+            controller,
+            prober,
+            resolver,
+            relay,
+            relaying,
+            hooks: Hooks::start(),
+            jobs,
+            socket,
+            revision: None,
+            ways_revision: None,
+            _locks: locks,
+        })
     }
 
     async fn serve(&mut self, mut signals: Signals) -> Result<()> {
@@ -158,6 +176,10 @@ impl Daemon {
         }
         notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!("stopping; forwarding goes on, `evenkeel detach` ends it");
+        self.relaying.abort();
+        if let Err(error) = probe::remove_rules().await {
+            tracing::warn!("{error:#}");
+        }
         // A socket that nobody listens on only misleads; the next start would remove it, too.
         drop(fs::remove_file(&self.socket));
         Ok(())
@@ -172,6 +194,10 @@ impl Daemon {
             self.revision = Some(self.controller.revision());
             self.prober.set_targets(self.controller.targets());
             self.resolver.set_targets(self.controller.addresses());
+        }
+        if self.ways_revision != Some(self.controller.ways_revision()) {
+            self.ways_revision = Some(self.controller.ways_revision());
+            self.relay.set_ways(self.controller.ways());
         }
     }
 

@@ -48,6 +48,7 @@ fn web() -> Service {
             source: None,
             initial: Initial::Down,
             damping: None,
+            via: ProbeVia::Direct,
         }),
         quorum: None,
         hooks: Hooks::default(),
@@ -100,6 +101,7 @@ fn the_minimal_file_has_the_documented_defaults() {
             tunnel: TunnelSources::default(),
             nat: Nat { entries: 262_144, pool: Vec::new() },
             icmp_echo: true,
+            probe_mark: 0x00e7_0000,
             limits: Limits { services: 1024, backends: 16_384, slots: 4_194_304 },
         },
         services: vec![web().into()],
@@ -241,7 +243,7 @@ fn services_share_a_target_if_all_options_are_the_same() {
         let targets = config
             .services
             .iter()
-            .map(|service| evenkeel::probe::Target::of(service.probe.as_ref().unwrap(), &service.backends[0]));
+            .map(|service| evenkeel::probe::Target::of(service.probe.as_ref().unwrap(), service, &service.backends[0]));
         targets.collect::<std::collections::BTreeSet<_>>().len()
     };
     let http = "{type: http, path: /a, body_matches: \"^a+$\"}";

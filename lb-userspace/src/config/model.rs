@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::probe::{
-    Agent, BodyMatch, ClientCertificate, Damping, Dns, Exec, Grpc, Http, Probe, ProbeKind, RCODES, StatusRanges, Tls,
-    Trust, Udp,
+    Agent, BodyMatch, ClientCertificate, Damping, Dns, Exec, Grpc, Http, Probe, ProbeKind, ProbeVia, RCODES,
+    StatusRanges, Tls, Trust, Udp,
 };
 use crate::quic::Hex;
 
@@ -53,6 +53,8 @@ pub struct Node {
     pub nat: Nat,
     /// The node answers echo requests to VIPs; else they are the host's.
     pub icmp_echo: bool,
+    /// The mark (`SO_MARK`) of probes that take the way of the traffic; never 0.
+    pub probe_mark: u32,
     /// Sizes of the tables.
     pub limits: Limits,
 }
@@ -249,7 +251,7 @@ pub enum Ports {
 }
 
 /// How packets get to the backends. In all but the last two the backend has the VIP and answers the client directly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardingMode {
     /// Only the MAC addresses change.

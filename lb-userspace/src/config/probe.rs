@@ -5,6 +5,8 @@
 use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use hickory_proto::rr::RecordType;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::model::Initial;
 
@@ -29,8 +31,21 @@ pub struct Probe {
     pub source: Option<IpAddr>,
     /// What a backend counts as before it was probed.
     pub initial: Initial,
+    /// On which way a backend is probed; where addresses are translated there is one only.
+    pub via: ProbeVia,
     /// What keeps a backend down that does not stay up; `None`: nothing.
     pub damping: Option<Damping>,
+}
+
+/// On which way a backend is probed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbeVia {
+    /// At its own address, like any other connection of this host's.
+    #[default]
+    Direct,
+    /// At the VIP, in the same frames as packets of clients.
+    Vip,
 }
 
 /// A backend that went down `flaps` times in a row after it had been up for less than `stable` is held down for `hold`, and for twice

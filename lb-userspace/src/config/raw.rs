@@ -73,6 +73,10 @@ pub(super) struct Node {
     /// Whether the node answers echo requests (ping) to VIPs itself; else they are left to the host. Default: true.
     #[serde(default)]
     pub(super) icmp_echo: Field<bool>,
+    /// The mark of packets of probes with `via: vip`, which nothing else of this host may have. Default: 15138816 (0xe70000).
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub(super) probe_mark: Field<Whole>,
     /// Sizes of the tables; changing one needs `evenkeel detach` first.
     #[serde(default)]
     pub(super) limits: Field<Limits>,

@@ -36,7 +36,7 @@ use crate::{
         model::{AttachMode, Config, Service},
     },
     dataplane::{
-        kernel::{Attached, Loaded, Pins, attach},
+        kernel::{Attached, Forwarder, Loaded, Pins, attach},
         scan::Scan,
     },
     neighbour::NextHops,
@@ -44,7 +44,7 @@ use crate::{
         self,
         desired::{self, BackendKey},
     },
-    probe::{HealthView, Target},
+    probe::{HealthView, Target, Ways},
     state::{Effective, Runtime, Store},
 };
 
@@ -187,6 +187,7 @@ impl Controller {
                 node.pin_directory.clone(),
                 node.state_directory.clone(),
                 node.hash_secret.clone(),
+                node.probe_mark,
             )
         };
         let modes = |config: &Config| -> BTreeMap<String, AttachMode> {
@@ -196,7 +197,7 @@ impl Controller {
         let same_modes = modes(&config).iter().all(|(name, mode)| before.get(name).is_none_or(|before| before == mode));
         if fixed(&config) != fixed(&self.config) || !same_modes {
             return Err(anyhow!(
-                "{}: flow_table, fragment_table, nat.entries, limits, directories, api, hash_secret and the mode of an interface under `node` \
+                "{}: flow_table, fragment_table, nat.entries, limits, directories, api, hash_secret, probe_mark and the mode of an interface under `node` \
                  cannot change while the daemon runs; \
                  restore them, or restart the daemon (other sizes or another secret also need `evenkeel detach`)",
                 self.config_file.display()
@@ -305,6 +306,27 @@ impl Controller {
     #[must_use]
     pub fn targets(&self) -> BTreeMap<Target, config::model::Probe> {
         self.reconciler.targets()
+    }
+
+    /// What takes probes to backends as packets of clients are.
+    ///
+    /// # Errors
+    ///
+    /// If the tables cannot be mapped once more.
+    pub fn forwarder(&self) -> Result<Forwarder> {
+        self.plane.forwarder()
+    }
+
+    /// Changes with [`Self::ways`].
+    #[must_use]
+    pub fn ways_revision(&self) -> (u64, u64) {
+        (self.reconciler.revision(), self.reconciler.places)
+    }
+
+    /// The ways that targets are probed by.
+    #[must_use]
+    pub fn ways(&self) -> Ways {
+        self.reconciler.ways()
     }
 
     /// The addresses whose next hops are needed.

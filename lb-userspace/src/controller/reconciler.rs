@@ -37,7 +37,7 @@ use crate::{
     },
     neighbour::NextHops,
     plan::{self, Actual, Desired, Memo, PlanError, Write, desired::ServiceKey, write::EgressRecord},
-    probe::{HealthView, Target},
+    probe::{HealthView, Target, Ways},
     state::{Effective, Runtime},
 };
 
@@ -60,6 +60,8 @@ pub struct Reconciler {
     pub(super) concerned: Concerned,
     /// Counts changes of what is to be probed and resolved.
     pub(super) revision: u64,
+    /// Counts changes of which destinations there are.
+    pub(super) places: u64,
     /// There is something that is to be kept and was not yet.
     pub(super) unsaved: bool,
     pub(super) watch: Watch,
@@ -112,6 +114,7 @@ impl Reconciler {
             clock,
             concerned: Concerned::All,
             revision: 0,
+            places: 0,
             unsaved: false,
             watch: Watch::default(),
             memo: Memo::default(),
@@ -163,6 +166,9 @@ impl Reconciler {
         let writes = self.plan(plane, now)?;
         if writes.is_empty() {
             return Ok(writes);
+        }
+        if writes.iter().any(|write| matches!(write, Write::Destination { .. } | Write::FreeDestination { .. })) {
+            self.places += 1;
         }
         match publish(plane, &writes) {
             Ok(()) => writes.iter().for_each(|write| self.actual.apply(write)),
@@ -363,6 +369,12 @@ impl Reconciler {
     #[must_use]
     pub fn targets(&self) -> BTreeMap<Target, Probe> {
         inputs::targets(&self.effective, &self.runtime, &self.adopted)
+    }
+
+    /// The ways that targets are probed by, as far as the tables have them.
+    #[must_use]
+    pub fn ways(&self) -> Ways {
+        inputs::ways(&self.effective, &self.runtime, &self.actual)
     }
 
     /// The addresses whose next hops are needed.

@@ -34,6 +34,7 @@ fn probe() -> Probe {
         source: None,
         initial: Initial::Down,
         damping: None,
+        via: Default::default(),
     }
 }
 
@@ -101,7 +102,7 @@ async fn a_target_is_probed_once_however_often_it_is_set() {
 async fn a_probe_ends_with_a_reset() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let target = target(listener.local_addr().unwrap());
-    let outcome = check::outcome(&check::Network, &target, Duration::from_secs(30)).await;
+    let outcome = check::outcome(&check::Network::default(), &target, Duration::from_secs(30)).await;
     assert!(matches!(outcome, Outcome::Success(_)), "{outcome:?}");
     let (connection, _) = listener.accept().await.unwrap();
     connection.readable().await.unwrap();
@@ -119,6 +120,6 @@ async fn a_server_that_no_longer_accepts_times_out() {
     while let Ok(connection) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
         queue.push(connection);
     }
-    let outcome = check::outcome(&check::Network, &target(address), Duration::from_millis(100)).await;
+    let outcome = check::outcome(&check::Network::default(), &target(address), Duration::from_millis(100)).await;
     assert_eq!(outcome, Outcome::Failure("timed out after 100 ms".into()));
 }

@@ -6,7 +6,7 @@ use imbl::OrdMap;
 use tokio::sync::watch;
 
 use super::{
-    Target, TargetHealth,
+    Relay, Target, TargetHealth,
     check::{Check, Network},
     worker::Worker,
 };
@@ -31,7 +31,17 @@ impl Prober {
     /// Outside a Tokio runtime with I/O and time.
     #[must_use]
     pub fn start() -> Self {
-        Self::with(Network)
+        Self::with(Network::default())
+    }
+
+    /// The same with what takes probes to targets on the way of the traffic.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime with I/O and time.
+    #[must_use]
+    pub fn start_with(relay: Relay) -> Self {
+        Self::with(Network { relay: Some(relay) })
     }
 
     pub(super) fn with(check: impl Check) -> Self {

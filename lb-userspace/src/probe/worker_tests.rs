@@ -83,6 +83,7 @@ fn probe() -> Probe {
         source: None,
         initial: Initial::Down,
         damping: None,
+        via: Default::default(),
     }
 }
 

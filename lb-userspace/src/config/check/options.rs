@@ -45,9 +45,11 @@ const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_s
 /// Checks and merges the options of a service.
 pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: raw::Options<'_>, used: Use) -> Options {
     let quorum = values::pick(own.quorum, defaults.quorum);
+    let mode = given_mode(findings, values::pick(own.mode, defaults.mode)).unwrap_or(ForwardingMode::DsrL2);
+    probe::check_via(findings, own.probe, mode);
     let drain = values::pick(own.drain_timeout, defaults.drain_timeout);
     Options {
-        mode: given_mode(findings, values::pick(own.mode, defaults.mode)).unwrap_or(ForwardingMode::DsrL2),
+        mode,
         scheduler: scheduler(findings, values::pick(own.scheduler, defaults.scheduler)),
         quorum: watch::quorum(findings, quorum),
         hooks: watch::hooks(findings, values::pick(own.hooks, defaults.hooks), quorum),

@@ -5,7 +5,7 @@ use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 use super::{
     super::{
         field::{Field, ShortOrMap},
-        model::{Damping, Initial, Ports, Probe, ProbeKind, Protocol},
+        model::{Damping, ForwardingMode, Initial, Ports, Probe, ProbeKind, ProbeVia, Protocol},
         problem::{Findings, Position},
         raw::{self, ProbeType},
         suggest,
@@ -81,6 +81,7 @@ fn common(findings: &mut Findings, kind: ProbeKind, raw: &raw::Probe, at: Positi
         port: values::whole(findings, &raw.port, "port", 1..=65_535).or(raw.port.is_given().then_some(1)),
         source: source(findings, &raw.source),
         initial: raw.initial.get().copied().unwrap_or(Initial::Down),
+        via: raw.via.get().copied().unwrap_or_default(),
         damping: raw.damping.get().map(|damping| check_damping(findings, damping)),
     }
 }
@@ -135,6 +136,16 @@ fn source(findings: &mut Findings, field: &Field<String>) -> Option<IpAddr> {
         Err(_) => findings.add(field.at(), format!("`source` `{text}` is no address"), "give an address of this node"),
     }
     None
+}
+
+/// A service's own wish for a way that its mode does not have. (A default is for those that have it.)
+pub(super) fn check_via(findings: &mut Findings, own: &Given, mode: ForwardingMode) {
+    let Some(ShortOrMap(probe)) = own.get() else { return };
+    if probe.via.get() == Some(&ProbeVia::Vip) && mode.is_nat() {
+        let reason =
+            format!("`via: vip` in mode `{}`: packets to its backends are for their own addresses", mode.name());
+        findings.add(probe.via.at(), reason, "remove it; `direct` tries the same");
+    }
 }
 
 fn check_port(findings: &mut Findings, r#type: ProbeType, probe: &Probe, at: Position, used: Use) {

@@ -11,7 +11,7 @@ use serde::{
 use super::{Field, Short, Whole};
 use crate::config::{
     field::{StatusSpec, Time},
-    model::Initial,
+    model::{Initial, ProbeVia},
     problem::Position,
 };
 
@@ -76,6 +76,9 @@ probe! {
     source: String [Tcp Tls Http Https Http2 Grpc Udp Dns Icmp Agent],
     /// What a backend counts as before it was probed. Default: `down`.
     initial: Initial [],
+    /// On which way a backend is probed: at its own address, or (in modes that do not translate) at the VIP, in the same frames as
+    /// packets of clients. Default: `direct`.
+    via: ProbeVia [Tcp Tls Http Https Http2 Grpc Udp Dns],
     /// What keeps a backend down that does not stay up. Default: nothing does.
     damping: Damping [],
     /// `http2`, `grpc`: with TLS. Default: false.
