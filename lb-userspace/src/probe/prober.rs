@@ -53,7 +53,7 @@ impl Prober {
 
     /// Probes exactly these targets from now on.
     ///
-    /// New ones start at once (spread over up to 100 ms), missing ones stop and are forgotten, and those that are
+    /// New ones start at once (spread over up to 100 ms, thousands of them over 100 µs each), missing ones stop and are forgotten, and those that are
     /// unchanged or have other times and thresholds keep their state. Takes effect in [`Self::subscribe`] a moment later.
     pub fn set_targets(&self, targets: BTreeMap<Target, Probe>) {
         self.desired.send_if_modified(|present| {

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::{Relay, check::Dial, trouble::Trouble};
+use crate::config::model::ProbeKind;
 
 /// Opens a connection that ends with a reset.
 ///
@@ -28,7 +29,9 @@ pub(super) async fn tcp(target: &Dial<'_>) -> Result<TcpStream, Trouble> {
     let peer = target.peer();
     let socket = if peer.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_zero_linger()?;
-    socket.set_nodelay(true)?;
+    if target.kind != ProbeKind::Tcp {
+        socket.set_nodelay(true)?;
+    }
     if let Some(way) = target.way() {
         relay(target)?.put(&socket, libc::IPPROTO_TCP as u8, way, target.source).await?;
     } else if let Some(source) = target.source {
