@@ -25,7 +25,7 @@ pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
     };
     remove(&Pins::at(&directory), &directory, "the daemon is running; stop it first")?;
     // Those of a daemon that was killed.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(probe::remove_rules())
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(probe::remove_leftover_rules())
 }
 
 /// Detaches and removes all pins in a directory and says so; `busy` is said if somebody has them.

@@ -49,17 +49,18 @@ impl Deref for Dial<'_> {
 impl Check for Network {
     async fn check(&self, target: &Target) -> Result<Advice, Trouble> {
         let dial = &Dial { target, relay: self.relay.as_ref() };
+        // In boxes: else each probe of the simplest kind would be as large as that of the largest, thousands a second.
         match &target.kind {
             ProbeKind::Tcp => tcp::check(dial).await,
-            ProbeKind::Tls(tls) => tls::check(dial, tls).await,
-            ProbeKind::Http(http) => http::check(dial, http).await,
-            ProbeKind::Http2(http) => http2::check(dial, http).await,
-            ProbeKind::Grpc(grpc) => grpc::check(dial, grpc).await,
-            ProbeKind::Udp(udp) => udp::check(dial, udp).await,
-            ProbeKind::Dns(dns) => dns::check(dial, dns).await,
-            ProbeKind::Icmp => icmp::check(target).await,
-            ProbeKind::Exec(exec) => exec::check(target, exec).await,
-            ProbeKind::Agent(agent) => agent::check(dial, agent).await,
+            ProbeKind::Tls(tls) => Box::pin(tls::check(dial, tls)).await,
+            ProbeKind::Http(http) => Box::pin(http::check(dial, http)).await,
+            ProbeKind::Http2(http) => Box::pin(http2::check(dial, http)).await,
+            ProbeKind::Grpc(grpc) => Box::pin(grpc::check(dial, grpc)).await,
+            ProbeKind::Udp(udp) => Box::pin(udp::check(dial, udp)).await,
+            ProbeKind::Dns(dns) => Box::pin(dns::check(dial, dns)).await,
+            ProbeKind::Icmp => Box::pin(icmp::check(target)).await,
+            ProbeKind::Exec(exec) => Box::pin(exec::check(target, exec)).await,
+            ProbeKind::Agent(agent) => Box::pin(agent::check(dial, agent)).await,
         }
     }
 

@@ -49,7 +49,7 @@ mod worker;
 mod worker_tests;
 
 pub use prober::{HealthView, Prober};
-pub use relay::{Relay, Via, Way, Ways, remove_rules};
+pub use relay::{Relay, Via, Way, Ways, remove_leftover_rules, remove_rules};
 pub(crate) use trouble::shown;
 
 /// What is probed, whatever services want to know it.

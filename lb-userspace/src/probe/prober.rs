@@ -64,7 +64,7 @@ impl Prober {
     }
 
     /// The health of all targets, kept up to date: a change of status or eligibility at once, results that change
-    /// neither within 250 ms and several together.
+    /// neither within a second and many together.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<HealthView> {
         self.view.clone()

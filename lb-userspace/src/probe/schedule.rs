@@ -13,7 +13,7 @@ const SHORTEST_SPREAD: Duration = Duration::from_millis(100);
 const FIRST_PROBE: Duration = Duration::from_micros(100);
 
 /// So much earlier than it is due a probe may begin, together with others: waking up for each of thousands costs more than they do.
-pub(super) const TOGETHER: Duration = Duration::from_millis(5);
+pub(super) const TOGETHER: Duration = Duration::from_millis(10);
 
 /// Targets in the order in which they are due.
 #[derive(Debug, Default)]

@@ -33,7 +33,7 @@ pub(super) async fn tcp(target: &Dial<'_>) -> Result<TcpStream, Trouble> {
         socket.set_nodelay(true)?;
     }
     if let Some(way) = target.way() {
-        relay(target)?.put(&socket, libc::IPPROTO_TCP as u8, way, target.source).await?;
+        Box::pin(relay(target)?.put(&socket, libc::IPPROTO_TCP as u8, way, target.source)).await?;
     } else if let Some(source) = target.source {
         socket.bind(SocketAddr::new(source, 0))?;
     }

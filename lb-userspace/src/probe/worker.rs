@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long results that change no status wait for others, so that readers are not woken for each.
-const COLLECT: Duration = Duration::from_millis(250);
+const COLLECT: Duration = Duration::from_secs(1);
 
 /// A target and its probe's whereabouts.
 struct Entry {

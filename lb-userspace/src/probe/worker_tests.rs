@@ -309,7 +309,7 @@ async fn a_change_is_shown_at_once_and_equal_results_are_collected() {
     while timeout_at(end, view.changed()).await.is_ok() {
         wakes += 1;
     }
-    assert!(wakes <= 80, "20 s hold 80 windows of 250 ms, but readers were woken {wakes} times");
+    assert!(wakes <= 21, "20 s hold 20 windows of 1 s, but readers were woken {wakes} times");
 
     script.set(7, Answer::Refuse);
     until(&mut view, 7, |health| health.status == Status::Down).await;

@@ -46,7 +46,10 @@ const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_s
 pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: raw::Options<'_>, used: Use) -> Options {
     let quorum = values::pick(own.quorum, defaults.quorum);
     let mode = given_mode(findings, values::pick(own.mode, defaults.mode)).unwrap_or(ForwardingMode::DsrL2);
-    probe::check_via(findings, own.probe, mode);
+    // The defaults themselves are of no protocol; they are for services of other modes, too.
+    if used.protocol.is_some() {
+        probe::check_via(findings, own.probe, mode);
+    }
     let drain = values::pick(own.drain_timeout, defaults.drain_timeout);
     Options {
         mode,

@@ -14,7 +14,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use tokio::io::unix::AsyncFd;
 
 /// The device's name: one daemon of a network namespace has it.
-const NAME: &str = "evenkeel-probe";
+pub(super) const NAME: &str = "evenkeel-probe";
 
 /// A TUN device. It ends with this value, at the latest with the process.
 #[derive(Debug)]

@@ -34,7 +34,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub use self::routes::remove as remove_rules;
+pub use self::routes::{remove as remove_rules, remove_leftover as remove_leftover_rules};
 use self::{
     device::{Sender, Tun},
     flow::Flow,

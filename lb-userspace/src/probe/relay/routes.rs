@@ -44,6 +44,16 @@ async fn try_add(handle: &Handle, device: &str, mark: u32) -> Result<()> {
     }
 }
 
+/// Removes the rules of a daemon that is gone; those of one that has its device stay.
+///
+/// # Errors
+///
+/// If the kernel refuses.
+pub async fn remove_leftover() -> Result<()> {
+    let is_used = nix::net::if_::if_nametoindex(super::device::NAME).is_ok();
+    if is_used { Ok(()) } else { remove().await }
+}
+
 /// Removes the rules; they do nothing once the device is gone, and this leaves nothing behind.
 ///
 /// # Errors
