@@ -179,7 +179,18 @@ fn target(service: u32, address: IpAddr) -> Target {
 fn target_health(target: Target, status: Status, since: SystemTime) -> TargetHealth {
     let (eligible, reason) = (status == Status::Up, "3 in a row".to_owned());
     let (advice, history) = (Advice::default(), Arc::default());
-    TargetHealth { target, status, eligible, since, reason, last: None, progress: Progress::default(), advice, history }
+    TargetHealth {
+        target,
+        status,
+        eligible,
+        since,
+        reason,
+        held_until: None,
+        last: None,
+        progress: Progress::default(),
+        advice,
+        history,
+    }
 }
 
 /// What the daemon consists of, apart from sockets and files.

@@ -10,6 +10,7 @@ mod figure;
 mod machine;
 mod output;
 mod priority;
+mod probes;
 mod quic;
 mod section;
 mod services;
@@ -33,8 +34,15 @@ use machine::Machine;
 use output::{compare, json, report, results::Results, terminal};
 use section::{Run, Section};
 
-const SECTIONS: &[Section] =
-    &[data_path::SECTION, quic::SECTION, veth::SECTION, services::SECTION, control_plane::SECTION, vm::SECTION];
+const SECTIONS: &[Section] = &[
+    data_path::SECTION,
+    quic::SECTION,
+    veth::SECTION,
+    services::SECTION,
+    control_plane::SECTION,
+    probes::SECTION,
+    vm::SECTION,
+];
 
 fn main() -> ExitCode {
     if let Some(code) = vm::guest::main() {

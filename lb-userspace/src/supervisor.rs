@@ -5,7 +5,8 @@
 //!   resolver ── next hops ─┤
 //!   API server ── jobs ────┼─→ event loop ─→ controller ─→ tables
 //!   signals ── reload ─────┤        │
-//!   clock ── drains, ttl ──┘        └─ targets, addresses ─→ prober, resolver
+//!   clock ── drains, ttl ──┘        ├─ targets, addresses ─→ prober, resolver
+//!                                   └─ events ─→ hooks
 //! ```
 //!
 //! Stopping it, however that happens, leaves the program attached and the tables as they are.
@@ -18,10 +19,14 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use lb_common::{abi::LAYOUT_VERSION, features::Features, memory::Sizes};
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::resource::{Resource, getrlimit, setrlimit},
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
+    task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
 
@@ -33,9 +38,10 @@ use crate::{
     },
     controller::{Controller, Parts},
     dataplane::kernel::{LoadOptions, Loaded, Pins, grace, object},
+    hooks::Hooks,
     neighbour::Resolver,
     plan,
-    probe::Prober,
+    probe::{self, Prober, Relay},
     state::{Store, secret},
 };
 
@@ -54,10 +60,22 @@ const JOBS: usize = 64;
 pub async fn run(config_file: &Path) -> Result<()> {
     let config = config::load(config_file)?;
     object::balancer(true)?;
+    raise_open_files().context("the limit of open files cannot be raised")?;
     // Before anyone can know that the daemon is there: by default each of them would kill it.
     let signals = Signals::register()?;
     let mut daemon = Daemon::start(config_file.to_owned(), config).await?;
     daemon.serve(signals).await
+}
+
+/// Lets this process have as many open files as it may: each probe under way has one, and the usual limit of 1 024 is for
+/// programs that call `select(2)`.
+///
+/// # Errors
+///
+/// If the kernel refuses.
+pub(crate) fn raise_open_files() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
 /// What the daemon is told by signals.
@@ -71,10 +89,15 @@ struct Daemon {
     controller: Controller,
     prober: Prober,
     resolver: Resolver,
+    relay: Relay,
+    relaying: JoinHandle<()>,
+    hooks: Hooks,
     jobs: mpsc::Receiver<Job>,
     socket: PathBuf,
     /// The revision that prober and resolver know.
     revision: Option<u64>,
+    /// That of the ways that the relay knows.
+    ways_revision: Option<(u64, u64)>,
     /// Of the state and of the pins.
     _locks: [Flock<File>; 2],
 }
@@ -99,7 +122,8 @@ impl Daemon {
         let listener = server::listen(&node.api_socket, node.api_group.as_deref())?;
         let (plane, adopted) = load(&node, &store, &pins)?;
         let mut controller = Controller::new(Parts { config_file, config: config.clone(), store, plane, pins })?;
-        let (prober, resolver) = (Prober::start(), Resolver::start().await?);
+        let (relay, relaying) = Relay::start(controller.forwarder()?, node.probe_mark);
+        let (prober, resolver) = (Prober::start_with(relay.clone()), Resolver::start().await?);
         let mut next_hops = resolver.subscribe();
         resolver.set_targets(controller.addresses());
         if timeout(FIRST_NEXT_HOPS, next_hops.wait_for(|hops| !hops.is_empty())).await.is_ok() {
@@ -119,7 +143,19 @@ impl Daemon {
         tokio::spawn(server::serve(listener, sender));
         tracing::info!(writes, services = controller.effective().services.len(), "running");
         let socket = node.api_socket;
-        Ok(Self { controller, prober, resolver, jobs, socket, revision: None, _locks: locks })
+        Ok(Self {
+            controller,
+            prober,
+            resolver,
+            relay,
+            relaying,
+            hooks: Hooks::start(),
+            jobs,
+            socket,
+            revision: None,
+            ways_revision: None,
+            _locks: locks,
+        })
     }
 
     async fn serve(&mut self, mut signals: Signals) -> Result<()> {
@@ -157,17 +193,28 @@ impl Daemon {
         }
         notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!("stopping; forwarding goes on, `evenkeel detach` ends it");
+        self.relaying.abort();
+        if let Err(error) = probe::remove_rules().await {
+            tracing::warn!("{error:#}");
+        }
         // A socket that nobody listens on only misleads; the next start would remove it, too.
         drop(fs::remove_file(&self.socket));
         Ok(())
     }
 
-    /// Tells prober and resolver what is new.
+    /// Tells prober, resolver and hooks what is new.
     fn feed(&mut self) {
+        for event in self.controller.take_events() {
+            self.hooks.tell(event);
+        }
         if self.revision != Some(self.controller.revision()) {
             self.revision = Some(self.controller.revision());
             self.prober.set_targets(self.controller.targets());
             self.resolver.set_targets(self.controller.addresses());
+        }
+        if self.ways_revision != Some(self.controller.ways_revision()) {
+            self.ways_revision = Some(self.controller.ways_revision());
+            self.relay.set_ways(self.controller.ways());
         }
     }
 

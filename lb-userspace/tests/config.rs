@@ -47,7 +47,11 @@ fn web() -> Service {
             port: None,
             source: None,
             initial: Initial::Down,
+            damping: None,
+            via: ProbeVia::Direct,
         }),
+        quorum: None,
+        hooks: Hooks::default(),
         on_no_backend: OnNoBackend::Drop,
         on_backend_down: OnBackendDown::Move,
         fragments: Fragments::Drop,
@@ -100,6 +104,7 @@ fn the_minimal_file_has_the_documented_defaults() {
             tunnel: TunnelSources::default(),
             nat: Nat { entries: 262_144, pool: Vec::new() },
             icmp_echo: true,
+            probe_mark: 0x00e7_0000,
             limits: Limits { services: 1024, backends: 16_384, slots: 4_194_304 },
         },
         services: vec![web().into()],
@@ -230,6 +235,37 @@ services:
 }
 
 #[test]
+fn on_the_way_of_the_traffic_services_of_a_vip_and_mode_share_a_target() {
+    let service = |name: &str, rest: &str| {
+        let probe = "probe: {type: http, port: 8080, via: vip, source: \"10.0.0.9\"}, backends: [10.0.0.1]";
+        format!("\n  - {{name: s{name}, port: 8{name}, protocol: tcp, {rest}, {probe}}}")
+    };
+    let node = "version: 1\nnode: {interfaces: [eth0], tunnel: {source_ipv4: 10.66.0.0/16}}\n";
+    let targets = |one: &str, other: &str| {
+        let text = format!("{node}services:{}{}", service("1", one), service("2", other));
+        let config = config::parse(&text, "good.yaml").unwrap_or_else(|error| panic!("{error}"));
+        let of = |service: &std::sync::Arc<Service>| {
+            evenkeel::probe::Target::of(service.probe.as_ref().unwrap(), service, &service.backends[0])
+        };
+        config.services.iter().map(of).collect::<std::collections::BTreeSet<_>>()
+    };
+    let both = targets("vip: 192.0.2.1", "vip: 192.0.2.1");
+    let shown: Vec<String> = both.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["http 10.0.0.1:8080/ at 192.0.2.1 by dsr-l2"]);
+    assert_eq!(targets("vip: 192.0.2.1", "vip: 192.0.2.2").len(), 2);
+    assert_eq!(targets("vip: 192.0.2.1", "vip: 192.0.2.1, mode: ipip").len(), 2);
+    let prefix = targets("vip: 192.0.2.16/28", "vip: 192.0.2.16/28");
+    assert!(prefix.first().unwrap().to_string().ends_with("at 192.0.2.17 by dsr-l2"), "{prefix:?}");
+
+    let defaults = "defaults: {probe: {type: tcp, via: vip}, mode: nat}\n";
+    let plain = "{name: a, vip: 192.0.2.1, port: 80, protocol: tcp, backends: [10.0.0.1]}";
+    let config = good(&format!("{defaults}services: [{plain}]\n"));
+    let service = &config.services[0];
+    let target = evenkeel::probe::Target::of(service.probe.as_ref().unwrap(), service, &service.backends[0]);
+    assert_eq!(target.to_string(), "tcp 10.0.0.1:80", "where addresses are translated the direct way is the traffic's");
+}
+
+#[test]
 fn services_share_a_target_if_all_options_are_the_same() {
     let targets = |one: &str, other: &str| {
         let config = good(&format!(
@@ -241,7 +277,7 @@ fn services_share_a_target_if_all_options_are_the_same() {
         let targets = config
             .services
             .iter()
-            .map(|service| evenkeel::probe::Target::of(service.probe.as_ref().unwrap(), &service.backends[0]));
+            .map(|service| evenkeel::probe::Target::of(service.probe.as_ref().unwrap(), service, &service.backends[0]));
         targets.collect::<std::collections::BTreeSet<_>>().len()
     };
     let http = "{type: http, path: /a, body_matches: \"^a+$\"}";

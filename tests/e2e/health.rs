@@ -20,8 +20,11 @@ use evenkeel_tests::{
     names,
     namespace::Namespace,
     process::Process,
-    scenario::{Service, backend_status, nginx_everywhere, start, wait_for_backend, wait_for_takers},
-    servers::{DNS_PORT, TXT_NAME, dns},
+    scenario::{
+        Service, backend_status, configuration, nginx_everywhere, service_status, start, wait_for_backend,
+        wait_for_takers,
+    },
+    servers::{DNS_PORT, TXT_NAME, dns, nginx},
     topology::{Topology, VIP4},
     wait::{PATIENCE, wait_ok},
 };
@@ -321,5 +324,116 @@ fn agents_drain_weigh_and_take_down() -> Result<()> {
     agents[0].says("down # disk is full");
     wait_down(&daemon, "web", "the agent says down: disk is full")?;
     println!("agent: b1 drained, in maintenance, at half its weight and down as its agent said");
+    Ok(())
+}
+
+/// Waits until a service's status says this of its quorum.
+fn wait_quorum(daemon: &Daemon<'_>, service: &str, state: &str, able: u64) -> Result<()> {
+    wait_ok(&format!("the quorum of {service} is {state} with {able}"), PATIENCE, || {
+        let quorum = service_status(daemon, service)?["quorum"].clone();
+        ensure!(quorum["state"] == state && quorum["able"] == able, "{quorum}");
+        Ok(())
+    })
+}
+
+#[test]
+fn who_flaps_is_held_down() -> Result<()> {
+    let topology = Topology::one_nic(2)?;
+    let mut servers = nginx_everywhere(&topology, &[80], None)?;
+    let bpffs = Bpffs::mount()?;
+    let held = "damping: {flaps: 1, stable: 1h, hold: 1h, max_hold: 1h}";
+    let with = |damping: &str| [probed("web", 80, &format!("type: tcp, {damping}"), &topology)];
+    let mut daemon = start(&topology, &bpffs, &with(held))?;
+    wait_both(&daemon, "web")?;
+    servers[0].kill();
+    wait_down(&daemon, "web", "held down for 1h, as 1 time it was up for less than 1h")?;
+    servers[0] = nginx(topology.backends()[0].namespace(), "b1", &[80], None)?;
+    wait_for_backend(&daemon, "web", "b1", "answers and is down", |status| {
+        let answers = status["last_probe"]["error"].is_null() && !status["last_probe"]["latency_us"].is_null();
+        answers && status["health"] == "down" && !status["held_until"].is_null()
+    })?;
+    wait_for_takers(&daemon, "web", &["b2"])?;
+    let text = daemon.cli_text(&["backend", "show", "web", "b1"])?;
+    ensure!(text.contains("held down for flapping: 59m"), "{text}");
+
+    let without = with("rise: 2").map(|service| service.options(&[&format!("probe: {{type: tcp, {TIMES}}}")]));
+    daemon.configure(|paths| configuration(paths, &topology, &without))?;
+    daemon.hangup()?;
+    wait_for_takers(&daemon, "web", &["b1", "b2"])?;
+
+    let brief = with("damping: {flaps: 1, stable: 1h, hold: 1s}");
+    daemon.configure(|paths| configuration(paths, &topology, &brief))?;
+    daemon.hangup()?;
+    servers[0].kill();
+    wait_for_backend(&daemon, "web", "b1", "held down", |status| !status["held_until"].is_null())?;
+    servers[0] = nginx(topology.backends()[0].namespace(), "b1", &[80], None)?;
+    wait_for_takers(&daemon, "web", &["b1", "b2"])?;
+    println!("damping: b1 answered again and stayed down until its hold was taken back, or over");
+    Ok(())
+}
+
+#[test]
+fn quorums_are_lost_and_met_and_hooks_are_told() -> Result<()> {
+    let topology = Topology::one_nic(3)?;
+    let mut servers = nginx_everywhere(&topology, &[80], None)?;
+    let directory = names::scratch("hooks")?;
+    let (script, told) = (directory.path().join("hook"), directory.path().join("told"));
+    let line = "$1 $EVENKEEL_EVENT $EVENKEEL_SERVICE $EVENKEEL_BACKEND $EVENKEEL_BEFORE-$EVENKEEL_STATE";
+    let more = "$EVENKEEL_UP/$EVENKEEL_BACKENDS $EVENKEEL_VIP:$EVENKEEL_PORT/$EVENKEEL_PROTOCOL $EVENKEEL_REASON";
+    fs::write(&script, format!("#!/bin/sh\necho \"{line} {more}\" >> {}\n", told.display()))?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    let says = |part: &str| {
+        wait_ok(&format!("a hook was told {part:?}"), PATIENCE, || {
+            let text = fs::read_to_string(&told)?;
+            ensure!(text.lines().any(|line| line.contains(part)), "{text}");
+            Ok(())
+        })
+    };
+
+    let bpffs = Bpffs::mount()?;
+    let path = script.display();
+    let hooks = format!("hooks: {{quorum: [{path}, tell], backend: [{path}, tell], timeout: 5s}}");
+    let hanging = "hooks: {quorum: [/bin/sleep, '3600'], backend: [/bin/sleep, '3600'], timeout: 10m}";
+    let failing = "hooks: {quorum: [/bin/sh, '-c', 'echo out of luck; exit 3']}";
+    let services = [
+        probed("web", 80, "type: tcp", &topology).option("quorum: {up: 3, down: 2}").option(&hooks),
+        probed("hangs", 81, "type: tcp, port: 80", &topology).option("quorum: {up: 100%}").option(hanging),
+        probed("fails", 82, "type: tcp, port: 80", &topology).option("quorum: {up: 40%}").option(failing),
+    ];
+    let daemon = start(&topology, &bpffs, &services)?;
+    wait_quorum(&daemon, "web", "met", 3)?;
+    says("tell quorum web  unknown-met 3/3 10.1.0.1:80/tcp".replace("10.1.0.1", &VIP4.to_string()).as_str())?;
+    says("tell backend web b1 unknown-up")?;
+
+    // One less changes nothing here, two less do; one more does not bring it back, two more do.
+    servers[0].kill();
+    wait_quorum(&daemon, "web", "met", 2)?;
+    wait_quorum(&daemon, "hangs", "lost", 2)?;
+    says("tell backend web b1 up-down")?;
+    servers[1].kill();
+    wait_quorum(&daemon, "web", "lost", 1)?;
+    wait_quorum(&daemon, "fails", "lost", 1)?;
+    says("tell quorum web  met-lost 1/3")?;
+    says("2 failures in a row: connection refused")?;
+    wait_ok("the failure of a hook is logged", PATIENCE, || {
+        ensure!(daemon.log().contains("hook failed: ended with 3") && daemon.log().contains("out of luck"));
+        Ok(())
+    })?;
+    servers[0] = nginx(topology.backends()[0].namespace(), "b1", &[80], None)?;
+    wait_quorum(&daemon, "web", "lost", 2)?;
+    wait_quorum(&daemon, "fails", "met", 2)?;
+    let text = daemon.cli_text(&["service", "show", "web"])?;
+    ensure!(text.contains("2 of 3 backends can take flows, 66% of the weight; met with 3, lost below 2"), "{text}");
+    servers[1] = nginx(topology.backends()[1].namespace(), "b2", &[80], None)?;
+    wait_quorum(&daemon, "web", "met", 3)?;
+    says("tell quorum web  lost-met 3/3")?;
+    // What the operator takes away counts as well.
+    daemon.cli_text(&["backend", "drain", "web", "b1"])?;
+    daemon.cli_text(&["backend", "drain", "web", "b2"])?;
+    wait_quorum(&daemon, "web", "lost", 1)?;
+    println!(
+        "quorum: lost and met with hysteresis, by health and by drain; hooks were told:\n{}",
+        fs::read_to_string(&told)?
+    );
     Ok(())
 }

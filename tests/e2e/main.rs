@@ -24,6 +24,7 @@ mod nat_replies;
 mod neighbour;
 mod next_hops;
 mod no_backend;
+mod probe_way;
 mod programs;
 mod protocols;
 mod quic;

@@ -18,7 +18,7 @@ use crate::{
 /// What `cargo xtask bench` takes; all of it is passed on to the bench.
 #[derive(Args, Default)]
 pub(crate) struct Options {
-    /// Sections to run: `data-path`, `control-plane`, `veth`, `services`, `vm` (default: all but `vm`).
+    /// Sections to run: `data-path`, `control-plane`, `veth`, `services`, `probes`, `vm` (default: all but `vm`).
     #[arg(value_name = "SECTION")]
     sections: Vec<String>,
     /// Only what the bars need, in under two minutes.

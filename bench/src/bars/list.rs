@@ -30,6 +30,7 @@ const INSTRUCTIONS: Term =
 const CONNECTIONS: Term =
     Term { case: "new-connections", subject: "evenkeel", quantity: "rate", flows: None, statistic: Median };
 const LATENCY: Term = Term { case: "latency", quantity: "p50", ..CONNECTIONS };
+const PROBES: Term = Term { case: "tcp", subject: "evenkeel", quantity: "cpu", flows: None, statistic: Median };
 const DOWN: Term = Term { case: "one-down", quantity: "time", ..CONNECTIONS };
 
 const fn bar(section: &'static str, name: &'static str, formula: Formula, bound: Bound) -> Bar {
@@ -170,5 +171,16 @@ pub(crate) const BARS: &[Bar] = &[
         "flow scan of 16 M slots, ms",
         Value(Term { flows: Some(1 << 24), ..DOWN.in_case("flow-scan") }),
         Below(150.0),
+    ),
+    // The kernel's work for both ends of each connection is in it.
+    missed(bar("probes", "10 000 probes every 2 s: cores", Value(PROBES), Below(0.25)), AtMost(0.4)),
+    missed(
+        bar(
+            "probes",
+            "10 000 probes, 1 000 of them silent: cores",
+            Value(PROBES.in_case("tcp-1000-silent")),
+            Below(0.25),
+        ),
+        AtMost(0.4),
     ),
 ];

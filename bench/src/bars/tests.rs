@@ -95,6 +95,8 @@ fn every_bar_has_a_value_once_its_figures_are_there() {
         ("control-plane", "one-down", &["evenkeel"], "time", None),
         ("control-plane", "one-down", &["evenkeel"], "foreign-writes", None),
         ("control-plane", "flow-scan", &["evenkeel"], "time", Some(1 << 24)),
+        ("probes", "tcp", &["evenkeel"], "cpu", None),
+        ("probes", "tcp-1000-silent", &["evenkeel"], "cpu", None),
     ];
     let mut figures = Vec::new();
     for (section, case, subjects, quantity, flows) in named {

@@ -110,6 +110,9 @@ pub struct ServiceStatus {
     pub scheduler_note: Option<String>,
     /// Slots of its table; 0: no backend takes flows.
     pub slots: u32,
+    /// Whether enough backends can take flows, if that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<QuorumStatus>,
     /// What happens to new flows without a backend.
     pub on_no_backend: String,
     /// What happens to present flows of a backend that goes down.
@@ -128,6 +131,27 @@ pub struct ServiceStatus {
     pub bytes: u64,
     /// Its backends, those that are leaving last.
     pub backends: Vec<BackendStatus>,
+}
+
+/// Whether enough backends of a service can take flows; backups do not count.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QuorumStatus {
+    /// `met`, `lost`, or `unknown` before it can be told.
+    pub state: String,
+    /// Since when.
+    pub since: SystemTime,
+    /// Backends that can take flows.
+    pub able: u32,
+    /// All backends.
+    pub backends: u32,
+    /// The weights of those that can take flows.
+    pub able_weight: u64,
+    /// The weights of all.
+    pub weight: u64,
+    /// So many, or so much of the weight, meet it after it was lost.
+    pub up: String,
+    /// With less it is lost.
+    pub down: String,
 }
 
 /// The state of a backend.
@@ -156,6 +180,9 @@ pub struct BackendStatus {
     pub health_since: Option<SystemTime>,
     /// Why.
     pub health_reason: Option<String>,
+    /// Until when it is held down, as it did not stay up before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<SystemTime>,
     /// The last probe.
     pub last_probe: Option<LastProbe>,
     /// Its last changes of health, up to 16, the newest last.

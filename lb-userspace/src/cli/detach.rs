@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::output;
-use crate::{config, dataplane::kernel::Pins};
+use crate::{config, dataplane::kernel::Pins, probe};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -23,7 +23,9 @@ pub(super) fn main(arguments: &Arguments) -> anyhow::Result<()> {
         Some(file) => config::load(file)?.node.pin_directory,
         None => arguments.pin_directory.clone(),
     };
-    remove(&Pins::at(&directory), &directory, "the daemon is running; stop it first")
+    remove(&Pins::at(&directory), &directory, "the daemon is running; stop it first")?;
+    // Those of a daemon that was killed.
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(probe::remove_leftover_rules())
 }
 
 /// Detaches and removes all pins in a directory and says so; `busy` is said if somebody has them.

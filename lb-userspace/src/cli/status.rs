@@ -4,7 +4,7 @@ use super::{
     Daemon,
     output::{self, Rows, Tone, ago, number, plain, until},
 };
-use crate::api::model::{BackendStatus, ServiceStatus, Status};
+use crate::api::model::{BackendStatus, QuorumStatus, ServiceStatus, Status};
 
 pub(super) fn main(daemon: &Daemon<'_>) -> anyhow::Result<()> {
     let status: Status = daemon.get("/v1/status")?;
@@ -74,6 +74,9 @@ pub(super) fn print_service(service: &ServiceStatus) {
         number(service.active_flows),
         number(service.packets)
     ));
+    if let Some(quorum) = &service.quorum {
+        output::print(&format!("  quorum {}", quorum_words(quorum)));
+    }
     print_backends(service);
     if let Some(note) = &service.scheduler_note {
         output::print(&format!("  {}: {note}", service.scheduler));
@@ -83,6 +86,19 @@ pub(super) fn print_service(service: &ServiceStatus) {
             output::print(&format!("  {}: {remark}", backend.name));
         }
     }
+}
+
+fn quorum_words(quorum: &QuorumStatus) -> String {
+    let percent = (100 * quorum.able_weight).checked_div(quorum.weight).unwrap_or(0);
+    format!(
+        "{} for {}: {} of {} backends can take flows, {percent}% of the weight; met with {}, lost below {}",
+        quorum.state,
+        ago(quorum.since),
+        quorum.able,
+        quorum.backends,
+        quorum.up,
+        quorum.down
+    )
 }
 
 pub(super) fn print_backends(service: &ServiceStatus) {
@@ -138,6 +154,9 @@ pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<S
         && let (Some(since), Some(reason)) = (backend.health_since, &backend.health_reason)
     {
         remarks.push(format!("down for {}: {reason}", ago(since)));
+    }
+    if let Some(held_until) = backend.held_until {
+        remarks.push(format!("held down for flapping: {} to go, whatever its probes say", until(held_until)));
     }
     if let Some(error) = backend.last_probe.as_ref().and_then(|last| last.error.as_ref())
         && (backend.health == "unknown" || error.starts_with("cannot probe"))

@@ -182,6 +182,10 @@ pub(super) struct StatusSpec(pub(super) String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PortSpec(pub(super) String);
 
+/// A number of backends, or percent of their weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LevelSpec(pub(super) String);
+
 macro_rules! scalar {
     ($name:ident, $expecting:literal, $schema:tt, { $($method:item)* }) => {
         impl<'de> Deserialize<'de> for $name {
@@ -295,5 +299,24 @@ scalar!(StatusSpec, "a code, or codes and ranges of codes such as `200-299,301`"
 
     fn visit_str<E>(self, text: &str) -> Result<StatusSpec, E> {
         Ok(StatusSpec(text.to_owned()))
+    }
+});
+
+scalar!(LevelSpec, "a number, or percent such as `50%`", {
+    "anyOf": [
+        { "type": "integer", "minimum": 1, "maximum": 65535 },
+        { "type": "string", "pattern": "^([0-9]+|[0-9]+ *%)$" }
+    ]
+}, {
+    fn visit_u64<E>(self, value: u64) -> Result<LevelSpec, E> {
+        Ok(LevelSpec(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<LevelSpec, E> {
+        Ok(LevelSpec(value.to_string()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<LevelSpec, E> {
+        Ok(LevelSpec(text.to_owned()))
     }
 });

@@ -12,7 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::probe::{
-    Agent, BodyMatch, ClientCertificate, Dns, Exec, Grpc, Http, Probe, ProbeKind, RCODES, StatusRanges, Tls, Trust, Udp,
+    Agent, BodyMatch, ClientCertificate, Damping, Dns, Exec, Grpc, Http, Probe, ProbeKind, ProbeVia, RCODES,
+    StatusRanges, Tls, Trust, Udp,
 };
 pub use super::scheduler::{SchedulerKind, SlotKind};
 use crate::quic::Hex;
@@ -53,6 +54,8 @@ pub struct Node {
     pub nat: Nat,
     /// The node answers echo requests to VIPs; else they are the host's.
     pub icmp_echo: bool,
+    /// The mark (`SO_MARK`) of probes that take the way of the traffic; never 0.
+    pub probe_mark: u32,
     /// Sizes of the tables.
     pub limits: Limits,
 }
@@ -146,6 +149,10 @@ pub struct Service {
     pub scheduler: Scheduler,
     /// How the backends are probed; `None`: they count as up.
     pub probe: Option<Probe>,
+    /// When enough backends can take flows; `None`: nobody asks.
+    pub quorum: Option<Quorum>,
+    /// Programs that are told of changes.
+    pub hooks: Hooks,
     /// What happens to new flows when no backend can take them.
     pub on_no_backend: OnNoBackend,
     /// What happens to the present flows of a backend that went down.
@@ -169,6 +176,13 @@ pub struct Service {
 }
 
 impl Service {
+    /// Its VIP as it is written: without a length if that is a single address.
+    #[must_use]
+    pub fn vip_text(&self) -> String {
+        let is_single = self.vip.prefix_len() == self.vip.max_prefix_len();
+        if is_single { self.vip.addr().to_string() } else { self.vip.to_string() }
+    }
+
     /// The most slots that it has: as configured, or chosen from the number of its backends.
     #[must_use]
     pub fn table_size(&self) -> u32 {
@@ -179,6 +193,51 @@ impl Service {
             }
         }
     }
+}
+
+/// When enough backends of a service can take flows. Backups do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quorum {
+    /// So many are enough after there were too few.
+    pub up: Level,
+    /// Fewer are too few after there were enough; of the kind of `up`, and no more than that.
+    pub down: Level,
+}
+
+/// How many backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// A number of them, 1 to 65 535.
+    Backends(u32),
+    /// A share of their weights, 1 to 100 %.
+    Percent(u8),
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backends(count) => write!(f, "{count}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+/// Programs that are told of changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// A backend is up or down.
+    pub backend: Option<Hook>,
+    /// The quorum is met or lost.
+    pub quorum: Option<Hook>,
+}
+
+/// A program that is told of changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Its absolute path and its arguments.
+    pub command: Vec<String>,
+    /// When it is killed, 100 ms to 10 min.
+    pub timeout: Duration,
 }
 
 /// Transport protocols of services.
@@ -203,7 +262,7 @@ pub enum Ports {
 }
 
 /// How packets get to the backends. In all but the last two the backend has the VIP and answers the client directly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardingMode {
     /// Only the MAC addresses change.

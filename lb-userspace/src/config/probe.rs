@@ -5,6 +5,8 @@
 use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use hickory_proto::rr::RecordType;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::model::Initial;
 
@@ -29,6 +31,45 @@ pub struct Probe {
     pub source: Option<IpAddr>,
     /// What a backend counts as before it was probed.
     pub initial: Initial,
+    /// On which way a backend is probed; where addresses are translated there is one only.
+    pub via: ProbeVia,
+    /// What keeps a backend down that does not stay up; `None`: nothing.
+    pub damping: Option<Damping>,
+}
+
+/// On which way a backend is probed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbeVia {
+    /// At its own address, like any other connection of this host's.
+    #[default]
+    Direct,
+    /// At the VIP, in the same frames as packets of clients.
+    Vip,
+}
+
+/// A backend that went down `flaps` times in a row after it had been up for less than `stable` is held down for `hold`, and for twice
+/// as long each further time, up to `max_hold`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Damping {
+    /// How often it is let off, 1 to 100.
+    pub flaps: u32,
+    /// Who stayed up for so long begins anew, 1 s to 24 h.
+    pub stable: Duration,
+    /// The first time that it is held down, 1 s to 24 h.
+    pub hold: Duration,
+    /// The longest one, from `hold` to 24 h.
+    pub max_hold: Duration,
+}
+
+impl Damping {
+    /// How long a backend is held down that did not stay up so many times in a row.
+    #[must_use]
+    pub fn hold_after(&self, short_ups: u32) -> Option<Duration> {
+        let further = short_ups.checked_sub(self.flaps)?;
+        let factor = 1_u32.checked_shl(further).unwrap_or(u32::MAX);
+        Some(self.hold.saturating_mul(factor).min(self.max_hold))
+    }
 }
 
 impl Probe {

@@ -11,10 +11,10 @@ use serde::{
     de::{self, IntoDeserializer},
 };
 
-pub(super) use self::probe::{Probe, ProbeType, Verify};
+pub(super) use self::probe::{Damping, Probe, ProbeType, Verify};
 pub use super::field::{Field, Short, ShortOrMap, Whole};
 use super::{
-    field::{PortSpec, Secret, Time},
+    field::{LevelSpec, PortSpec, Secret, Time},
     model::{
         AdminState, AttachMode, Fragments, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow, Protocol,
         SchedulerKind,
@@ -76,6 +76,10 @@ pub(super) struct Node {
     /// Whether the node answers echo requests (ping) to VIPs itself; else they are left to the host. Default: true.
     #[serde(default)]
     pub(super) icmp_echo: Field<bool>,
+    /// The mark of packets of probes with `via: vip`, which nothing else of this host may have. Default: 15138816 (0xe70000).
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub(super) probe_mark: Field<Whole>,
     /// Sizes of the tables; changing one needs `evenkeel detach` first.
     #[serde(default)]
     pub(super) limits: Field<Limits>,
@@ -177,6 +181,12 @@ macro_rules! with_options {
             /// services.
             #[serde(default)]
             pub(super) probe: Field<ShortOrMap<Probe>>,
+            /// When enough backends can take flows; it is shown and told to `hooks`, and changes no flow. Default: nobody asks.
+            #[serde(default)]
+            pub(super) quorum: Field<Quorum>,
+            /// Programs that are told of changes.
+            #[serde(default)]
+            pub(super) hooks: Field<Hooks>,
             /// What happens to new flows when no backend can take them. Default: `drop`.
             #[serde(default)]
             pub(super) on_no_backend: Field<OnNoBackend>,
@@ -206,12 +216,14 @@ macro_rules! with_options {
 
         impl $name {
             pub(super) fn options(&self) -> Options<'_> {
-                let Self { mode, scheduler, probe, on_no_backend, on_backend_down, fragments, on_unknown_flow, .. } = self;
-                let Self { slow_start, drain_timeout, on_drain_timeout, timeouts, .. } = self;
+                let Self { mode, scheduler, probe, quorum, hooks, on_no_backend, on_backend_down, fragments, .. } = self;
+                let Self { on_unknown_flow, slow_start, drain_timeout, on_drain_timeout, timeouts, .. } = self;
                 Options {
                     mode,
                     scheduler,
                     probe,
+                    quorum,
+                    hooks,
                     on_no_backend,
                     on_backend_down,
                     fragments,
@@ -232,6 +244,8 @@ pub(super) struct Options<'a> {
     pub(super) mode: &'a Field<ShortOrMap<Mode>>,
     pub(super) scheduler: &'a Field<ShortOrMap<Scheduler>>,
     pub(super) probe: &'a Field<ShortOrMap<Probe>>,
+    pub(super) quorum: &'a Field<Quorum>,
+    pub(super) hooks: &'a Field<Hooks>,
     pub(super) on_no_backend: &'a Field<OnNoBackend>,
     pub(super) on_backend_down: &'a Field<OnBackendDown>,
     pub(super) fragments: &'a Field<Fragments>,
@@ -267,6 +281,34 @@ with_options! {
         #[schemars(length(min = 1))]
         pub(super) backends: Field<Vec<Field<ShortOrMap<Backend>>>>,
     }
+}
+
+/// When enough backends can take flows: numbers of them, or percent of the weights (`50%`). Backups do not count.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Quorum {
+    /// So many are enough after there were too few.
+    pub(super) up: Field<LevelSpec>,
+    /// Fewer are too few after there were enough; at most `up`. Default: as `up`.
+    #[serde(default)]
+    pub(super) down: Field<LevelSpec>,
+}
+
+/// Programs that are told of changes: each an absolute path and its arguments.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hooks {
+    /// A backend is up or down.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub(super) backend: Field<Vec<Field<String>>>,
+    /// The quorum is met or lost.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub(super) quorum: Field<Vec<Field<String>>>,
+    /// When a program is killed, 100 ms to 10 min. Default: `10s`.
+    #[serde(default)]
+    pub(super) timeout: Field<Time>,
 }
 
 /// QUIC-LB.

@@ -8,13 +8,13 @@ use std::{
 
 use super::reconciler::Reconciler;
 use crate::{
-    config::model::{AdminState, Backend, Initial, Probe, Service},
+    config::model::{AdminState, Backend, Initial, Probe, ProbeVia, Service},
     plan::{
         Actual,
         desired::{BackendKey, Drain, Inputs, ServiceKey, backend_key},
         write::EgressRecord,
     },
-    probe::Target,
+    probe::{Target, Ways},
     state::{
         Effective, Leaving, Runtime, ServiceRuntime,
         runtime::{key_text, parse_key},
@@ -24,7 +24,7 @@ use crate::{
 /// What is probed for a backend; `None` if it is not probed.
 pub(super) fn target(service: &Service, backend: &Backend) -> Option<(Target, Probe)> {
     let probe = service.probe.clone()?;
-    Some((Target::of(&probe, backend), probe))
+    Some((Target::of(&probe, service, backend), probe))
 }
 
 /// The backends of a service that leave, as far as probes go.
@@ -56,6 +56,22 @@ pub(super) fn targets(effective: &Effective, runtime: &Runtime, adopted: &BTreeS
         (target, Probe { initial, ..probe })
     })
     .collect()
+}
+
+/// The destinations of backends that are probed on the way of the traffic.
+pub(super) fn ways(effective: &Effective, runtime: &Runtime, actual: &Actual) -> Ways {
+    let mut ways = Ways::new();
+    let asks =
+        |service: &&std::sync::Arc<Service>| service.probe.as_ref().is_some_and(|probe| probe.via == ProbeVia::Vip);
+    for service in effective.services.iter().filter(asks) {
+        let Some(known) = actual.services.get(&ServiceKey::of(service)) else { continue };
+        let all = service.backends.iter().cloned().chain(leaving_backends(service, runtime));
+        ways.extend(all.filter_map(|backend| {
+            let (target, _) = target(service, &backend)?;
+            Some((target.way()?, *known.backends.get(&backend_key(&backend))?))
+        }));
+    }
+    ways
 }
 
 /// Targets of backends that take flows in tables that are taken over: a restart must not empty them until probes have

@@ -5,7 +5,7 @@
 //!
 //! - [`reconciler`]: the part that needs no file: events in, writes out. `users`: which services an event concerns. `inputs`:
 //!   what the plan needs to know of them. `drains`: when drains begin and end, `progress`: what the log says of them.
-//!   `next_hops`: what is said when one is lost or back. `precedence`: which services
+//!   `watch`: what hooks are told of. `next_hops`: what is said when one is lost or back. `precedence`: which services
 //!   a packet is not for, and why. `scores`: what schedulers go by. `slow_start`: shares of backends that begin.
 //! - [`change`]: changes through the API. `register`: backends that are added, `registrations`: for how long. `server`: all backends of an
 //!   address. [`report`]: answers.
@@ -24,6 +24,7 @@ mod scores;
 mod server;
 mod slow_start;
 mod users;
+mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,7 +44,7 @@ use crate::{
         model::{AttachMode, Config, Service},
     },
     dataplane::{
-        kernel::{Attached, Loaded, Pins, attach},
+        kernel::{Attached, Forwarder, Loaded, Pins, attach},
         scan::Scan,
     },
     neighbour::NextHops,
@@ -51,7 +52,7 @@ use crate::{
         self,
         desired::{self, BackendKey},
     },
-    probe::{HealthView, Target},
+    probe::{HealthView, Target, Ways},
     state::{Effective, Runtime, Store},
 };
 
@@ -201,6 +202,7 @@ impl Controller {
                 node.pin_directory.clone(),
                 node.state_directory.clone(),
                 node.hash_secret.clone(),
+                node.probe_mark,
             )
         };
         let modes = |config: &Config| -> BTreeMap<String, AttachMode> {
@@ -210,7 +212,7 @@ impl Controller {
         let same_modes = modes(&config).iter().all(|(name, mode)| before.get(name).is_none_or(|before| before == mode));
         if fixed(&config) != fixed(&self.config) || !same_modes {
             return Err(anyhow!(
-                "{}: flow_table, fragment_table, nat.entries, limits, directories, api, hash_secret and the mode of an interface under `node` \
+                "{}: flow_table, fragment_table, nat.entries, limits, directories, api, hash_secret, probe_mark and the mode of an interface under `node` \
                  cannot change while the daemon runs; \
                  restore them, or restart the daemon (other sizes or another secret also need `evenkeel detach`)",
                 self.config_file.display()
@@ -298,6 +300,11 @@ impl Controller {
         self.reconciler.scan(&self.plane)
     }
 
+    /// What happened since the last time that hooks have to be told of.
+    pub fn take_events(&mut self) -> Vec<crate::hooks::Event> {
+        self.reconciler.take_events()
+    }
+
     /// Whether [`Self::reconcile`] should be called for the time's sake: something drains, leaves or has not its whole share, or
     /// the last call failed.
     #[must_use]
@@ -315,6 +322,27 @@ impl Controller {
     #[must_use]
     pub fn targets(&self) -> BTreeMap<Target, config::model::Probe> {
         self.reconciler.targets()
+    }
+
+    /// What takes probes to backends as packets of clients are.
+    ///
+    /// # Errors
+    ///
+    /// If the tables cannot be mapped once more.
+    pub fn forwarder(&self) -> Result<Forwarder> {
+        self.plane.forwarder()
+    }
+
+    /// Changes with [`Self::ways`].
+    #[must_use]
+    pub fn ways_revision(&self) -> (u64, u64) {
+        (self.reconciler.revision(), self.reconciler.places)
+    }
+
+    /// The ways that targets are probed by.
+    #[must_use]
+    pub fn ways(&self) -> Ways {
+        self.reconciler.ways()
     }
 
     /// The addresses whose next hops are needed.

@@ -24,6 +24,7 @@ use super::{
     progress::Progress,
     slow_start::SlowStarts,
     users::{Concerned, Users},
+    watch::Watch,
 };
 use crate::{
     config::{
@@ -38,7 +39,7 @@ use crate::{
     },
     neighbour::NextHops,
     plan::{self, Actual, Desired, Memo, PlanError, Write, desired::ServiceKey, write::EgressRecord},
-    probe::{HealthView, Target},
+    probe::{HealthView, Target, Ways},
     state::{Effective, Runtime},
 };
 
@@ -61,10 +62,13 @@ pub struct Reconciler {
     pub(super) concerned: Concerned,
     /// Counts changes of what is to be probed and resolved.
     pub(super) revision: u64,
+    /// Counts changes of which destinations there are.
+    pub(super) places: u64,
     /// There is something that is to be kept and was not yet.
     pub(super) unsaved: bool,
     /// What the log was told of drains.
     pub(super) progress: Progress,
+    pub(super) watch: Watch,
     memo: Memo,
     pub(super) slow_starts: SlowStarts,
 }
@@ -115,8 +119,10 @@ impl Reconciler {
             clock,
             concerned: Concerned::All,
             revision: 0,
+            places: 0,
             unsaved: false,
             progress: Progress::default(),
+            watch: Watch::default(),
             memo: Memo::default(),
             slow_starts: SlowStarts::default(),
         }
@@ -158,6 +164,8 @@ impl Reconciler {
             return Ok(Vec::new());
         }
         self.update_slow_starts(now);
+        // Before the tables: a hook is told what is so, whether they can be written or not.
+        self.observe(now);
         let result = self.update_drains(plane, now).and_then(|()| self.publish(plane, now));
         self.concerned = if result.is_ok() { Concerned::nobody() } else { Concerned::All };
         result
@@ -167,6 +175,9 @@ impl Reconciler {
         let writes = self.plan(plane, now)?;
         if writes.is_empty() {
             return Ok(writes);
+        }
+        if writes.iter().any(|write| matches!(write, Write::Destination { .. } | Write::FreeDestination { .. })) {
+            self.places += 1;
         }
         match publish(plane, &writes) {
             Ok(()) => writes.iter().for_each(|write| self.actual.apply(write)),
@@ -369,6 +380,12 @@ impl Reconciler {
     #[must_use]
     pub fn targets(&self) -> BTreeMap<Target, Probe> {
         inputs::targets(&self.effective, &self.runtime, &self.adopted)
+    }
+
+    /// The ways that targets are probed by, as far as the tables have them.
+    #[must_use]
+    pub fn ways(&self) -> Ways {
+        inputs::ways(&self.effective, &self.runtime, &self.actual)
     }
 
     /// The addresses whose next hops are needed.

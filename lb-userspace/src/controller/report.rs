@@ -19,8 +19,8 @@ use super::{Controller, inputs, precedence};
 use crate::{
     api::model::{
         ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, HealthTransition,
-        InterfaceStatus, LastProbe, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, RegistrationStatus,
-        ServiceStatus, Status,
+        InterfaceStatus, LastProbe, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, QuorumStatus,
+        RegistrationStatus, ServiceStatus, Status,
     },
     config::model::{Backend, OnNoBackend, Protocol, SchedulerKind, Service},
     dataplane::{
@@ -84,14 +84,9 @@ impl Controller {
             let drain = Some(drain_status(service, &leaving.drain, flows));
             backends.push(BackendStatus { leaving: true, drain, ..status });
         }
-        let vip = if service.vip.prefix_len() == service.vip.max_prefix_len() {
-            service.vip.addr().to_string()
-        } else {
-            service.vip.to_string()
-        };
         Ok(ServiceStatus {
             name: service.name.clone(),
-            vip,
+            vip: service.vip_text(),
             port: service.ports.to_string(),
             protocol: service.protocol.to_string(),
             mode: service.mode.name().to_owned(),
@@ -99,6 +94,7 @@ impl Controller {
             by_score: service.scheduler.kind.pick().is_by_score(),
             scheduler_note: scheduler_note(service.scheduler.kind, slots.values().sum()),
             slots: slots.values().sum(),
+            quorum: self.quorum_status(service),
             on_no_backend: match service.on_no_backend {
                 OnNoBackend::FailOpen => "fail-open",
                 OnNoBackend::Drop => "drop",
@@ -112,6 +108,20 @@ impl Controller {
             packets: backends.iter().map(|backend| backend.packets).sum(),
             bytes: backends.iter().map(|backend| backend.bytes).sum(),
             backends,
+        })
+    }
+
+    fn quorum_status(&self, service: &Service) -> Option<QuorumStatus> {
+        let (quorum, watched) = (service.quorum.as_ref()?, self.reconciler.watch.of(&service.name)?);
+        Some(QuorumStatus {
+            state: watched.standing.name().to_owned(),
+            since: watched.since?,
+            able: watched.count.able,
+            backends: watched.count.all,
+            able_weight: watched.count.able_weight,
+            weight: watched.count.weight,
+            up: quorum.up.to_string(),
+            down: quorum.down.to_string(),
         })
     }
 
@@ -181,6 +191,7 @@ impl Controller {
             },
             health_since: known.map(|health| health.since),
             health_reason: known.map(|health| health.reason.clone()),
+            held_until: known.and_then(|health| health.held_until),
             last_probe: known.and_then(|health| {
                 let last = health.last.as_ref()?;
                 Some(LastProbe {

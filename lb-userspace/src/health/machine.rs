@@ -1,9 +1,12 @@
 //! The state machine of one target.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use super::{Advice, LastResult, Outcome, Progress, Status, Transition};
-use crate::config::model::{Initial, Probe};
+use super::{Advice, LastResult, Moment, Outcome, Progress, Status, Transition};
+use crate::config::model::{Damping, Initial, Probe};
 
 /// How many changes of status are remembered.
 pub const HISTORY: usize = 16;
@@ -17,11 +20,13 @@ pub struct Rules {
     pub fall: u32,
     /// Whether it gets traffic while it is unknown.
     pub initial: Initial,
+    /// What keeps it down if it does not stay up.
+    pub damping: Option<Damping>,
 }
 
 impl From<&Probe> for Rules {
     fn from(probe: &Probe) -> Self {
-        Self { rise: probe.rise, fall: probe.fall, initial: probe.initial }
+        Self { rise: probe.rise, fall: probe.fall, initial: probe.initial, damping: probe.damping }
     }
 }
 
@@ -30,7 +35,11 @@ impl From<&Probe> for Rules {
 pub struct Machine {
     rules: Rules,
     status: Status,
-    since: SystemTime,
+    since: Moment,
+    /// How often in a row it was up for a short time only.
+    short_ups: u32,
+    /// Until when it is held down, whatever the probes say.
+    held_until: Option<Moment>,
     reason: String,
     successes: u32,
     failures: u32,
@@ -40,13 +49,15 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A target without results; `now` is for display only.
+    /// A target without results.
     #[must_use]
-    pub fn new(rules: Rules, now: SystemTime) -> Self {
+    pub fn new(rules: Rules, now: Moment) -> Self {
         Self {
             rules,
             status: Status::Unknown,
             since: now,
+            short_ups: 0,
+            held_until: None,
             reason: "not probed yet".to_owned(),
             successes: 0,
             failures: 0,
@@ -57,7 +68,7 @@ impl Machine {
     }
 
     /// Takes the result of a probe that ended at `now`; returns whether the status changed.
-    pub fn record(&mut self, outcome: Outcome, now: SystemTime) -> bool {
+    pub fn record(&mut self, outcome: Outcome, now: Moment) -> bool {
         match &outcome {
             Outcome::Success(_) => {
                 self.successes = self.successes.saturating_add(1);
@@ -77,31 +88,49 @@ impl Machine {
             Outcome::Failure(error) => self.fall(error, now),
             Outcome::Inconclusive(_) => false,
         };
-        self.last = Some(LastResult { at: now, outcome });
+        self.last = Some(LastResult { at: now.shown, outcome });
         changed
     }
 
-    fn rise(&mut self, now: SystemTime) -> bool {
-        if self.status == Status::Up || self.successes < self.rules.rise {
+    fn rise(&mut self, now: Moment) -> bool {
+        let is_held = self.held_until.is_some_and(|until| now.clock < until.clock);
+        if self.status == Status::Up || self.successes < self.rules.rise || is_held {
             return false;
         }
+        self.held_until = None;
         let reason = format!("{} in a row", count(self.successes, "success", "successes"));
         self.enter(Status::Up, reason, now)
     }
 
-    fn fall(&mut self, error: &str, now: SystemTime) -> bool {
+    fn fall(&mut self, error: &str, now: Moment) -> bool {
         if self.status == Status::Down || self.failures < self.rules.fall {
             return false;
         }
-        let reason = format!("{} in a row: {error}", count(self.failures, "failure", "failures"));
+        let mut reason = format!("{} in a row: {error}", count(self.failures, "failure", "failures"));
+        if let Some((damping, hold)) = self.damp(now) {
+            self.held_until = Some(Moment { clock: now.clock + hold, shown: now.shown + hold });
+            let [stable, hold] = [damping.stable, hold].map(humantime::format_duration);
+            let times = count(self.short_ups, "time", "times in a row");
+            reason = format!("{reason}; held down for {hold}, as {times} it was up for less than {stable}");
+        }
         self.enter(Status::Down, reason, now)
     }
 
-    fn enter(&mut self, status: Status, reason: String, now: SystemTime) -> bool {
+    /// How long it is held down if it goes down now.
+    fn damp(&mut self, now: Moment) -> Option<(Damping, Duration)> {
+        let damping = self.rules.damping?;
+        if self.status == Status::Up {
+            let is_short = now.clock.saturating_sub(self.since.clock) < damping.stable;
+            self.short_ups = if is_short { self.short_ups.saturating_add(1) } else { 0 };
+        }
+        Some((damping, damping.hold_after(self.short_ups)?))
+    }
+
+    fn enter(&mut self, status: Status, reason: String, now: Moment) -> bool {
         self.status = status;
         self.reason = reason;
         self.since = now;
-        let newest = Transition { at: now, status, reason: self.reason.clone() };
+        let newest = Transition { at: now.shown, status, reason: self.reason.clone() };
         let kept = &self.history[(self.history.len() + 1).saturating_sub(HISTORY)..];
         self.history = kept.iter().cloned().chain([newest]).collect();
         true
@@ -110,12 +139,22 @@ impl Machine {
     /// Goes on with other rules. State and runs are kept; a lowered threshold takes effect with the next result.
     pub fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
+        self.let_go_undamped();
     }
 
     /// The same for another probe of the same server: what is known holds until the new one has told, and its runs begin anew.
     #[must_use]
     pub fn taken_over(self, rules: Rules) -> Self {
-        Self { rules, successes: 0, failures: 0, ..self }
+        let mut taken = Self { rules, successes: 0, failures: 0, ..self };
+        taken.let_go_undamped();
+        taken
+    }
+
+    /// Nothing is held without damping.
+    fn let_go_undamped(&mut self) {
+        if self.rules.damping.is_none() {
+            (self.held_until, self.short_ups) = (None, 0);
+        }
     }
 
     /// The status.
@@ -140,7 +179,8 @@ impl Machine {
         match self.status {
             Status::Unknown => true,
             Status::Up => self.failures > 0,
-            Status::Down => self.successes > 0,
+            // With enough of them it is held down.
+            Status::Down => (1..self.rules.rise).contains(&self.successes),
         }
     }
 
@@ -159,7 +199,13 @@ impl Machine {
     /// Since when the status holds, for display.
     #[must_use]
     pub fn since(&self) -> SystemTime {
-        self.since
+        self.since.shown
+    }
+
+    /// Until when it is held down though its probes may succeed, for display.
+    #[must_use]
+    pub fn held_until(&self) -> Option<SystemTime> {
+        self.held_until.map(|until| until.shown)
     }
 
     /// Why the status was entered.
@@ -187,12 +233,16 @@ fn count(n: u32, one: &str, many: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
     use crate::health::{Answer, Wants};
 
-    fn at(seconds: u64) -> SystemTime {
+    fn at(seconds: u64) -> Moment {
+        Moment { clock: Duration::from_secs(seconds), shown: day(seconds) }
+    }
+
+    fn day(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
@@ -205,7 +255,7 @@ mod tests {
     }
 
     fn machine(rise: u32, fall: u32, initial: Initial) -> Machine {
-        Machine::new(Rules { rise, fall, initial }, at(0))
+        Machine::new(Rules { rise, fall, initial, damping: None }, at(0))
     }
 
     #[test]
@@ -213,9 +263,9 @@ mod tests {
         let mut machine = machine(2, 3, Initial::Down);
         assert!(!machine.eligible());
         assert!(!machine.record(ok(), at(1)));
-        assert_eq!((machine.status(), machine.eligible(), machine.since()), (Status::Unknown, false, at(0)));
+        assert_eq!((machine.status(), machine.eligible(), machine.since()), (Status::Unknown, false, day(0)));
         assert!(machine.record(ok(), at(2)));
-        assert_eq!((machine.status(), machine.eligible(), machine.since()), (Status::Up, true, at(2)));
+        assert_eq!((machine.status(), machine.eligible(), machine.since()), (Status::Up, true, day(2)));
         assert_eq!(machine.reason(), "2 successes in a row");
         assert_eq!(machine.last().and_then(LastResult::latency), Some(Duration::from_millis(2)));
     }
@@ -240,7 +290,7 @@ mod tests {
             let outcome = if second % 3 == 1 { ok() } else { refused() };
             assert!(!machine.record(outcome, at(second)));
         }
-        assert_eq!((machine.status(), machine.since()), (Status::Up, at(1)));
+        assert_eq!((machine.status(), machine.since()), (Status::Up, day(1)));
     }
 
     #[test]
@@ -258,8 +308,8 @@ mod tests {
         let mut machine = machine(1, 5, Initial::Down);
         machine.record(ok(), at(1));
         machine.record(refused(), at(2));
-        machine.set_rules(Rules { rise: 1, fall: 2, initial: Initial::Down });
-        assert_eq!((machine.status(), machine.since(), machine.progress().failures), (Status::Up, at(1), 1));
+        machine.set_rules(Rules { rise: 1, fall: 2, initial: Initial::Down, damping: None });
+        assert_eq!((machine.status(), machine.since(), machine.progress().failures), (Status::Up, day(1), 1));
         assert!(machine.record(refused(), at(3)));
         assert_eq!(machine.status(), Status::Down);
     }
@@ -273,13 +323,13 @@ mod tests {
             assert_eq!(machine.history().len(), HISTORY.min(second as usize));
         }
         let first = &machine.history()[0];
-        assert_eq!((first.at, first.status, first.reason.as_str()), (at(5), Status::Up, "1 success in a row"));
+        assert_eq!((first.at, first.status, first.reason.as_str()), (day(5), Status::Up, "1 success in a row"));
         let last = &machine.history()[HISTORY - 1];
-        assert_eq!((last.at, last.status), (at(20), Status::Down));
+        assert_eq!((last.at, last.status), (day(20), Status::Down));
         assert_eq!(last.reason, "1 failure in a row: connection refused");
         // What changes nothing is not among them.
         machine.record(refused(), at(21));
-        assert_eq!(machine.history()[HISTORY - 1].at, at(20));
+        assert_eq!(machine.history()[HISTORY - 1].at, day(20));
     }
 
     #[test]
@@ -305,5 +355,64 @@ mod tests {
         assert_eq!(machine.advice().wants, Some(Wants::Drain));
         machine.record(says(Wants::Ready), at(4));
         assert_eq!(machine.advice(), Advice::default());
+    }
+
+    fn damped() -> Machine {
+        let seconds = Duration::from_secs;
+        let damping = Damping { flaps: 2, stable: seconds(60), hold: seconds(30), max_hold: seconds(100) };
+        Machine::new(Rules { rise: 1, fall: 1, initial: Initial::Down, damping: Some(damping) }, at(0))
+    }
+
+    /// Goes down at a time, and succeeds in each second after that until it is up: how long it was held down.
+    fn held_after(machine: &mut Machine, second: u64) -> u64 {
+        assert!(machine.record(refused(), at(second)));
+        (1..1000).find(|waited| machine.record(ok(), at(second + waited))).expect("it comes back") - 1
+    }
+
+    #[test]
+    fn who_does_not_stay_up_is_held_down_for_ever_longer_until_it_stays() {
+        let mut machine = damped();
+        machine.record(ok(), at(1));
+        let mut second = 100;
+        let mut holds = Vec::new();
+        for _ in 0..6 {
+            let held = held_after(&mut machine, second);
+            second += held + 1 + 59;
+            holds.push(held);
+        }
+        // The first one was up for long; the next is let off; the limit is 100 s.
+        assert_eq!(holds, [0, 0, 29, 59, 99, 99]);
+        // 60 s are long enough.
+        assert_eq!(held_after(&mut machine, second + 1), 0);
+        assert_eq!(held_after(&mut machine, second + 10), 0);
+    }
+
+    #[test]
+    fn being_held_down_is_told_with_its_reason_and_its_end() {
+        let mut machine = damped();
+        machine.record(ok(), at(1));
+        held_after(&mut machine, 2);
+        machine.record(refused(), at(10));
+        let reason =
+            "1 failure in a row: connection refused; held down for 30s, as 2 times in a row it was up for less than 1m";
+        assert_eq!((machine.reason(), machine.held_until()), (reason, Some(day(40))));
+        machine.record(ok(), at(20));
+        assert!(!machine.eligible() && !machine.is_changing());
+        // Failures while it is held neither add to the time nor count as flaps.
+        machine.record(refused(), at(30));
+        assert_eq!(machine.held_until(), Some(day(40)));
+        assert!(machine.record(ok(), at(40)));
+        assert_eq!((machine.status(), machine.held_until()), (Status::Up, None));
+    }
+
+    #[test]
+    fn who_is_no_longer_damped_is_no_longer_held() {
+        let mut machine = damped();
+        machine.record(ok(), at(1));
+        held_after(&mut machine, 2);
+        machine.record(refused(), at(10));
+        machine.set_rules(Rules { rise: 1, fall: 1, initial: Initial::Down, damping: None });
+        assert_eq!(machine.held_until(), None);
+        assert!(machine.record(ok(), at(11)));
     }
 }

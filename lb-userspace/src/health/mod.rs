@@ -7,6 +7,9 @@
 //!   unknown ────────────────────────────▶ up ◀──────────────────────────────▶ down
 //!      └──────────────────── fall failures in a row ─────────────────────────▶
 //! ```
+//!
+//! A target that does not stay up may be held down for a while, whatever its probes say
+//! ([`Damping`](crate::config::model::Damping)).
 
 use std::{
     fmt,
@@ -16,8 +19,18 @@ use std::{
 mod machine;
 #[cfg(test)]
 mod properties;
+pub mod quorum;
 
 pub use machine::{HISTORY, Machine, Rules};
+
+/// A moment, for counting and for showing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// By a clock that nobody sets, since whatever began then.
+    pub clock: Duration,
+    /// The time of day.
+    pub shown: SystemTime,
+}
 
 /// What the probes say about a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

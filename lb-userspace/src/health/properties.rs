@@ -1,10 +1,10 @@
 //! What holds for every sequence of results.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
-use super::{Answer, Machine, Outcome, Rules, Status};
+use super::{Answer, Machine, Moment, Outcome, Rules, Status};
 use crate::config::model::Initial;
 
 fn rules() -> impl Strategy<Value = Rules> {
@@ -12,6 +12,7 @@ fn rules() -> impl Strategy<Value = Rules> {
         rise,
         fall,
         initial,
+        damping: None,
     })
 }
 
@@ -19,8 +20,9 @@ fn outcome(success: bool) -> Outcome {
     if success { Outcome::Success(Answer::default()) } else { Outcome::Failure("no".into()) }
 }
 
-fn at(step: usize) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(step as u64)
+fn at(step: usize) -> Moment {
+    let clock = Duration::from_secs(step as u64);
+    Moment { clock, shown: UNIX_EPOCH + clock }
 }
 
 proptest! {
@@ -28,7 +30,7 @@ proptest! {
     #[test]
     fn the_status_is_the_last_full_run(rules in rules(), results in prop::collection::vec(any::<bool>(), 0..200)) {
         let mut machine = Machine::new(rules, at(0));
-        let mut expected = (Status::Unknown, at(0));
+        let mut expected = (Status::Unknown, at(0).shown);
         for (step, &success) in results.iter().enumerate() {
             let before = machine.status();
             let changed = machine.record(outcome(success), at(step + 1));
@@ -37,7 +39,7 @@ proptest! {
             let history = &results[..=step];
             let full = history.len() >= threshold && history[history.len() - threshold..].iter().all(|&r| r == success);
             if full && expected.0 != target {
-                expected = (target, at(step + 1));
+                expected = (target, at(step + 1).shown);
             }
             prop_assert_eq!((machine.status(), machine.since()), expected);
             prop_assert_eq!(changed, before != machine.status());
@@ -50,7 +52,7 @@ proptest! {
         runs in prop::collection::vec((any::<u32>(), any::<u32>()), 1..60),
     ) {
         let initial = if initial_up { Initial::Up } else { Initial::Down };
-        let mut machine = Machine::new(Rules { rise, fall, initial }, at(0));
+        let mut machine = Machine::new(Rules { rise, fall, initial, damping: None }, at(0));
         for (good, bad) in runs {
             for success in std::iter::repeat_n(true, (good % (rise - 1) + 1) as usize)
                 .chain(std::iter::repeat_n(false, (bad % (fall - 1) + 1) as usize))

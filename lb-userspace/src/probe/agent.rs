@@ -3,7 +3,8 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{
-    Target, socket,
+    check::Dial,
+    socket,
     trouble::{Trouble, shown},
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 const MOST: usize = 512;
 
 /// Connects, sends what there is to send, and reads one line.
-pub(super) async fn check(target: &Target, agent: &Agent) -> Result<Advice, Trouble> {
+pub(super) async fn check(target: &Dial<'_>, agent: &Agent) -> Result<Advice, Trouble> {
     let mut stream = socket::tcp(target).await?;
     stream.write_all(agent.send.as_bytes()).await?;
     let mut line = Vec::with_capacity(MOST);

@@ -5,14 +5,14 @@ use hickory_proto::{
     rr::Name,
 };
 
-use super::{Target, socket, trouble::Trouble, udp};
+use super::{check::Dial, socket, trouble::Trouble, udp};
 use crate::{
     config::model::{Dns, RCODES},
     health::Advice,
 };
 
 /// Asks one question and judges the answer to it; datagrams that are no answer to it are let pass, as anybody can send them.
-pub(super) async fn check(target: &Target, dns: &Dns) -> Result<Advice, Trouble> {
+pub(super) async fn check(target: &Dial<'_>, dns: &Dns) -> Result<Advice, Trouble> {
     let query = query(dns)?;
     let octets = query.to_vec().map_err(|error| Trouble::Node(error.to_string()))?;
     let socket = socket::udp(target).await?;

@@ -5,7 +5,8 @@ use http::{HeaderMap, Method, StatusCode, header};
 use prost::Message as _;
 
 use super::{
-    Target, http_answer,
+    check::Dial,
+    http_answer,
     http2::{self, Answer},
     trouble::{Trouble, shown},
 };
@@ -32,7 +33,7 @@ const UNIMPLEMENTED: &str = "12";
 const NOT_FOUND: &str = "5";
 
 /// Asks whether the service is being served.
-pub(super) async fn check(target: &Target, grpc: &Grpc) -> Result<Advice, Trouble> {
+pub(super) async fn check(target: &Dial<'_>, grpc: &Grpc) -> Result<Advice, Trouble> {
     let host = grpc.host.as_deref();
     let request = http2::request(target, grpc.tls.is_some(), host, "/grpc.health.v1.Health/Check")
         .method(Method::POST)

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     Target,
+    check::Dial,
     http_answer::{self, Body},
     socket, tls,
     trouble::Trouble,
@@ -19,7 +20,7 @@ use super::{
 use crate::{config::model::Http, health::Advice};
 
 /// Sends a request and judges the answer. Without anything to be found in the body, that ends with the headers.
-pub(super) async fn check(target: &Target, http: &Http) -> Result<Advice, Trouble> {
+pub(super) async fn check(target: &Dial<'_>, http: &Http) -> Result<Advice, Trouble> {
     match &http.tls {
         None => exchange(target, http, socket::tcp(target).await?).await,
         Some(tls) => {
@@ -34,7 +35,7 @@ fn trouble(error: &hyper::Error) -> Trouble {
 }
 
 async fn exchange(
-    target: &Target,
+    target: &Dial<'_>,
     http: &Http,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> Result<Advice, Trouble> {

@@ -8,7 +8,9 @@ use http::{HeaderMap, Request, StatusCode, header, request::Builder};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    Target, http as http1,
+    Target,
+    check::Dial,
+    http as http1,
     http_answer::{self, Body},
     socket, tls,
     trouble::Trouble,
@@ -27,7 +29,7 @@ pub(super) struct Answer {
 }
 
 /// Sends a request and judges the answer. Without anything to be found in the body, that ends with the headers.
-pub(super) async fn check(target: &Target, http: &Http) -> Result<Advice, Trouble> {
+pub(super) async fn check(target: &Dial<'_>, http: &Http) -> Result<Advice, Trouble> {
     let mut request =
         request(target, http.tls.is_some(), http.host.as_deref(), &http.path).method(http.method.as_str());
     if !http.headers.iter().any(|(name, _)| name == header::USER_AGENT.as_str()) {
@@ -53,7 +55,7 @@ pub(super) fn request(target: &Target, tls: bool, host: Option<&str>, path: &str
 
 /// Connects and makes one exchange.
 pub(super) async fn ask(
-    target: &Target,
+    target: &Dial<'_>,
     tls: Option<&Tls>,
     host: Option<&str>,
     request: Request<()>,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -33,6 +33,8 @@ fn probe() -> Probe {
         port: None,
         source: None,
         initial: Initial::Down,
+        damping: None,
+        via: Default::default(),
     }
 }
 
@@ -96,11 +98,45 @@ async fn a_target_is_probed_once_however_often_it_is_set() {
     assert_eq!(accepted, 1);
 }
 
+/// Real sockets, a thousand of which hang for as long as the test lasts.
+#[tokio::test]
+async fn a_thousand_that_hang_hold_up_nobody() {
+    crate::supervisor::raise_open_files().unwrap();
+    let hole = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    hole.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into()).unwrap();
+    hole.listen(0).unwrap();
+    let port = hole.local_addr().unwrap().as_socket().unwrap().port();
+    let mut queue = Vec::new();
+    while let Ok(connection) =
+        TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), Duration::from_millis(100))
+    {
+        queue.push(connection);
+    }
+    let listener = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let quick = listener.local_addr().unwrap().port();
+    // They end with the test's process.
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+
+    let long = Duration::from_secs(3600);
+    let hanging = Probe { interval: long, fast_interval: long, timeout: long, ..probe() };
+    let address = |number: u32| -> Ipv4Addr { (u32::from(Ipv4Addr::new(127, 2, 0, 1)) + number).into() };
+    let targets = (0..1000).map(|number| (target(SocketAddr::new(IpAddr::V4(address(number)), port)), hanging.clone()));
+    let others: Vec<Target> =
+        (0..20).map(|number| target(SocketAddr::new(IpAddr::V4(address(number)), quick))).collect();
+    let prober = Prober::start();
+    let mut view = prober.subscribe();
+    prober.set_targets(targets.chain(others.iter().map(|target| (target.clone(), probe()))).collect());
+    let passed = |view: &HealthView, target: &Target| view.get(target).map_or(0, |health| health.progress.successes);
+    let all = view.wait_for(|view| others.iter().all(|target| passed(view, target) >= 5));
+    let view = tokio::time::timeout(Duration::from_secs(60), all).await.expect("nobody waits").unwrap();
+    assert_eq!(view.values().filter(|health| health.last.is_some()).count(), others.len(), "the others hang");
+}
+
 #[tokio::test]
 async fn a_probe_ends_with_a_reset() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let target = target(listener.local_addr().unwrap());
-    let outcome = check::outcome(&check::Network, &target, Duration::from_secs(30)).await;
+    let outcome = check::outcome(&check::Network::default(), &target, Duration::from_secs(30)).await;
     assert!(matches!(outcome, Outcome::Success(_)), "{outcome:?}");
     let (connection, _) = listener.accept().await.unwrap();
     connection.readable().await.unwrap();
@@ -118,6 +154,6 @@ async fn a_server_that_no_longer_accepts_times_out() {
     while let Ok(connection) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
         queue.push(connection);
     }
-    let outcome = check::outcome(&check::Network, &target(address), Duration::from_millis(100)).await;
+    let outcome = check::outcome(&check::Network::default(), &target(address), Duration::from_millis(100)).await;
     assert_eq!(outcome, Outcome::Failure("timed out after 100 ms".into()));
 }

@@ -1,4 +1,5 @@
-//! Probes: one kind a file, one row of `check::Network` each. docs/health.md says what each does.
+//! Probes: one kind a file, one row of `check::Network` each. docs/health.md says what each does. `relay` takes those of them to
+//! backends that are to go the way of the traffic.
 //!
 //! [`Prober`] runs one probe per [`Target`] however many services share the target, feeds the results to
 //! [`crate::health`] and shows the outcome in a watch channel.
@@ -17,7 +18,7 @@ use std::{
 };
 
 use crate::{
-    config::model::{Backend, Probe, ProbeKind},
+    config::model::{Backend, Probe, ProbeKind, ProbeVia, Service},
     health::{Advice, LastResult, Machine, Progress, Status, Transition},
 };
 
@@ -35,6 +36,7 @@ mod kind_tests;
 #[cfg(test)]
 mod loopback_tests;
 mod prober;
+mod relay;
 mod schedule;
 mod socket;
 mod tcp;
@@ -47,6 +49,8 @@ mod worker;
 mod worker_tests;
 
 pub use prober::{HealthView, Prober};
+pub use relay::{Relay, Via, Way, Ways, remove_leftover_rules, remove_rules};
+pub(crate) use trouble::shown;
 
 /// What is probed, whatever services want to know it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +61,8 @@ pub struct Target {
     pub port: u16,
     /// Where the probe comes from; `None`: the kernel chooses.
     pub source: Option<IpAddr>,
+    /// On which way, if not directly at its address.
+    pub via: Option<Via>,
     /// What is tried.
     pub kind: ProbeKind,
 }
@@ -64,11 +70,13 @@ pub struct Target {
 impl Target {
     /// What a probe of a backend tries.
     #[must_use]
-    pub fn of(probe: &Probe, backend: &Backend) -> Self {
+    pub fn of(probe: &Probe, service: &Service, backend: &Backend) -> Self {
+        let via = via(probe, service, backend);
         Self {
             address: backend.address,
             port: probe.port_of(backend.port),
-            source: probe.source_for(backend.address),
+            source: probe.source_for(via.map_or(backend.address, |via| via.vip)),
+            via,
             kind: probe.kind.clone(),
         }
     }
@@ -76,16 +84,44 @@ impl Target {
     /// A TCP connection to an address and port.
     #[must_use]
     pub fn tcp(address: IpAddr, port: u16) -> Self {
-        Self { address, port, source: None, kind: ProbeKind::Tcp }
+        Self { address, port, source: None, via: None, kind: ProbeKind::Tcp }
     }
 
     fn socket_address(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
     }
+
+    /// The address that its packets are for.
+    fn peer(&self) -> SocketAddr {
+        SocketAddr::new(self.via.map_or(self.address, |via| via.vip), self.port)
+    }
+
+    /// The way to it, if not directly at its address.
+    pub(crate) fn way(&self) -> Option<Way> {
+        Some(Way { backend: self.address, via: self.via? })
+    }
+}
+
+/// The way of the traffic, if the probe takes it. Where addresses are translated the backend's own is the one that packets are
+/// for, so there it is no other way.
+fn via(probe: &Probe, service: &Service, backend: &Backend) -> Option<Via> {
+    let mode = backend.mode.unwrap_or(service.mode);
+    if probe.via == ProbeVia::Direct || mode.is_nat() {
+        return None;
+    }
+    // Of a prefix the first that is an address of a host.
+    Some(Via { vip: service.vip.hosts().next().unwrap_or(service.vip.addr()), mode })
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show(f)?;
+        self.via.map_or(Ok(()), |via| write!(f, " at {} by {}", via.vip, via.mode.name()))
+    }
+}
+
+impl Target {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.kind.name();
         let address = self.socket_address();
         match &self.kind {
@@ -114,6 +150,8 @@ pub struct TargetHealth {
     pub since: SystemTime,
     /// Why the status was entered.
     pub reason: String,
+    /// Until when it is held down for not having stayed up, for display.
+    pub held_until: Option<SystemTime>,
     /// The newest result; `None` before the first.
     pub last: Option<LastResult>,
     /// How far it is on its way to another status.
@@ -132,6 +170,7 @@ impl TargetHealth {
             eligible: machine.eligible(),
             since: machine.since(),
             reason: machine.reason().to_owned(),
+            held_until: machine.held_until(),
             last: machine.last().cloned(),
             progress: machine.progress(),
             advice: machine.advice(),

@@ -6,7 +6,7 @@ use imbl::OrdMap;
 use tokio::sync::watch;
 
 use super::{
-    Target, TargetHealth,
+    Relay, Target, TargetHealth,
     check::{Check, Network},
     worker::Worker,
 };
@@ -31,7 +31,17 @@ impl Prober {
     /// Outside a Tokio runtime with I/O and time.
     #[must_use]
     pub fn start() -> Self {
-        Self::with(Network)
+        Self::with(Network::default())
+    }
+
+    /// The same with what takes probes to targets on the way of the traffic.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime with I/O and time.
+    #[must_use]
+    pub fn start_with(relay: Relay) -> Self {
+        Self::with(Network { relay: Some(relay) })
     }
 
     pub(super) fn with(check: impl Check) -> Self {
@@ -43,7 +53,7 @@ impl Prober {
 
     /// Probes exactly these targets from now on.
     ///
-    /// New ones start at once (spread over up to 100 ms), missing ones stop and are forgotten, and those that are
+    /// New ones start at once (spread over up to 100 ms, thousands of them over 100 µs each), missing ones stop and are forgotten, and those that are
     /// unchanged or have other times and thresholds keep their state. Takes effect in [`Self::subscribe`] a moment later.
     pub fn set_targets(&self, targets: BTreeMap<Target, Probe>) {
         self.desired.send_if_modified(|present| {
@@ -54,7 +64,7 @@ impl Prober {
     }
 
     /// The health of all targets, kept up to date: a change of status or eligibility at once, results that change
-    /// neither within 250 ms and several together.
+    /// neither within a second and many together.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<HealthView> {
         self.view.clone()

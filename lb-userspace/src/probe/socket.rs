@@ -2,16 +2,18 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::Interest,
     net::{TcpSocket, TcpStream, UdpSocket},
 };
 
-use super::Target;
+use super::{Relay, check::Dial, trouble::Trouble};
+use crate::config::model::ProbeKind;
 
 /// Opens a connection that ends with a reset.
 ///
@@ -22,15 +24,24 @@ use super::Target;
 ///
 /// # Errors
 ///
-/// Those of `socket(2)`, `bind(2)` and `connect(2)`.
-pub(super) async fn tcp(target: &Target) -> io::Result<TcpStream> {
-    let socket = if target.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+/// Those of `socket(2)`, `bind(2)` and `connect(2)`, and what keeps it from the way of the traffic.
+pub(super) async fn tcp(target: &Dial<'_>) -> Result<TcpStream, Trouble> {
+    let peer = target.peer();
+    let socket = if peer.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_zero_linger()?;
-    socket.set_nodelay(true)?;
-    if let Some(source) = target.source {
+    if target.kind != ProbeKind::Tcp {
+        socket.set_nodelay(true)?;
+    }
+    if let Some(way) = target.way() {
+        Box::pin(relay(target)?.put(&socket, libc::IPPROTO_TCP as u8, way, target.source)).await?;
+    } else if let Some(source) = target.source {
         socket.bind(SocketAddr::new(source, 0))?;
     }
-    socket.connect(target.socket_address()).await
+    Ok(socket.connect(peer).await?)
+}
+
+fn relay<'a>(target: &Dial<'a>) -> Result<&'a Relay, Trouble> {
+    target.relay.ok_or_else(|| Trouble::Node("there is nothing that takes it on the way of the traffic".to_owned()))
 }
 
 /// A UDP socket that is connected, so that it gets only the target's datagrams, and is told of ICMP unreachables.
@@ -38,15 +49,18 @@ pub(super) async fn tcp(target: &Target) -> io::Result<TcpStream> {
 /// # Errors
 ///
 /// Those of `socket(2)`, `bind(2)` and `connect(2)`.
-pub(super) async fn udp(target: &Target) -> io::Result<UdpSocket> {
-    let any: IpAddr = match target.address {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind(SocketAddr::new(target.source.unwrap_or(any), 0)).await?;
-    tell_unreachable(&socket, target.address)?;
-    socket.connect(target.socket_address()).await?;
-    Ok(socket)
+pub(super) async fn udp(target: &Dial<'_>) -> Result<UdpSocket, Trouble> {
+    let peer = target.peer();
+    let domain = if peer.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    if let Some(way) = target.way() {
+        relay(target)?.put(&socket, libc::IPPROTO_UDP as u8, way, target.source).await?;
+    } else if let Some(source) = target.source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    tell_unreachable(&socket, peer.ip())?;
+    socket.connect(&peer.into())?;
+    Ok(UdpSocket::from_std(socket.into())?)
 }
 
 /// Without this the kernel keeps to itself that a host or a network is unreachable (RFC 1122, section 4.2.3.9, is about TCP).

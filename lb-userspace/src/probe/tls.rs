@@ -6,14 +6,14 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Target, socket, tls_client, trouble::Trouble};
+use super::{check::Dial, socket, tls_client, trouble::Trouble};
 use crate::{config::model::Tls, health::Advice};
 
 /// Makes a handshake.
 ///
 /// With TLS 1.3 a server looks at the client's certificate after the client's side of the handshake is done. So if one is
 /// shown, the connection is closed in good order, and a server that refused it says so instead of doing the same.
-pub(super) async fn check(target: &Target, tls: &Tls) -> Result<Advice, Trouble> {
+pub(super) async fn check(target: &Dial<'_>, tls: &Tls) -> Result<Advice, Trouble> {
     let mut stream = connect(target, tls, None, &[]).await?;
     if tls.client.is_some() {
         stream.shutdown().await.map_err(|error| Trouble::with("TLS", &error))?;
@@ -29,7 +29,7 @@ pub(super) async fn check(target: &Target, tls: &Tls) -> Result<Advice, Trouble>
 
 /// Opens a TLS connection; the name is `tls`'s, else that of `host`, else the target's address.
 pub(super) async fn connect(
-    target: &Target,
+    target: &Dial<'_>,
     tls: &Tls,
     host: Option<&str>,
     protocols: &'static [&'static [u8]],

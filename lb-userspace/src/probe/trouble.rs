@@ -71,7 +71,7 @@ pub(super) fn words(error: &io::Error) -> String {
 }
 
 /// Text of a target as it may be shown: its first line, without control characters, and not too much of it.
-pub(super) fn shown(text: &[u8]) -> String {
+pub(crate) fn shown(text: &[u8]) -> String {
     const MOST: usize = 120;
     let text = String::from_utf8_lossy(text);
     let line = text.trim_start().lines().next().unwrap_or_default().trim_end();

@@ -3,7 +3,8 @@
 use std::io;
 
 use super::{
-    Target, socket,
+    check::Dial,
+    socket,
     trouble::{Trouble, shown},
 };
 use crate::{config::model::Udp, health::Advice};
@@ -11,7 +12,7 @@ use crate::{config::model::Udp, health::Advice};
 /// Sends a datagram and judges the first that comes back, or the ICMP unreachable that says that there is nobody.
 ///
 /// If nothing is expected any datagram will do, and so will silence, which only the time-out of the probe can tell.
-pub(super) async fn check(target: &Target, udp: &Udp) -> Result<Advice, Trouble> {
+pub(super) async fn check(target: &Dial<'_>, udp: &Udp) -> Result<Advice, Trouble> {
     let socket = socket::udp(target).await?;
     socket.send(&udp.send).await?;
     let answer = socket::receive(&socket).await.map_err(unreachable)?;

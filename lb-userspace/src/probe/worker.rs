@@ -16,22 +16,24 @@ use tracing::{error, info, warn};
 use super::{
     HealthView, Target, TargetHealth,
     check::{Check, outcome},
-    schedule::{Schedule, first_wait, jittered},
+    schedule::{Schedule, TOGETHER, begun, first_wait, jittered, second_wait},
 };
 use crate::{
     config::model::Probe,
-    health::{Machine, Outcome, Rules, Status},
+    health::{Machine, Moment, Outcome, Rules, Status},
 };
 
 /// How long results that change no status wait for others, so that readers are not woken for each.
-const COLLECT: Duration = Duration::from_millis(250);
+const COLLECT: Duration = Duration::from_secs(1);
 
 /// A target and its probe's whereabouts.
 struct Entry {
     probe: Probe,
     machine: Machine,
-    /// Start of the newest probe.
+    /// Start of the newest probe, if it had begun in time.
     begun: Option<Instant>,
+    /// It is the first one.
+    is_first: bool,
     stage: Stage,
 }
 
@@ -52,6 +54,8 @@ pub(super) struct Worker<C> {
     entries: BTreeMap<Target, Entry>,
     schedule: Schedule,
     running: JoinSet<(Target, Outcome)>,
+    /// Where [`Moment::clock`] begins.
+    started: Instant,
     /// Targets whose published health is out of date.
     stale: BTreeSet<Target>,
     /// When they are published.
@@ -71,6 +75,7 @@ impl<C: Check> Worker<C> {
             entries: BTreeMap::new(),
             schedule: Schedule::default(),
             running: JoinSet::new(),
+            started: Instant::now(),
             stale: BTreeSet::new(),
             publish_at: None,
         }
@@ -96,6 +101,10 @@ impl<C: Check> Worker<C> {
         }
     }
 
+    fn now(&self) -> Moment {
+        Moment { clock: self.started.elapsed(), shown: SystemTime::now() }
+    }
+
     fn retarget(&mut self) {
         let desired = self.desired.borrow_and_update().clone();
         let mut gone = BTreeMap::new();
@@ -107,10 +116,11 @@ impl<C: Check> Worker<C> {
             }
             self.stale.insert(target);
         }
+        let added = desired.len().saturating_sub(self.entries.len());
         for (target, probe) in desired {
             match self.entries.get(&target) {
                 // Another path or another kind: until it has told, what was known of the server holds.
-                None => self.add(target.clone(), probe, gone.get(&(target.address, target.port)).cloned()),
+                None => self.add(target.clone(), probe, added, gone.get(&(target.address, target.port)).cloned()),
                 Some(entry) if entry.probe != probe => self.retime(&target, probe),
                 Some(_) => continue,
             }
@@ -119,12 +129,12 @@ impl<C: Check> Worker<C> {
         self.publish_at = Some(Instant::now());
     }
 
-    fn add(&mut self, target: Target, probe: Probe, known: Option<Machine>) {
-        let at = Instant::now() + first_wait(probe.interval, &mut rand::rng());
+    fn add(&mut self, target: Target, probe: Probe, added: usize, known: Option<Machine>) {
+        let at = Instant::now() + first_wait(probe.interval, added, &mut rand::rng());
         self.schedule.add(at, target.clone());
         let rules = Rules::from(&probe);
-        let machine = known.map_or_else(|| Machine::new(rules, SystemTime::now()), |known| known.taken_over(rules));
-        self.entries.insert(target, Entry { probe, machine, begun: None, stage: Stage::Waiting(at) });
+        let machine = known.map_or_else(|| Machine::new(rules, self.now()), |known| known.taken_over(rules));
+        self.entries.insert(target, Entry { probe, machine, begun: None, is_first: false, stage: Stage::Waiting(at) });
     }
 
     /// Other times and thresholds for a target: the state stays, and a running probe goes on as it was started.
@@ -141,14 +151,15 @@ impl<C: Check> Worker<C> {
 
     fn begin_due(&mut self) {
         let now = Instant::now();
-        while let Some(target) = self.schedule.pop(now) {
+        while let Some((due, target)) = self.schedule.pop(now + TOGETHER) {
             let Some(entry) = self.entries.get_mut(&target) else { continue };
             let (check, limit) = (self.check.clone(), entry.probe.timeout);
             let task = self.running.spawn(async move {
                 let outcome = outcome(&check, &target, limit).await;
                 (target, outcome)
             });
-            entry.begun = Some(now);
+            entry.is_first = entry.begun.is_none();
+            entry.begun = Some(begun(due, now, wait_of(&entry.probe, &entry.machine)));
             entry.stage = Stage::Running(task);
         }
     }
@@ -165,19 +176,21 @@ impl<C: Check> Worker<C> {
                 (id, (target.clone(), Outcome::Inconclusive("cannot probe: a defect, see the log".to_owned())))
             }
         };
+        let moment = self.now();
         let Some(entry) = self.entries.get_mut(&target) else { return };
         // A target that was removed and added again can get the result of its former self.
         if !matches!(&entry.stage, Stage::Running(task) if task.id() == id) {
             return;
         }
         let (now, before) = (Instant::now(), entry.machine.advice());
-        let moved = entry.machine.record(outcome, SystemTime::now());
+        let moved = entry.machine.record(outcome, moment);
         if moved {
             log(&target, &entry.machine);
         }
         let changed = moved || before != entry.machine.advice();
         let wait = wait_of(&entry.probe, &entry.machine);
-        let next = (entry.begun.unwrap_or(now) + jittered(wait, &mut rand::rng())).max(now);
+        let wait = if entry.is_first { second_wait(wait, &mut rand::rng()) } else { jittered(wait, &mut rand::rng()) };
+        let next = (entry.begun.unwrap_or(now) + wait).max(now);
         entry.stage = Stage::Waiting(next);
         self.schedule.add(next, target.clone());
         self.stale.insert(target);

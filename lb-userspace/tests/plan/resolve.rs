@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use evenkeel::{
     config::model::{
-        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow,
-        PoolFamilies, Ports, Protocol, Scheduler, SchedulerKind, Service, Timeouts, TunnelSources,
+        AdminState, Backend, ForwardingMode, Fragments, Hooks, OnBackendDown, OnDrainTimeout, OnNoBackend,
+        OnUnknownFlow, PoolFamilies, Ports, Protocol, Scheduler, SchedulerKind, Service, Timeouts, TunnelSources,
     },
     dataplane::kernel::Clock,
     health::{Advice, Status, Wants},
@@ -115,6 +115,8 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         pool: PoolFamilies::default(),
         scheduler: Scheduler::of(SchedulerKind::Maglev),
         probe: None,
+        quorum: None,
+        hooks: Hooks::default(),
         on_no_backend: case.on_no_backend,
         on_backend_down: case.on_down,
         fragments: Fragments::Drop,

@@ -46,6 +46,7 @@ impl Node {
             eligible: status == Status::Up,
             since: self.now,
             reason: String::new(),
+            held_until: None,
             last: None,
             progress: Progress::default(),
             advice: Advice::default(),

@@ -248,7 +248,7 @@ fn probes(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
 /// What is probed of a backend, and how.
 fn probed<'a>(service: &'a Service, backend: &Backend) -> Option<(Target, &'a Probe)> {
     let probe = service.probe.as_ref()?;
-    Some((Target::of(probe, backend), probe))
+    Some((Target::of(probe, service, backend), probe))
 }
 
 fn probe_conflict(index: usize, one: &Service, other: &Service, target: &Target) -> Conflict {

@@ -13,6 +13,7 @@ mod probe_kind;
 mod quic;
 mod service;
 mod values;
+mod watch;
 
 use super::{
     field::Whole,

@@ -55,6 +55,7 @@ pub(super) fn check(
         tunnel: tunnel(findings, raw.tunnel.get().unwrap_or(&raw::Tunnel::default())),
         nat: nat(findings, raw.nat.get().unwrap_or(&raw::Nat::default())),
         icmp_echo: raw.icmp_echo.get().copied().unwrap_or(true),
+        probe_mark: values::whole(findings, &raw.probe_mark, "probe_mark", 1..=u32::MAX.into()).unwrap_or(0x00e7_0000),
         limits: limits(findings, raw.limits.get().unwrap_or(&raw::Limits::default())),
     }
 }

@@ -8,13 +8,13 @@ use super::{
     super::{
         field::{Field, ShortOrMap, Time, Whole},
         model::{
-            ForwardingMode, Fragments, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow, Ports, Probe,
-            Protocol, Scheduler, SchedulerKind, SlotKind, SlowStart, Timeouts,
+            ForwardingMode, Fragments, Hooks, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow, Ports, Probe,
+            Protocol, Quorum, Scheduler, SchedulerKind, SlotKind, SlowStart, Timeouts,
         },
         problem::{Findings, Position},
         raw,
     },
-    probe, values,
+    probe, values, watch,
 };
 
 /// The options of one service, checked.
@@ -22,6 +22,8 @@ pub(super) struct Options {
     pub(super) mode: ForwardingMode,
     pub(super) scheduler: Scheduler,
     pub(super) probe: Option<Probe>,
+    pub(super) quorum: Option<Quorum>,
+    pub(super) hooks: Hooks,
     pub(super) on_no_backend: OnNoBackend,
     pub(super) on_backend_down: OnBackendDown,
     pub(super) fragments: Fragments,
@@ -46,10 +48,18 @@ const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_s
 
 /// Checks and merges the options of a service.
 pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: raw::Options<'_>, used: Use) -> Options {
+    let quorum = values::pick(own.quorum, defaults.quorum);
+    let mode = given_mode(findings, values::pick(own.mode, defaults.mode)).unwrap_or(ForwardingMode::DsrL2);
+    // The defaults themselves are of no protocol; they are for services of other modes, too.
+    if used.protocol.is_some() {
+        probe::check_via(findings, own.probe, mode);
+    }
     let drain = values::pick(own.drain_timeout, defaults.drain_timeout);
     Options {
-        mode: given_mode(findings, values::pick(own.mode, defaults.mode)).unwrap_or(ForwardingMode::DsrL2),
+        mode,
         scheduler: scheduler(findings, values::pick(own.scheduler, defaults.scheduler)),
+        quorum: watch::quorum(findings, quorum),
+        hooks: watch::hooks(findings, values::pick(own.hooks, defaults.hooks), quorum),
         probe: probe::check(findings, own.probe, defaults.probe, used),
         on_no_backend: plain(own.on_no_backend, defaults.on_no_backend, OnNoBackend::Drop),
         on_backend_down: plain(own.on_backend_down, defaults.on_backend_down, OnBackendDown::Move),

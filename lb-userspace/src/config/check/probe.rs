@@ -5,7 +5,7 @@ use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 use super::{
     super::{
         field::{Field, ShortOrMap},
-        model::{Initial, Ports, Probe, ProbeKind, Protocol},
+        model::{Damping, ForwardingMode, Initial, Ports, Probe, ProbeKind, ProbeVia, Protocol},
         problem::{Findings, Position},
         raw::{self, ProbeType},
         suggest,
@@ -81,7 +81,25 @@ fn common(findings: &mut Findings, kind: ProbeKind, raw: &raw::Probe, at: Positi
         port: values::whole(findings, &raw.port, "port", 1..=65_535).or(raw.port.is_given().then_some(1)),
         source: source(findings, &raw.source),
         initial: raw.initial.get().copied().unwrap_or(Initial::Down),
+        via: raw.via.get().copied().unwrap_or_default(),
+        damping: raw.damping.get().map(|damping| check_damping(findings, damping)),
     }
+}
+
+const DAMPING: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+
+fn check_damping(findings: &mut Findings, raw: &raw::Damping) -> Damping {
+    let mut time = |field, key, built_in| values::time(findings, field, key, DAMPING).unwrap_or(built_in);
+    let stable = time(&raw.stable, "stable", Duration::from_secs(60));
+    let hold = time(&raw.hold, "hold", Duration::from_secs(30));
+    let max_hold = time(&raw.max_hold, "max_hold", hold.max(Duration::from_secs(600)));
+    if max_hold < hold {
+        let [short, long] = [max_hold, hold].map(humantime::format_duration);
+        let reason = format!("`max_hold` {short} is shorter than `hold` {long}");
+        findings.add(raw.max_hold.at(), reason, format!("set it to {long} or more, or remove it"));
+    }
+    let flaps = values::whole(findings, &raw.flaps, "flaps", 1..=100).unwrap_or(3);
+    Damping { flaps, stable, hold, max_hold }
 }
 
 fn times(findings: &mut Findings, raw: &raw::Probe, at: Position) -> (Duration, Duration) {
@@ -118,6 +136,16 @@ fn source(findings: &mut Findings, field: &Field<String>) -> Option<IpAddr> {
         Err(_) => findings.add(field.at(), format!("`source` `{text}` is no address"), "give an address of this node"),
     }
     None
+}
+
+/// A service's own wish for a way that its mode does not have. (A default is for those that have it.)
+pub(super) fn check_via(findings: &mut Findings, own: &Given, mode: ForwardingMode) {
+    let Some(ShortOrMap(probe)) = own.get() else { return };
+    if probe.via.get() == Some(&ProbeVia::Vip) && mode.is_nat() {
+        let reason =
+            format!("`via: vip` in mode `{}`: packets to its backends are for their own addresses", mode.name());
+        findings.add(probe.via.at(), reason, "remove it; `direct` tries the same");
+    }
 }
 
 fn check_port(findings: &mut Findings, r#type: ProbeType, probe: &Probe, at: Position, used: Use) {

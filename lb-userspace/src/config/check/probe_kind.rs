@@ -319,15 +319,7 @@ fn dns(findings: &mut Findings, raw: &raw::Probe, at: Position) -> Option<Dns> {
 
 fn exec(findings: &mut Findings, raw: &raw::Probe, at: Position) -> Option<Exec> {
     let words = values::required(findings, &raw.command, at, "command")?;
-    let command: Vec<String> = words.iter().filter_map(|word| word.get().cloned()).collect();
-    let Some(program) = words.first() else {
-        return refuse(findings, raw.command.at(), "`command` is empty".into(), "give a program and its arguments");
-    };
-    values::path(findings, program, "command")?;
-    if let Some(word) = words.iter().find(|word| word.get().is_some_and(|text| text.contains('\0'))) {
-        return refuse(findings, word.at(), "`command` holds a zero octet".into(), "remove it");
-    }
-    (command.len() == words.len()).then_some(Exec { command })
+    values::command(findings, words, raw.command.at(), "command").map(|command| Exec { command })
 }
 
 fn agent(findings: &mut Findings, raw: &raw::Probe) -> Agent {

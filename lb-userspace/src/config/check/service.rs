@@ -82,6 +82,8 @@ pub(super) fn check(
         pool,
         scheduler: options.scheduler,
         probe: options.probe,
+        quorum: options.quorum,
+        hooks: options.hooks,
         on_no_backend: options.on_no_backend,
         on_backend_down: options.on_backend_down,
         fragments: options.fragments,

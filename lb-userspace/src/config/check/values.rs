@@ -92,3 +92,23 @@ pub(super) fn name(findings: &mut Findings, text: &str, at: Position, key: &str)
     findings.add(at, reason, remedy);
     None
 }
+
+/// A program by its absolute path, and its arguments.
+pub(super) fn command(
+    findings: &mut Findings,
+    words: &[Field<String>],
+    at: Position,
+    key: &str,
+) -> Option<Vec<String>> {
+    let Some(program) = words.first() else {
+        findings.add(at, format!("`{key}` is empty"), "give a program and its arguments");
+        return None;
+    };
+    path(findings, program, key)?;
+    if let Some(word) = words.iter().find(|word| word.get().is_some_and(|text| text.contains('\0'))) {
+        findings.add(word.at(), format!("`{key}` holds a zero octet"), "remove it");
+        return None;
+    }
+    // A word that cannot be read was noted.
+    words.iter().map(|word| word.get().cloned()).collect()
+}

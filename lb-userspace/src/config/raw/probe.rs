@@ -11,7 +11,7 @@ use serde::{
 use super::{Field, Short, Whole};
 use crate::config::{
     field::{StatusSpec, Time},
-    model::Initial,
+    model::{Initial, ProbeVia},
     problem::Position,
 };
 
@@ -76,6 +76,11 @@ probe! {
     source: String [Tcp Tls Http Https Http2 Grpc Udp Dns Icmp Agent],
     /// What a backend counts as before it was probed. Default: `down`.
     initial: Initial [],
+    /// On which way a backend is probed: at its own address, or (in modes that do not translate) at the VIP, in the same frames as
+    /// packets of clients. Default: `direct`.
+    via: ProbeVia [Tcp Tls Http Https Http2 Grpc Udp Dns],
+    /// What keeps a backend down that does not stay up. Default: nothing does.
+    damping: Damping [],
     /// `http2`, `grpc`: with TLS. Default: false.
     tls: bool [Http2 Grpc],
     /// TLS: the name that is asked for and that the certificate must have. Default: `host`, else the backend's address.
@@ -129,6 +134,26 @@ probe! {
     /// Exec: the absolute path of a program, and its arguments.
     #[schemars(length(min = 1))]
     command: Vec<Field<String>> [Exec],
+}
+
+/// A backend that went down `flaps` times in a row after it had been up for less than `stable` is held down for `hold`, and for twice
+/// as long each further time, up to `max_hold`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Damping {
+    /// How often it is let off. Default: 3.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100))]
+    pub(in crate::config) flaps: Field<Whole>,
+    /// Who stayed up for so long begins anew, 1 s to 24 h. Default: `1m`.
+    #[serde(default)]
+    pub(in crate::config) stable: Field<Time>,
+    /// The first time that it is held down, 1 s to 24 h. Default: `30s`.
+    #[serde(default)]
+    pub(in crate::config) hold: Field<Time>,
+    /// The longest one, up to 24 h. Default: `10m`, or `hold` if that is longer.
+    #[serde(default)]
+    pub(in crate::config) max_hold: Field<Time>,
 }
 
 impl Short for Probe {

@@ -201,6 +201,10 @@ impl Loaded {
         self.ingress = ingress;
     }
 
+    pub(super) fn ebpf(&self) -> &Ebpf {
+        &self.ebpf
+    }
+
     /// The tables: the kernel's own memory.
     #[must_use]
     pub fn tables(&self) -> Slices<'_> {

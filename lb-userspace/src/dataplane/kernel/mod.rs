@@ -2,6 +2,7 @@
 //!
 //! - [`object`]: the compiled program. [`loaded`]: it in the kernel, and its maps in our memory (`region`).
 //! - [`decapsulator`]: the program of tunnel backends, likewise.
+//! - `forwarder`: the forwarding code over the kernel's tables, for packets of this node's own.
 //! - [`pins`]: what outlives the daemon, and whether it is ours. [`attach`], `detach`: the links to interfaces.
 //! - [`clock`]: the data path's time. [`grace`]: when nobody reads what was replaced.
 
@@ -9,6 +10,7 @@ pub mod attach;
 pub mod clock;
 pub mod decapsulator;
 mod detach;
+mod forwarder;
 pub mod grace;
 pub mod loaded;
 pub mod object;
@@ -20,5 +22,6 @@ mod syscall;
 pub use attach::{Attached, AttachedMode};
 pub use clock::Clock;
 pub use decapsulator::{DecapTables, Decapsulator};
+pub use forwarder::Forwarder;
 pub use loaded::{LoadOptions, Loaded};
 pub use pins::Pins;

@@ -63,7 +63,8 @@ async fn the_time_out_kills_the_whole_group() {
     let pids = directory.path().join("pids");
     let script = format!("sleep 100 & echo $! $$ > {0}.new; mv {0}.new {0}; wait", pids.display());
     let target = super::target(loopback(1), shell(&script));
-    let probing = tokio::spawn(async move { super::check::outcome(&super::check::Network, &target, LONG).await });
+    let probing =
+        tokio::spawn(async move { super::check::outcome(&super::check::Network::default(), &target, LONG).await });
     let started = async {
         while !pids.exists() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -35,12 +35,12 @@ const SHORT: Duration = Duration::from_millis(150);
 const TIMED_OUT: &str = "timed out after 150 ms";
 
 fn target(address: SocketAddr, kind: ProbeKind) -> Target {
-    Target { address: address.ip(), port: address.port(), source: None, kind }
+    Target { address: address.ip(), port: address.port(), source: None, via: None, kind }
 }
 
 /// Probes once, with all the time in the world.
 async fn probe(address: SocketAddr, kind: ProbeKind) -> Outcome {
-    check::outcome(&check::Network, &target(address, kind), LONG).await
+    check::outcome(&check::Network::default(), &target(address, kind), LONG).await
 }
 
 async fn success(address: SocketAddr, kind: ProbeKind) -> Advice {
@@ -59,7 +59,7 @@ async fn failure(address: SocketAddr, kind: ProbeKind) -> String {
 
 /// Probes once with little time.
 async fn hasty(address: SocketAddr, kind: ProbeKind) -> Outcome {
-    check::outcome(&check::Network, &target(address, kind), SHORT).await
+    check::outcome(&check::Network::default(), &target(address, kind), SHORT).await
 }
 
 /// A server that does this with every connection, until the test ends.

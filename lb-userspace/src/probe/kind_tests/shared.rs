@@ -21,13 +21,14 @@ async fn a_probe_comes_from_its_source() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let source: IpAddr = "127.0.0.9".parse().unwrap();
     let from = Target { source: Some(source), ..target(listener.local_addr().unwrap(), ProbeKind::Tcp) };
-    let (outcome, accepted) = tokio::join!(check::outcome(&check::Network, &from, LONG), listener.accept());
+    let network = check::Network::default();
+    let (outcome, accepted) = tokio::join!(check::outcome(&network, &from, LONG), listener.accept());
     assert!(matches!(outcome, Outcome::Success(_)), "{outcome:?}");
     assert_eq!(accepted.unwrap().1.ip(), source);
     // One that this node does not have says nothing about the target.
     let foreign = Target { source: Some("192.0.2.77".parse().unwrap()), ..from };
     let expected = Outcome::Inconclusive("cannot probe: cannot assign requested address".into());
-    assert_eq!(check::outcome(&check::Network, &foreign, LONG).await, expected);
+    assert_eq!(check::outcome(&check::Network::default(), &foreign, LONG).await, expected);
 }
 
 #[tokio::test]
@@ -57,6 +58,8 @@ async fn equal_options_are_one_target_and_others_another() {
         port: None,
         source: None,
         initial: Initial::Down,
+        damping: None,
+        via: Default::default(),
     };
     let targets: BTreeMap<_, _> =
         ["/good", "/good", "/bad"].map(of).map(|target| (target.clone(), probe(&target))).into();
