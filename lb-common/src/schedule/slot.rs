@@ -23,7 +23,7 @@ pub fn pick<E: Environment>(env: &E, service: &Service, hash: FlowHash) -> Resul
 
 /// The slot of a hash, counted over the whole array.
 #[inline(always)]
-pub(super) const fn index(slots: SlotRange, hash: FlowHash) -> u32 {
+pub(crate) const fn index(slots: SlotRange, hash: FlowHash) -> u32 {
     slots.offset.wrapping_add(hash.slot(slots.size))
 }
 

@@ -54,6 +54,7 @@ impl Controller {
                 name: checked.name.clone(),
                 mode: checked.mode,
                 weight: checked.weight,
+                max_connections: checked.max_connections,
                 backup: checked.backup,
                 admin_state: checked.admin_state,
                 quic_server_id: checked.quic_server_id.as_ref().map(ToString::to_string),

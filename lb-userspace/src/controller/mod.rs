@@ -12,6 +12,7 @@
 pub mod change;
 mod drains;
 mod inputs;
+mod limits;
 mod next_hops;
 mod precedence;
 pub mod reconciler;

@@ -6,7 +6,7 @@ use evenkeel::config::model::SlotKind;
 use evenkeel::dataplane::{DataPlane as _, fake::Fake, publish};
 use evenkeel::plan::{
     Actual, Desired, Memo, Write,
-    desired::{DesiredBackend, DesiredService, DesiredWay, ServiceKey},
+    desired::{DesiredBackend, DesiredLimits, DesiredService, DesiredWay, ServiceKey},
     plan,
     write::EgressRecord,
 };
@@ -28,6 +28,8 @@ const SIZES: Sizes = Sizes {
     nat_buckets: 64,
     fragment_buckets: 1,
     quic_buckets: 4,
+    list_bounds: 256,
+    client_buckets: 16,
 };
 
 fn key(index: u32) -> ServiceKey {
@@ -45,14 +47,20 @@ fn service(index: u32) -> DesiredService {
     let egress = EgressRecord { ifindex: 3, source_mac: [2, 0, 0, 0, 0, 3], vlan: 0, mtu: 1500 };
     let backend = |b: u8| {
         let mac = [2, 0, 0, index as u8, b, 0];
-        let backend =
-            DesiredBackend { weight: 10, keeps_flows: true, next_hop: Some((egress, mac)), way: DesiredWay::Link };
+        let backend = DesiredBackend {
+            weight: 10,
+            keeps_flows: true,
+            most: 0,
+            next_hop: Some((egress, mac)),
+            way: DesiredWay::Link,
+        };
         (([10, 0, index as u8, b].into(), 443), backend)
     };
     DesiredService {
         on_no_backend: 0,
         fragments: 0,
         quic: None,
+        limits: DesiredLimits::default(),
         timeouts: [960; 5],
         slot_kind: SlotKind::Maglev,
         scheduling: Scheduling::default(),

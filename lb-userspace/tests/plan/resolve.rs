@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use evenkeel::{
     config::model::{
-        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow, PoolFamilies, Ports,
-        Protocol, Scheduler, SchedulerKind, Service, Timeouts, TunnelSources,
+        AdminState, Backend, FlowLimits, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow,
+        PoolFamilies, Ports, Protocol, Scheduler, SchedulerKind, Service, Timeouts, TunnelSources,
     },
     dataplane::kernel::Clock,
     health::{Advice, Status, Wants},
@@ -90,6 +90,7 @@ fn backend(host: u8) -> Backend {
         mode: None,
         port,
         weight: 7,
+        max_connections: None,
         backup: false,
         admin_state,
         quic_server_id: None,
@@ -116,6 +117,8 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         on_backend_down: case.on_down,
         fragments: Fragments::Drop,
         on_unknown_flow: OnUnknownFlow::Hash,
+        max_connections: 0,
+        limits: FlowLimits::default(),
         quic: Vec::new(),
         drain_timeout: Duration::from_secs(300),
         timeouts: Timeouts::default(),
@@ -231,6 +234,7 @@ fn leaving() {
                 let expected = DesiredBackend {
                     weight: 0,
                     keeps_flows: !overdue && !moves,
+                    most: 0,
                     next_hop: Some(hop(OTHER)),
                     way: DesiredWay::Unchanged,
                 };

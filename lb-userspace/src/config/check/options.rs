@@ -8,12 +8,13 @@ use super::{
     super::{
         field::{Field, ShortOrMap, Time, Whole},
         model::{
-            ForwardingMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow, Ports, Probe, Protocol, Scheduler,
-            SchedulerKind, SlotKind, Timeouts,
+            FlowLimits, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow, Ports, Probe, Protocol,
+            Scheduler, SchedulerKind, SlotKind, Timeouts,
         },
         problem::{Findings, Position},
         raw,
     },
+    limits::{self, Room},
     probe, values,
 };
 
@@ -26,6 +27,8 @@ pub(super) struct Options {
     pub(super) on_backend_down: OnBackendDown,
     pub(super) fragments: Fragments,
     pub(super) on_unknown_flow: OnUnknownFlow,
+    pub(super) max_connections: u32,
+    pub(super) limits: FlowLimits,
     pub(super) drain_timeout: Duration,
     pub(super) timeouts: Timeouts,
 }
@@ -36,6 +39,7 @@ pub(super) struct Use {
     pub(super) at: Position,
     pub(super) protocol: Option<Protocol>,
     pub(super) ports: Option<Ports>,
+    pub(super) flow_entries: u32,
 }
 
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
@@ -44,7 +48,10 @@ const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_s
 /// Checks and merges the options of a service.
 pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: raw::Options<'_>, used: Use) -> Options {
     let drain = values::pick(own.drain_timeout, defaults.drain_timeout);
-    Options {
+    let timeouts = timeouts(findings, own.timeouts, defaults.timeouts);
+    let room = Room { flow_entries: used.flow_entries, protocol: used.protocol, timeouts };
+    let connections = values::pick(own.max_connections, defaults.max_connections);
+    let checked = Options {
         mode: given_mode(findings, values::pick(own.mode, defaults.mode)).unwrap_or(ForwardingMode::DsrL2),
         scheduler: scheduler(findings, values::pick(own.scheduler, defaults.scheduler)),
         probe: probe::check(findings, own.probe, defaults.probe, used),
@@ -53,7 +60,20 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
         fragments: plain(own.fragments, defaults.fragments, Fragments::Drop),
         on_unknown_flow: plain(own.on_unknown_flow, defaults.on_unknown_flow, OnUnknownFlow::Hash),
         drain_timeout: values::time(findings, drain, "drain_timeout", DRAIN).unwrap_or(Duration::from_secs(300)),
-        timeouts: timeouts(findings, own.timeouts, defaults.timeouts),
+        max_connections: limits::connections(findings, connections).unwrap_or(0),
+        limits: limits::check(findings, own, defaults, room),
+        timeouts,
+    };
+    forgotten(findings, values::pick(own.limits, defaults.limits), &checked);
+    checked
+}
+
+/// What is not remembered in a flood would be reset.
+fn forgotten(findings: &mut Findings, at: &Field<raw::FlowLimits>, options: &Options) {
+    let resets = !options.scheduler.kind.pick().is_stateless() && options.on_unknown_flow == OnUnknownFlow::Reset;
+    if resets && options.limits.flood.is_some() {
+        let reason = "with `limits.flood` flows are not remembered that `on_unknown_flow: reset` then ends";
+        findings.add(at.at(), reason, "remove one of the two");
     }
 }
 
