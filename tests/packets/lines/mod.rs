@@ -26,6 +26,7 @@ mod gue;
 pub(crate) mod icmp_errors;
 mod ipip;
 mod known_flows;
+mod limits;
 mod malformed;
 mod martians;
 pub(crate) mod mutations;
@@ -235,5 +236,6 @@ catalogue! {
     icmp_errors 29 ROOMY "ICMP errors go to the backend whose packet they quote";
     fragments 30 ROOMY "later fragments follow their first, atomic ones are whole packets";
     quic 31 ROOMY "a QUIC connection id leads to the backend that it names, whatever the flow table says";
+    limits 35 ROOMY "limits of new flows refuse, forget or leave out, and lists deny";
     tunnels 32 ROOMY "what is tunnelled is never unpacked by the balancer";
 }

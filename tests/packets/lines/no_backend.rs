@@ -57,7 +57,7 @@ fn back(wire: &Wire, transport: Transport) -> Wire {
 }
 
 /// The reset that is due for a segment: `<SEQ=SEG.ACK><CTL=RST>`, or `<SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>`.
-fn reset(wire: &Wire) -> Expect {
+pub(super) fn reset(wire: &Wire) -> Expect {
     let Transport::Tcp(tcp) = &wire.transport else { panic!("no TCP") };
     let controls = u32::from(tcp.flags & SYN != 0) + u32::from(tcp.flags & FIN != 0);
     let length = tcp.payload.len() as u32 + controls;
