@@ -145,7 +145,8 @@ impl Daemon {
                 Some(job) = self.jobs.recv() => job(&mut self.controller),
                 Some(()) = signals.hangup.recv() => self.reload(),
                 _ = clock.tick() => {
-                    if self.controller.is_behind() || self.controller.has_drains() {
+                    self.controller.publish_scores();
+                    if self.controller.has_work() {
                         self.reconcile();
                     }
                 }

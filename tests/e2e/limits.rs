@@ -11,7 +11,7 @@ use evenkeel_tests::{
     clients::{SILENCE, connect, who},
     daemon::Daemon,
     namespace::Namespace,
-    scenario::{Service, configuration, nginx_everywhere, service_status, start, wait_for_takers},
+    scenario::{Service, configuration, nginx_everywhere, service_status, start, wait_for_backend, wait_for_takers},
     topology::{Topology, VIP4, VIP6},
     wait::{PATIENCE, wait_ok, wait_until},
 };
@@ -88,6 +88,7 @@ fn check_connections(topology: &Topology, vip: IpAddr) -> Result<()> {
         assert_eq!(who(stream)?, *name, "a reload leaves connections alone");
     }
     reload(&mut daemon, topology, &services)?;
+    wait_for_backend(&daemon, "strict", "b1", "it may have three again", |status| status["max_connections"] == 3)?;
     let strict = SocketAddr::new(vip, 81);
     let held: Vec<_> = (0..6).map(|_| connect(client, None, strict)).collect::<Result<_>>()?;
     assert!(held.iter().all(Result::is_ok));

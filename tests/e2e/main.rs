@@ -27,6 +27,7 @@ mod protocols;
 mod quic;
 mod restart;
 mod runtime;
+mod schedulers;
 mod serving;
 mod shares;
 mod toa;

@@ -91,7 +91,7 @@ pub(crate) fn reset(machine: &impl Machine) {
     }
     for score in tables.scores {
         score.set_most(0);
-        score.set_live(0);
+        score.adjust_live(-score.live());
     }
 }
 

@@ -185,9 +185,14 @@ impl Score {
         self.live.load() as i64
     }
 
-    /// Sets the number of live flows.
-    pub fn set_live(&self, live: u32) {
-        self.live.store(u64::from(live));
+    /// Adds to the number of live flows, whatever else happens to it at this moment.
+    pub fn adjust_live(&self, by: i64) {
+        self.live.add(by as u64);
+    }
+
+    /// Adds to the load, likewise.
+    pub fn adjust_load(&self, by: i64) {
+        self.load.add(by as u64);
     }
 
     /// [`INVERSE`] over the weight, and what a flow adds to the load and takes from it.
@@ -217,6 +222,13 @@ impl ScoreTerms {
     #[must_use]
     pub const fn of_weight(weight: u32, step: u32) -> Self {
         Self { inverse: INVERSE / if weight == 0 { 1 } else { weight }, step }
+    }
+
+    /// Of the same weight, where a flow counts more (or less) by this factor.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn slower(self, factor: f64) -> Self {
+        Self { inverse: (f64::from(self.inverse) * factor).clamp(1.0, f64::from(1u32 << 30)) as u32, ..self }
     }
 }
 

@@ -105,6 +105,12 @@ pub struct ServiceStatus {
     pub mode: String,
     /// Scheduler.
     pub scheduler: String,
+    /// It goes by what backends have to do and not by slots, of which each backend has one then.
+    #[serde(default)]
+    pub by_score: bool,
+    /// It does otherwise than its name says, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler_note: Option<String>,
     /// Slots of its table; 0: no backend takes flows.
     pub slots: u32,
     /// What happens to new flows without a backend.
@@ -196,6 +202,9 @@ pub struct BackendStatus {
     /// Its weight in percent of `weight`, as it says itself in answers to probes.
     #[serde(default)]
     pub weight_percent: Option<u8>,
+    /// The share of its weight that it has got to in its slow start, in percent; `None`: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start_percent: Option<u8>,
     /// What it says it wants: `drain` (no new flows) or `maint` (none at all).
     #[serde(default)]
     pub wants: Option<String>,

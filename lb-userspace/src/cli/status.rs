@@ -81,6 +81,9 @@ pub(super) fn print_service(service: &ServiceStatus) {
         output::print(&format!("  {line}"));
     }
     print_backends(service);
+    if let Some(note) = &service.scheduler_note {
+        output::print(&format!("  {}: {note}", service.scheduler));
+    }
     for backend in &service.backends {
         for remark in remarks(service, backend) {
             output::print(&format!("  {}: {remark}", backend.name));
@@ -106,6 +109,9 @@ pub(super) fn print_backends(service: &ServiceStatus) {
 }
 
 fn share(service: &ServiceStatus, backend: &BackendStatus) -> String {
+    if service.by_score {
+        return if backend.takes_flows { "by score" } else { "-" }.to_owned();
+    }
     if service.slots == 0 {
         return "-".to_owned();
     }
@@ -152,6 +158,9 @@ pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<S
     if let Some(wants) = &backend.wants {
         let effect = if wants == "maint" { "takes no flows and keeps none" } else { "takes no new flows" };
         remarks.push(format!("says {wants} itself: {effect}"));
+    }
+    if let Some(percent) = backend.slow_start_percent {
+        remarks.push(format!("slow start: has {percent} % of its weight"));
     }
     if let Some(percent) = backend.weight_percent.filter(|percent| *percent != 100) {
         remarks.push(format!("asks for {percent} % of its weight itself"));

@@ -163,6 +163,8 @@ pub struct Service {
     pub max_connections: u32,
     /// Limits of new flows.
     pub limits: FlowLimits,
+    /// How a backend that begins gets its share; `None`: at once.
+    pub slow_start: Option<SlowStart>,
     /// How long a drain lasts at most.
     pub drain_timeout: Duration,
     /// When idle flows are forgotten.
@@ -293,6 +295,15 @@ impl Scheduler {
     pub const fn of(kind: SchedulerKind) -> Self {
         Self { kind, table_size: None, prefix_ipv4: 32, prefix_ipv6: 128 }
     }
+}
+
+/// How a backend that begins to take flows gets its share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowStart {
+    /// The time until it has its whole share, 1 s to 1 h.
+    pub duration: Duration,
+    /// 1: its share grows evenly; more: slowly first. 1 to 10.
+    pub exponent: u8,
 }
 
 /// What happens to a TCP segment of no known flow that opens none, where the scheduler cannot tell whose it is.

@@ -212,6 +212,9 @@ macro_rules! with_options {
             /// Prefixes of clients that are not served. Default: none.
             #[serde(default)]
             pub(super) deny: Field<Vec<Field<String>>>,
+            /// A backend that begins to take flows gets its whole share after this time, 1 s to 1 h. Default: at once.
+            #[serde(default)]
+            pub(super) slow_start: Field<ShortOrMap<SlowStart>>,
             /// How long a drain lasts at most, 1 s to 24 h. Default: `5m`.
             #[serde(default)]
             pub(super) drain_timeout: Field<Time>,
@@ -223,7 +226,7 @@ macro_rules! with_options {
         impl $name {
             pub(super) fn options(&self) -> Options<'_> {
                 let Self { mode, scheduler, probe, on_no_backend, on_backend_down, fragments, on_unknown_flow, .. } = self;
-                let Self { drain_timeout, timeouts, max_connections, limits, allow, deny, .. } = self;
+                let Self { slow_start, drain_timeout, timeouts, max_connections, limits, allow, deny, .. } = self;
                 Options {
                     mode,
                     scheduler,
@@ -236,6 +239,7 @@ macro_rules! with_options {
                     limits,
                     allow,
                     deny,
+                    slow_start,
                     drain_timeout,
                     timeouts,
                 }
@@ -258,6 +262,7 @@ pub(super) struct Options<'a> {
     pub(super) limits: &'a Field<FlowLimits>,
     pub(super) allow: &'a Field<Vec<Field<String>>>,
     pub(super) deny: &'a Field<Vec<Field<String>>>,
+    pub(super) slow_start: &'a Field<ShortOrMap<SlowStart>>,
     pub(super) drain_timeout: &'a Field<Time>,
     pub(super) timeouts: &'a Field<Timeouts>,
 }
@@ -384,6 +389,18 @@ pub(super) struct Scheduler {
     pub(super) prefix_ipv6: Field<Whole>,
 }
 
+/// How a backend that begins gets its share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SlowStart {
+    /// The time until it has its whole share, 1 s to 1 h.
+    pub(super) duration: Field<Time>,
+    /// 1: its share grows evenly; more: slowly first. Default: 1.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 10))]
+    pub(super) exponent: Field<Whole>,
+}
+
 /// When idle flows are forgotten, each 1 s to 24 h.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -459,6 +476,12 @@ impl Short for Mode {
     fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
         let r#type = ModeType::deserialize(text.into_deserializer())?.into();
         Ok(Self { r#type, port: Field::default(), toa: Field::default() })
+    }
+}
+
+impl Short for SlowStart {
+    fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
+        Ok(Self { duration: Field::from(Time::deserialize(text.into_deserializer())?), ..Self::default() })
     }
 }
 

@@ -3,14 +3,13 @@
 
 use lb_common::abi::Pick;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// How a new flow gets its backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SchedulerKind {
     /// Weighted Maglev hashing of the flow (Eisenbud et al., NSDI 2016, section 3.4).
-    #[serde(alias = "consistent-hash")]
     Maglev,
     /// The same of the client's address: all its flows go to one backend.
     SourceHash,
@@ -22,6 +21,10 @@ pub enum SchedulerKind {
     Random,
     /// The backend with the fewest live flows for its weight.
     LeastConnections,
+    /// The backend with the least traffic towards it for its weight: a moving average, in bits per second.
+    LeastBandwidth,
+    /// The backend with the fewest live flows for its weight, each counted with the time that its probes take to be answered.
+    LeastResponseTime,
     /// Of two backends at random the one with fewer live flows for its weight.
     PowerOfTwo,
 }
@@ -39,15 +42,61 @@ pub enum SlotKind {
     List,
 }
 
+impl<'de> Deserialize<'de> for SchedulerKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let named = Self::ROWS.iter().find(|row| row.1 == text).map(|row| row.0);
+        if let Some(kind) = named.or((text == ALIAS).then_some(Self::Maglev)) {
+            return Ok(kind);
+        }
+        match IPVS.iter().find(|(names, _)| names.contains(&text.as_str())) {
+            Some((_, instead)) => Err(de::Error::custom(format!("`{text}` is a scheduler of IPVS; {instead}"))),
+            None => Err(de::Error::unknown_variant(&text, &NAMES)),
+        }
+    }
+}
+
+/// Another name of `maglev`.
+const ALIAS: &str = "consistent-hash";
+
+/// Schedulers of IPVS, and what comes nearest.
+const IPVS: [(&[&str], &str); 9] = [
+    (&["rr"], "use `round-robin`"),
+    (&["wrr"], "use `weighted-round-robin`"),
+    (&["lc", "wlc"], "use `least-connections`, which goes by weights"),
+    (&["sh", "dh"], "use `source-hash`"),
+    (&["mh"], "use `maglev`"),
+    (
+        &["sed", "shortest-expected-delay"],
+        "use `least-connections`: it counts the new connection as well, which is the shortest expected delay",
+    ),
+    (&["nq", "never-queue"], "use `least-connections`: a backend without connections goes before others of its weight"),
+    (&["lblc", "lblcr"], "use `source-hash`, or `least-connections` with affinity"),
+    (&["fo", "ovf"], "use backends with `backup: true`"),
+];
+
+/// What the configuration takes.
+const NAMES: [&str; SchedulerKind::ROWS.len() + 1] = {
+    let mut names = [ALIAS; SchedulerKind::ROWS.len() + 1];
+    let mut i = 0;
+    while i < SchedulerKind::ROWS.len() {
+        names[i] = SchedulerKind::ROWS[i].1;
+        i += 1;
+    }
+    names
+};
+
 impl SchedulerKind {
     /// Name, slots, and how the data path picks one.
-    const ROWS: [(Self, &'static str, SlotKind, Pick); 7] = [
+    const ROWS: [(Self, &'static str, SlotKind, Pick); 9] = [
         (Self::Maglev, "maglev", SlotKind::Maglev, Pick::FlowHash),
         (Self::SourceHash, "source-hash", SlotKind::Maglev, Pick::SourceHash),
         (Self::RoundRobin, "round-robin", SlotKind::Turns, Pick::Turn),
         (Self::WeightedRoundRobin, "weighted-round-robin", SlotKind::WeightedTurns, Pick::Turn),
         (Self::Random, "random", SlotKind::Maglev, Pick::Random),
         (Self::LeastConnections, "least-connections", SlotKind::List, Pick::Least),
+        (Self::LeastBandwidth, "least-bandwidth", SlotKind::List, Pick::Least),
+        (Self::LeastResponseTime, "least-response-time", SlotKind::List, Pick::Least),
         (Self::PowerOfTwo, "power-of-two", SlotKind::List, Pick::TwoChoices),
     ];
 

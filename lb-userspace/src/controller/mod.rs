@@ -6,7 +6,7 @@
 //! - [`reconciler`]: the part that needs no file: events in, writes out. `users`: which services an event concerns. `inputs`:
 //!   what the plan needs to know of them. `drains`: when drains begin and end.
 //!   `next_hops`: what is said when one is lost or back. `precedence`: which services
-//!   a packet is not for, and why.
+//!   a packet is not for, and why. `scores`: what schedulers go by. `slow_start`: shares of backends that begin.
 //! - [`change`]: changes through the API. [`report`]: answers.
 
 pub mod change;
@@ -17,13 +17,15 @@ mod next_hops;
 mod precedence;
 pub mod reconciler;
 pub mod report;
+mod scores;
+mod slow_start;
 mod users;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::PathBuf,
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -62,6 +64,7 @@ pub struct Controller {
     pub(crate) reload_error: Option<String>,
     /// The last reconciliation failed.
     behind: bool,
+    scores: scores::Scores,
 }
 
 /// What a controller starts with.
@@ -99,6 +102,7 @@ impl Controller {
             started: SystemTime::now(),
             reload_error: None,
             behind: false,
+            scores: scores::Scores::default(),
         })
     }
 
@@ -128,10 +132,11 @@ impl Controller {
         result
     }
 
-    /// Whether the tables are not what they should be, and [`Self::reconcile`] should be tried again.
-    #[must_use]
-    pub fn is_behind(&self) -> bool {
-        self.behind
+    /// Publishes the scores that schedulers go by, if it is time.
+    pub fn publish_scores(&mut self) {
+        if let Err(error) = self.scores.publish(&self.reconciler, &self.plane, Instant::now()) {
+            tracing::warn!("scores of backends could not be published: {error:#}");
+        }
     }
 
     fn try_reconcile(&mut self) -> Result<usize> {
@@ -150,6 +155,7 @@ impl Controller {
         self.store.save(fit.runtime())?;
         self.config = config;
         self.reconciler.take(fit);
+        self.scores.hurry();
         Ok(())
     }
 
@@ -158,6 +164,7 @@ impl Controller {
         let fit = self.reconciler.fit_one(&self.config, service, runtime, &self.plane, SystemTime::now())?;
         self.store.save(fit.runtime())?;
         self.reconciler.take(fit);
+        self.scores.hurry();
         Ok(())
     }
 
@@ -284,10 +291,11 @@ impl Controller {
         self.reconciler.scan(&self.plane)
     }
 
-    /// Whether something is draining or leaving, so that the clock matters.
+    /// Whether [`Self::reconcile`] should be called for the time's sake: something drains, leaves or has not its whole share, or
+    /// the last call failed.
     #[must_use]
-    pub fn has_drains(&self) -> bool {
-        self.reconciler.has_drains()
+    pub fn has_work(&self) -> bool {
+        self.behind || self.reconciler.has_drains() || self.reconciler.has_slow_starts()
     }
 
     /// Changes with [`Self::targets`] and [`Self::addresses`].

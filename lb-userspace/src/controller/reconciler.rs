@@ -21,6 +21,7 @@ use imbl::ordmap::DiffItem;
 use super::{
     inputs,
     next_hops::Missing,
+    slow_start::SlowStarts,
     users::{Concerned, Users},
 };
 use crate::{
@@ -62,6 +63,7 @@ pub struct Reconciler {
     /// There is something that is to be kept and was not yet.
     pub(super) unsaved: bool,
     memo: Memo,
+    pub(super) slow_starts: SlowStarts,
 }
 
 /// Another state, which fits.
@@ -112,6 +114,7 @@ impl Reconciler {
             revision: 0,
             unsaved: false,
             memo: Memo::default(),
+            slow_starts: SlowStarts::default(),
         }
     }
 
@@ -146,9 +149,11 @@ impl Reconciler {
     /// If the plan cannot be made or written. The desired state stays; the next call looks at everything again.
     pub fn reconcile(&mut self, plane: &mut impl DataPlane, now: SystemTime) -> Result<Vec<Write>> {
         self.concern_drains();
+        self.concern_slow_starts(now);
         if self.concerned.is_nobody() {
             return Ok(Vec::new());
         }
+        self.update_slow_starts(now);
         let result = self.update_drains(plane, now).and_then(|()| self.publish(plane, now));
         self.concerned = if result.is_ok() { Concerned::nobody() } else { Concerned::All };
         result

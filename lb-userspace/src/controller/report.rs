@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
 
 use anyhow::Result;
 use lb_common::{
-    abi::{DestinationCounters, NodeCounters, Word32},
+    abi::{DestinationCounters, NodeCounters, Pick, Word32},
     flow::FlowWord,
+    schedule::least,
     verdict::{DropReason, PassReason, Verdict},
     wire::{ip, tcp},
 };
@@ -17,7 +18,7 @@ use crate::{
         InterfaceStatus, LastProbe, LimitStatus, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus,
         ServiceStatus, Status,
     },
-    config::model::{Backend, OnBackendDown, OnNoBackend, Protocol, Service},
+    config::model::{Backend, OnBackendDown, OnNoBackend, Protocol, SchedulerKind, Service},
     dataplane::{
         explain::{self, Answer, Question},
         scan::{self, FlowCounts, Scan},
@@ -91,6 +92,8 @@ impl Controller {
             protocol: service.protocol.to_string(),
             mode: service.mode.name().to_owned(),
             scheduler: service.scheduler.kind.name().to_owned(),
+            by_score: service.scheduler.kind.pick().is_by_score(),
+            scheduler_note: scheduler_note(service.scheduler.kind, slots.values().sum()),
             slots: slots.values().sum(),
             on_no_backend: match service.on_no_backend {
                 OnNoBackend::FailOpen => "fail-open",
@@ -203,6 +206,7 @@ impl Controller {
             }),
             health_history: known.into_iter().flat_map(|health| &*health.history).map(transition).collect(),
             weight_percent: known.and_then(|health| health.advice.weight_percent),
+            slow_start_percent: self.reconciler.slow_start_percent(&ServiceKey::of(service), &key),
             wants: known.and_then(|health| health.advice.wants).map(|wants| wants.name().to_owned()),
             takes_flows: state.takes_flows,
             keeps_flows: state.keeps_flows,
@@ -388,6 +392,13 @@ fn matches_backend(wanted: &str, name: &str, key: BackendKey) -> bool {
 
 fn transition(change: &health::Transition) -> HealthTransition {
     HealthTransition { at: change.at, health: change.status.to_string(), reason: change.reason.clone() }
+}
+
+/// Where a scheduler does otherwise than its name says.
+fn scheduler_note(kind: SchedulerKind, backends: u32) -> Option<String> {
+    (kind.pick() == Pick::Least && backends > least::MOST).then(|| {
+        format!("{backends} backends take flows: of more than {} the better of two at random is taken", least::MOST)
+    })
 }
 
 fn drain_status(record: &DrainRecord, flows: u64) -> DrainStatus {

@@ -160,7 +160,7 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
             let score = &plane.tables().scores[*id as usize];
             score.set_terms(ScoreTerms::default());
             score.set_load(0);
-            score.set_live(0);
+            score.adjust_live(-score.live());
             score.set_most(0);
             set_tunnel(plane, *id, tunnel.as_ref(), *state);
             destination.set_address(&backend_address_words(*address), *port);

@@ -18,7 +18,10 @@ use lb_common::{
     quic::Parameters,
 };
 
-use super::write::{EgressRecord, TimeoutTicks};
+use super::{
+    weights::Weights,
+    write::{EgressRecord, TimeoutTicks},
+};
 use crate::{
     config::model::{
         AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnExceed, OnNoBackend, OnUnknownFlow, Ports,
@@ -210,6 +213,8 @@ pub struct Inputs {
     pub drains: BTreeMap<BackendKey, Drain>,
     /// Backends that are no longer configured but still have flows.
     pub leaving: BTreeMap<BackendKey, Drain>,
+    /// The shares of backends that have not their whole one yet, in thousandths.
+    pub slow_start: BTreeMap<BackendKey, u16>,
 }
 
 impl Inputs {
@@ -301,6 +306,7 @@ pub fn backend_key(backend: &Backend) -> BackendKey {
 #[must_use]
 pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredService {
     let takers = takers(service, inputs);
+    let weights = Weights::of(service, inputs, &takers);
     let mut backends = BTreeMap::new();
     for backend in &service.backends {
         let key = backend_key(backend);
@@ -308,7 +314,7 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
         backends.insert(
             key,
             DesiredBackend {
-                weight: if takes { u32::from(inputs.weight(backend)) } else { 0 },
+                weight: if takes { weights.weight(backend, inputs) } else { 0 },
                 keeps_flows: takes || keeps_flows(service, backend, inputs),
                 most: backend.max_connections.unwrap_or(service.max_connections),
                 next_hop: inputs.next_hops.get(&backend.address).copied(),
@@ -342,7 +348,7 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
             timeouts.udp,
         ]
         .map(|time| clock.ticks(time)),
-        slot_kind: service.scheduler.kind.table(),
+        slot_kind: weights.slot_kind,
         table_size: service.table_size(),
         scheduling: scheduling(service),
         limits: limits(service),

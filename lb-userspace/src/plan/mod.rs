@@ -25,6 +25,7 @@ pub mod quic;
 mod room;
 pub mod slot_table;
 mod slots;
+mod weights;
 pub mod write;
 
 pub use actual::Actual;

@@ -120,6 +120,7 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         max_connections: 0,
         limits: FlowLimits::default(),
         quic: Vec::new(),
+        slow_start: None,
         drain_timeout: Duration::from_secs(300),
         timeouts: Timeouts::default(),
         backends: std::iter::once(subject).chain(others.iter().cloned()).collect(),

@@ -59,7 +59,15 @@ struct Shared {
 /// # Errors
 /// When the namespace cannot be entered; failed connections are counted, not returned.
 pub fn connections(namespace: &Namespace, server: SocketAddr, count: u64, parallel: usize) -> Result<Tally> {
-    Ok(Load::with_limit(namespace, server, parallel, count).join()?.iter().collect())
+    Ok(attempts(namespace, server, count, parallel)?.iter().collect())
+}
+
+/// The same, each of them.
+///
+/// # Errors
+/// As [`connections`].
+pub fn attempts(namespace: &Namespace, server: SocketAddr, count: u64, parallel: usize) -> Result<Vec<Attempt>> {
+    Load::with_limit(namespace, server, parallel, count).join()
 }
 
 impl Load {

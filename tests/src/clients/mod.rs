@@ -7,7 +7,7 @@ mod syn_flood;
 mod tools;
 mod udp;
 
-pub use connections::{Attempt, Load, Tally, connections};
+pub use connections::{Attempt, Load, Tally, attempts, connections};
 pub use download::{Download, DownloadReport};
 pub use held::{SILENCE, connect, who};
 pub use syn_flood::SynFlood;

@@ -5,6 +5,7 @@
 mod dns;
 mod iperf3;
 mod nginx;
+mod slow;
 
 use std::{fs, net::IpAddr, path::Path, process::Stdio};
 
@@ -12,6 +13,7 @@ use anyhow::{Context, Result};
 pub use dns::{DNS_PORT, Dns, TXT_NAME, dns};
 pub use iperf3::{IPERF3_PORT, Iperf3, iperf3, iperf3_at};
 pub use nginx::{FILE_PATH, Nginx, nginx};
+pub use slow::{Slow, slow};
 
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 

@@ -9,7 +9,7 @@ use super::{
         field::{Field, ShortOrMap, Time, Whole},
         model::{
             FlowLimits, ForwardingMode, Fragments, OnBackendDown, OnNoBackend, OnUnknownFlow, Ports, Probe, Protocol,
-            Scheduler, SchedulerKind, SlotKind, Timeouts,
+            Scheduler, SchedulerKind, SlotKind, SlowStart, Timeouts,
         },
         problem::{Findings, Position},
         raw,
@@ -29,6 +29,7 @@ pub(super) struct Options {
     pub(super) on_unknown_flow: OnUnknownFlow,
     pub(super) max_connections: u32,
     pub(super) limits: FlowLimits,
+    pub(super) slow_start: Option<SlowStart>,
     pub(super) drain_timeout: Duration,
     pub(super) timeouts: Timeouts,
 }
@@ -43,6 +44,7 @@ pub(super) struct Use {
 }
 
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+const SLOW_START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 /// Checks and merges the options of a service.
@@ -59,6 +61,7 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
         on_backend_down: plain(own.on_backend_down, defaults.on_backend_down, OnBackendDown::Move),
         fragments: plain(own.fragments, defaults.fragments, Fragments::Drop),
         on_unknown_flow: plain(own.on_unknown_flow, defaults.on_unknown_flow, OnUnknownFlow::Hash),
+        slow_start: slow_start(findings, values::pick(own.slow_start, defaults.slow_start)),
         drain_timeout: values::time(findings, drain, "drain_timeout", DRAIN).unwrap_or(Duration::from_secs(300)),
         max_connections: limits::connections(findings, connections).unwrap_or(0),
         limits: limits::check(findings, own, defaults, room),
@@ -139,6 +142,14 @@ fn scheduler(findings: &mut Findings, field: &Field<ShortOrMap<raw::Scheduler>>)
         prefix_ipv6: values::whole(findings, &raw.prefix_ipv6, "prefix_ipv6", 1..=128).unwrap_or(built_in.prefix_ipv6),
         ..built_in
     }
+}
+
+fn slow_start(findings: &mut Findings, field: &Field<ShortOrMap<raw::SlowStart>>) -> Option<SlowStart> {
+    let ShortOrMap(raw) = field.get()?;
+    values::required(findings, &raw.duration, field.at(), "duration")?;
+    let duration = values::time(findings, &raw.duration, "duration", SLOW_START)?;
+    let exponent = values::whole(findings, &raw.exponent, "exponent", 1..=10).unwrap_or(1);
+    Some(SlowStart { duration, exponent })
 }
 
 fn table_size(findings: &mut Findings, raw: &raw::Scheduler) -> Option<u32> {

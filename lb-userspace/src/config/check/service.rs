@@ -88,6 +88,7 @@ pub(super) fn check(
         on_unknown_flow: options.on_unknown_flow,
         max_connections: options.max_connections,
         limits: options.limits,
+        slow_start: options.slow_start,
         drain_timeout: options.drain_timeout,
         timeouts: options.timeouts,
         quic,
