@@ -59,8 +59,7 @@ pub const fn idle(word: u64, now: u32) -> u32 {
 /// What of the taken is not back yet.
 #[inline(always)]
 const fn left(word: u64, now: u32, per_second: u32) -> u64 {
-    let (taken, back) = (word >> TICK_BITS, idle(word, now) as u64 * per_second as u64);
-    if back > taken { 0 } else { taken - back }
+    (word >> TICK_BITS).saturating_sub(idle(word, now) as u64 * per_second as u64)
 }
 
 #[inline(always)]

@@ -30,5 +30,5 @@ pub(crate) const fn index(slots: SlotRange, hash: FlowHash) -> u32 {
 /// The slot of a number that is spread evenly over 32 bits.
 #[inline(always)]
 pub(super) const fn scaled(slots: SlotRange, number: u32) -> u32 {
-    slots.offset.wrapping_add((number as u64 * slots.size as u64 >> 32) as u32)
+    slots.offset.wrapping_add(((number as u64 * slots.size as u64) >> 32) as u32)
 }
