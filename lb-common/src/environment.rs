@@ -4,14 +4,16 @@ use core::ops::Deref;
 
 use crate::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
-        ReplyBudget, Score, Service, ServiceBucket, SlotRange, Tunnel, Word32, Word64,
+        ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, NatBucket, NatSlots,
+        NodeCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, SlotRange,
+        Tunnel, Word32, Word64,
     },
     features::Features,
     flow::{FlowBucket, FlowWord, Placement, room},
     fragment,
     frame::Frame,
     hash::HashKey,
+    limits::{self, list, room as destination_room},
     nat::{self, NatPlace, scratch::Scratch},
     quic::{self, QuicLb},
     schedule::{
@@ -82,6 +84,16 @@ pub trait Environment {
     fn ingress(&self) -> u32;
     /// What a destination has to do.
     fn score(&self, id: u32) -> Option<&Score>;
+    /// The limits of a service.
+    fn limits(&self, service: u32) -> Option<&ServiceLimits>;
+    /// A bound of a prefix list ([`list`]).
+    fn list_bound(&self, index: u32) -> Option<&ListBound>;
+    /// A bucket of client prefixes ([`limits::client`]).
+    fn client_bucket(&self, index: u32) -> Option<&ClientBucket>;
+    /// Number of its buckets less one; a power of two less one.
+    fn client_mask(&self) -> u32;
+    /// What this CPU refused of a service.
+    fn limit_counters(&self, service: u32) -> Option<&LimitCounters>;
     /// This CPU's turn of a service; 0 where it has not begun.
     fn turn(&self, service: u32) -> Option<&Word32>;
     /// A random number.
@@ -268,6 +280,33 @@ pub trait Environment {
         least::pick(self, slots)
     }
 
+    /// See [`list::is_denied`].
+    #[inline(always)]
+    fn is_denied(&self, service: u32) -> bool
+    where
+        Self: Sized,
+    {
+        list::is_denied(self, service)
+    }
+
+    /// See [`limits::decide`].
+    #[inline(always)]
+    fn limit(&self, service: u32) -> u32
+    where
+        Self: Sized,
+    {
+        limits::decide(self, service)
+    }
+
+    /// See [`destination_room::find`].
+    #[inline(always)]
+    fn find_room(&self, service: u32) -> u32
+    where
+        Self: Sized,
+    {
+        destination_room::find(self, service)
+    }
+
     /// See [`pick::begun`].
     #[inline(always)]
     fn begun(&self, service: u32, id: u32, placement: Placement) -> u32
@@ -284,6 +323,25 @@ pub trait Environment {
         Self: Sized,
     {
         pick::closed(self, id);
+    }
+
+    /// See [`pick::pick`].
+    #[inline(always)]
+    fn pick_noted(&self, service: u32) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        pick::pick(self, service)
+    }
+
+    /// See [`pick::note`] and [`limits::place`].
+    #[inline(always)]
+    fn place(&self, service: u32, chooser: Chooser) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        pick::note(self, chooser);
+        limits::place(self, service)
     }
 
     /// See [`pick::note`] and [`pick::pick`].

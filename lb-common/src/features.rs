@@ -47,12 +47,16 @@ impl Features {
     pub const TOA: Self = Self(1 << 12);
     /// Services that choose otherwise than by the flow's hash.
     pub const SCHEDULERS: Self = Self(1 << 13);
+    /// Limits of new flows: rates, connections of a backend, floods ([`crate::limits`]).
+    pub const LIMITS: Self = Self(1 << 15);
+    /// Services with lists of prefixes that are allowed or denied.
+    pub const PREFIX_LISTS: Self = Self(1 << 16);
     /// Everything.
-    pub const ALL: Self = Self((1 << 14) - 1);
+    pub const ALL: Self = Self((1 << 17) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 14] = [
+    const NAMES: [&'static str; 17] = [
         "ipv4",
         "ipv6",
         "prefixes-or-ranges",
@@ -67,6 +71,9 @@ impl Features {
         "quic",
         "toa",
         "schedulers",
+        "passive-health",
+        "limits",
+        "prefix-lists",
     ];
 
     /// From the program's constant.
@@ -137,6 +144,21 @@ impl Features {
         Self::of_family(identity.family).with(shapes).with(fragments).with(quic).with(schedulers)
     }
 
+    /// What limits of a service need.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn of_limits(settings: &crate::abi::LimitSettings) -> Self {
+        let limits = if settings.has_limits() { Self::LIMITS } else { Self::NONE };
+        if settings.list.is_empty() { limits } else { limits.with(Self::PREFIX_LISTS) }
+    }
+
+    /// What a limit of a destination's flows needs; 0: there is none.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub const fn of_most_flows(most: u32) -> Self {
+        if most == 0 { Self::NONE } else { Self::LIMITS }
+    }
+
     /// What an interface and a VLAN (0: none) that lead to backends need, if packets come from these interfaces.
     #[cfg(feature = "std")]
     #[must_use]
@@ -168,6 +190,20 @@ impl Features {
         Self::of_mode(state.mode).with(toa)
     }
 
+    /// Whether new flows are given their destination by a function apart.
+    #[inline(always)]
+    #[must_use]
+    pub const fn picks_apart(self) -> bool {
+        self.0 & (Self::QUIC.0 | Self::SCHEDULERS.0 | Self::LIMITS.0) != 0
+    }
+
+    /// Whether live flows are counted by destination.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counts_live_flows(self) -> bool {
+        self.0 & (Self::SCHEDULERS.0 | Self::LIMITS.0) != 0
+    }
+
     /// Whether a packet may be larger than what leads to its destination takes: it leaves by another interface, or wrapped, or
     /// in another VLAN.
     #[inline(always)]
@@ -185,6 +221,8 @@ impl Features {
         let egress =
             tables.egress.iter().map(|egress| Self::of_egress(egress.ifindex(), egress.vlan(), egress.mtu(), ingress));
         let modes = tables.destinations.iter().map(|destination| Self::of_destination(destination.state()));
-        services.chain(egress).chain(modes).fold(Self::NONE, Self::with)
+        let limits = tables.limits.iter().map(|limits| Self::of_limits(&limits.settings()));
+        let most = tables.scores.iter().map(|score| Self::of_most_flows(score.most()));
+        services.chain(egress).chain(modes).chain(limits).chain(most).fold(Self::NONE, Self::with)
     }
 }

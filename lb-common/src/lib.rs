@@ -32,6 +32,7 @@ pub mod fragment;
 pub mod frame;
 pub mod hash;
 pub mod icmp;
+pub mod limits;
 #[cfg(feature = "std")]
 pub mod memory;
 pub mod nat;

@@ -7,9 +7,9 @@ use std::{cell::RefCell, ops::Deref};
 
 use crate::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget, Score, Service, ServiceBucket, Tunnel, Word8,
-        Word32, Word64,
+        ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, MAX_EGRESS,
+        MAX_POOL, NatBucket, NatSlots, NodeCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget,
+        Score, Service, ServiceBucket, ServiceLimits, Tunnel, Word8, Word32, Word64,
     },
     environment::Environment,
     features::Features,
@@ -58,6 +58,12 @@ pub struct Slices<'a> {
     pub quic_servers: &'a [QuicBucket],
     /// What destinations have to do, by id.
     pub scores: &'a [Score],
+    /// Limits by service.
+    pub limits: &'a [ServiceLimits],
+    /// Bounds of all prefix lists ([`crate::limits::list`]).
+    pub list_bounds: &'a [ListBound],
+    /// Client prefixes: a power of two of buckets.
+    pub clients: &'a [ClientBucket],
 }
 
 /// Sizes of tables in memory.
@@ -79,6 +85,10 @@ pub struct Sizes {
     pub fragment_buckets: usize,
     /// Buckets of the table of server ids, a power of two.
     pub quic_buckets: usize,
+    /// Bounds of prefix lists.
+    pub list_bounds: usize,
+    /// Buckets of client prefixes, a power of two.
+    pub client_buckets: usize,
 }
 
 /// Tables in vectors.
@@ -101,6 +111,10 @@ pub struct Tables {
     quic_configurations: Vec<QuicRecord>,
     quic_servers: Vec<QuicBucket>,
     scores: Vec<Score>,
+    limits: Vec<ServiceLimits>,
+    list_bounds: Vec<ListBound>,
+    clients: Vec<ClientBucket>,
+    limit_counters: Vec<LimitCounters>,
     turns: Vec<Word32>,
     random: Word64,
     node_counters: NodeCounters,
@@ -135,6 +149,10 @@ impl Tables {
             quic_configurations: zeroed(QUIC_PLACES as usize),
             quic_servers: zeroed(sizes.quic_buckets),
             scores: zeroed(sizes.destinations),
+            limits: zeroed(sizes.services),
+            list_bounds: zeroed(sizes.list_bounds),
+            clients: zeroed(sizes.client_buckets),
+            limit_counters: zeroed(sizes.services),
             turns: zeroed(sizes.services),
             random: Word64::new(0),
             node_counters: NodeCounters::default(),
@@ -165,6 +183,9 @@ impl Tables {
             quic_configurations: &self.quic_configurations,
             quic_servers: &self.quic_servers,
             scores: &self.scores,
+            limits: &self.limits,
+            list_bounds: &self.list_bounds,
+            clients: &self.clients,
         }
     }
 
@@ -181,6 +202,7 @@ impl Tables {
             reply_budget: &self.reply_budget,
             scratch: &self.scratch,
             turns: &self.turns,
+            limit_counters: &self.limit_counters,
             random: &self.random,
         }
     }
@@ -191,6 +213,12 @@ impl Tables {
         let sum = self.node_counters.copy();
         self.destination_counters.iter().for_each(|destination| sum.add_sent(destination));
         sum
+    }
+
+    /// What was refused, by service.
+    #[must_use]
+    pub fn limit_counters(&self) -> &[LimitCounters] {
+        &self.limit_counters
     }
 
     /// The counters of the destinations.
@@ -234,6 +262,8 @@ pub struct View<'a> {
     pub scratch: &'a Scratch,
     /// This CPU's turns by service.
     pub turns: &'a [Word32],
+    /// What this CPU refused, by service; shorter than the services where nobody counts.
+    pub limit_counters: &'a [LimitCounters],
     /// Where its random numbers are.
     pub random: &'a Word64,
 }
@@ -354,6 +384,26 @@ impl Environment for View<'_> {
 
     fn score(&self, id: u32) -> Option<&Score> {
         self.tables.scores.get(id as usize)
+    }
+
+    fn limits(&self, service: u32) -> Option<&ServiceLimits> {
+        self.tables.limits.get(service as usize)
+    }
+
+    fn list_bound(&self, index: u32) -> Option<&ListBound> {
+        self.tables.list_bounds.get(index as usize)
+    }
+
+    fn client_bucket(&self, index: u32) -> Option<&ClientBucket> {
+        self.tables.clients.get(index as usize)
+    }
+
+    fn client_mask(&self) -> u32 {
+        self.tables.clients.len() as u32 - 1
+    }
+
+    fn limit_counters(&self, service: u32) -> Option<&LimitCounters> {
+        self.limit_counters.get(service as usize)
     }
 
     fn turn(&self, service: u32) -> Option<&Word32> {

@@ -3,7 +3,7 @@
 //! Most packets take a short cut through [`steady`].
 
 use crate::{
-    abi::{Destination, ON_NO_BACKEND_REJECT, Service},
+    abi::{Destination, ON_NO_BACKEND_REJECT, Service, ServiceLimits},
     account::Outcome,
     environment::Environment,
     features::Features,
@@ -191,6 +191,12 @@ fn decide<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F) -> Result<Out
         return Err(not_served(env, &packet));
     };
     accept(&packet)?;
+    if env.features().has(Features::PREFIX_LISTS) && env.limits(index).is_some_and(ServiceLimits::has_list) {
+        pick::note(env, Chooser::of(&packet, 0));
+        if env.is_denied(index) {
+            return Err(DropReason::Denied.into());
+        }
+    }
     if has_quic(env, service) {
         let configuration = env.read_quic(frame, NatPlace::of(&packet), index);
         if configuration != quic::route::NONE {
@@ -359,21 +365,26 @@ fn admit<'a, E: Environment, F: Frame>(
     }
     let by_addresses = env.features().has(Features::FRAGMENTS_BY_HASH) && service.hashes_fragments();
     let index = if by_addresses { env.spread_by_addresses(frame) } else { hash.index };
-    let picked = if env.features().has(Features::QUIC) || env.features().has(Features::SCHEDULERS) {
+    let picked = if env.features().picks_apart() {
         // Apart for all services: the verifier follows one way here and not several.
-        match env.pick(service_index, Chooser::of(packet, index)) {
+        match env.place(service_index, Chooser::of(packet, index)) {
             Some(pick::RESET) => return Err(Stop::Reject),
+            Some(id) if id >> 30 == 1 => return Err(DropReason::from_number(id & !pick::DROP).into()),
             picked => picked,
         }
     } else {
         slot::pick(env, service, FlowHash { index, ..hash })?
     };
     let Some(mut id) = picked else { return Ok(None) };
-    if let Some(state) = FlowState::of_first(packet.protocol, packet.tcp_flags) {
+    let forgets = env.features().has(Features::LIMITS) && id >> 29 == 1;
+    if forgets {
+        id &= !pick::FORGET;
+    }
+    if !forgets && let Some(state) = FlowState::of_first(packet.protocol, packet.tcp_flags) {
         let generation = env.destination(id).ok_or(DropReason::Tables)?.state().generation;
         let word = FlowWord::new(id, generation, state, env.now());
         let placement = remember(env, hash, stale, word);
-        if env.features().has(Features::SCHEDULERS) {
+        if env.features().counts_live_flows() {
             id = env.begun(service_index, id, placement);
         }
         let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;

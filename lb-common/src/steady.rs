@@ -42,7 +42,7 @@ use crate::{
 };
 #[cfg(feature = "std")]
 use crate::{
-    abi::{GENERATION_BITS, Mode, ServiceIdentity, Steady, tunnel_index},
+    abi::{GENERATION_BITS, Mode, ServiceIdentity, ServiceLimits, Steady, tunnel_index},
     memory::Slices,
     service::key::word_mask,
 };
@@ -471,6 +471,9 @@ fn gather(tables: &Slices<'_>, id: u32, destination: &Destination, alone: &mut H
         })
     });
     let timeout = timeout.min().unwrap_or(0);
+    // With a prefix list the first packet of a tick takes the long way, which asks whether its client is (still) served.
+    let has_list = tables.limits.get(state.service as usize).is_some_and(ServiceLimits::has_list);
+    let timeout = if has_list { timeout.min(1) } else { timeout };
     let overhead =
         tables.tunnels.get(tunnel_index(id, state)).map_or(0, |tunnel| state.mode.overhead(tunnel.family())) as u32;
     // Without a time-out a flow ends in the tick of its last packet, when the short way does not ask.

@@ -86,6 +86,11 @@ reasons! {
         NatCollision = "nat-collision": "the backend's replies would be those of another flow of this client (nat)",
         Hairpin = "hairpin": "a backend is a client of its own service, which only full-nat can serve (nat)",
         IcmpSpoof = "icmp-spoof": "an ICMP error for a VIP that quotes a packet which the VIP did not send",
+        Denied = "denied": "the prefix lists of the service deny its client",
+        LimitClient = "limit-client": "a new flow above the rate of its client's prefix",
+        LimitService = "limit-service": "a new flow above the rate of its service",
+        LimitConnections = "limit-connections": "a new flow, and no backend with room for one more was found",
+        LimitFlood = "limit-flood": "a new flow in a flood that cannot do without being remembered (nat, full-nat)",
         Tables = "tables": "an index that no table holds: a defect, please report it",
     }
 }

@@ -51,6 +51,8 @@ fn tables() -> Tables {
         nat_buckets: 64,
         fragment_buckets: 1,
         quic_buckets: 1,
+        list_bounds: 256,
+        client_buckets: 16,
     });
     for state in FlowState::ALL {
         tables.slices().services[1].set_timeout(state, TIMEOUT);

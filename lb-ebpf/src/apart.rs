@@ -6,7 +6,7 @@ use lb_common::{
     abi::SlotRange,
     flow::{FlowState, FlowWord, Placement, room},
     forward::target::{self, Target},
-    fragment, icmp,
+    fragment, icmp, limits,
     nat::{self, NatPlace, back::FoundSlot, forth::Opened, table::Round},
     packet::{self, Rare},
     parse::Place,
@@ -310,6 +310,34 @@ pub(crate) extern "C" fn pick(service: u32) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn least(offset: u32, size: u32) -> u32 {
     least::pick(&MAPS, SlotRange { offset, size }).unwrap_or(u32::MAX)
+}
+
+/// See [`limits::place`]; all ones: none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn place(service: u32) -> u32 {
+    limits::place(&MAPS, service).unwrap_or(u32::MAX)
+}
+
+/// See [`limits::list::is_denied`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn is_denied(service: u32) -> u32 {
+    u32::from(limits::list::is_denied(&MAPS, service))
+}
+
+/// See [`limits::decide`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn limit(service: u32) -> u32 {
+    limits::decide(&MAPS, service)
+}
+
+/// See [`limits::room::find`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn find_room(service: u32) -> u32 {
+    limits::room::find(&MAPS, service)
 }
 
 /// See [`pick::begun`].

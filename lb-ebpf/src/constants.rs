@@ -27,6 +27,9 @@ static FRAGMENT_TIMEOUT: u32 = 0;
 /// Buckets of the table of server ids less one.
 #[unsafe(no_mangle)]
 static QUIC_MASK: u32 = 0;
+/// Buckets of client prefixes less one.
+#[unsafe(no_mangle)]
+static CLIENT_MASK: u32 = 0;
 /// Jiffies are shifted by this to ticks.
 #[unsafe(no_mangle)]
 static TICK_SHIFT: u32 = 0;
@@ -89,6 +92,12 @@ pub(crate) fn fragment_timeout() -> u32 {
 #[inline(always)]
 pub(crate) fn quic_mask() -> u32 {
     read(&QUIC_MASK)
+}
+
+/// Buckets of client prefixes less one.
+#[inline(always)]
+pub(crate) fn client_mask() -> u32 {
+    read(&CLIENT_MASK)
 }
 
 /// The clock's shift.

@@ -8,8 +8,9 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
-        ReplyBudget, Score, Service, ServiceBucket, SlotRange, Tunnel, Word32, Word64,
+        ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, NatBucket, NatSlots,
+        NodeCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, SlotRange,
+        Tunnel, Word32, Word64,
     },
     environment::Environment,
     features::Features,
@@ -193,6 +194,31 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn limits(&self, service: u32) -> Option<&ServiceLimits> {
+        maps::LIMITS.get(service)
+    }
+
+    #[inline(always)]
+    fn list_bound(&self, index: u32) -> Option<&ListBound> {
+        maps::LIST_BOUNDS.get(index)
+    }
+
+    #[inline(always)]
+    fn client_bucket(&self, index: u32) -> Option<&ClientBucket> {
+        maps::CLIENTS.get(index)
+    }
+
+    #[inline(always)]
+    fn client_mask(&self) -> u32 {
+        constants::client_mask()
+    }
+
+    #[inline(always)]
+    fn limit_counters(&self, service: u32) -> Option<&LimitCounters> {
+        maps::LIMIT_COUNTERS.get(service)
+    }
+
+    #[inline(always)]
     fn turn(&self, service: u32) -> Option<&Word32> {
         maps::TURNS.get(service)
     }
@@ -321,6 +347,21 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn is_denied(&self, service: u32) -> bool {
+        apart::is_denied(service) != 0
+    }
+
+    #[inline(always)]
+    fn limit(&self, service: u32) -> u32 {
+        apart::limit(service)
+    }
+
+    #[inline(always)]
+    fn find_room(&self, service: u32) -> u32 {
+        apart::find_room(service)
+    }
+
+    #[inline(always)]
     fn begun(&self, service: u32, id: u32, placement: Placement) -> u32 {
         apart::begun(service, id, placement as u32)
     }
@@ -333,7 +374,21 @@ impl Environment for Maps {
     #[inline(always)]
     fn pick(&self, service: u32, chooser: Chooser) -> Option<u32> {
         pick::note(self, chooser);
+        self.pick_noted(service)
+    }
+
+    #[inline(always)]
+    fn pick_noted(&self, service: u32) -> Option<u32> {
         match apart::pick(service) {
+            u32::MAX => None,
+            id => Some(id),
+        }
+    }
+
+    #[inline(always)]
+    fn place(&self, service: u32, chooser: Chooser) -> Option<u32> {
+        pick::note(self, chooser);
+        match apart::place(service) {
             u32::MAX => None,
             id => Some(id),
         }

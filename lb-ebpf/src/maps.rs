@@ -6,9 +6,9 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, QUIC_PLACES, QuicBucket, ReplyBudget, Score, Service, ServiceBucket, SlotPair, Tunnel, Word32,
-        Word64,
+        ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, MAX_EGRESS,
+        MAX_POOL, NatBucket, NatSlots, NodeCounters, PoolAddress, QUIC_PLACES, QuicBucket, ReplyBudget, Score, Service,
+        ServiceBucket, ServiceLimits, SlotPair, Tunnel, Word32, Word64,
     },
     flow::FlowBucket,
     nat::scratch::Scratch,
@@ -56,6 +56,14 @@ pub(crate) static QUIC_CONFIGURATIONS: Array<QuicLb, { QUIC_PLACES as usize }, M
 pub(crate) static QUIC_SERVERS: Array<QuicBucket, 1, MAPPED> = Array::new();
 #[btf_map]
 pub(crate) static SCORES: Array<Score, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static LIMITS: Array<ServiceLimits, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static LIST_BOUNDS: Array<ListBound, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static CLIENTS: Array<ClientBucket, 1, MAPPED> = Array::new();
+#[btf_map]
+pub(crate) static LIMIT_COUNTERS: PerCpuArray<LimitCounters, 1> = PerCpuArray::new();
 /// By service. Not pinned: where a turn begins does not matter.
 #[btf_map]
 pub(crate) static TURNS: PerCpuArray<Word32, 1> = PerCpuArray::new();

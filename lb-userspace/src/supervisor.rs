@@ -294,6 +294,9 @@ pub fn sizes(node: &Node) -> Sizes {
         fragment_buckets: node.fragment_entries as usize / lb_common::flow::BUCKET_ENTRIES,
         // Two words for each backend.
         quic_buckets: (node.limits.backends as usize / 4).next_power_of_two(),
+        // A prefix has two ends at most, and a list has to have room beside the one that it replaces.
+        list_bounds: 4 * limits.prefixes as usize,
+        client_buckets: limits.clients as usize / lb_common::abi::CLIENT_BUCKET,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Configuration files: what is refused and where, what good files mean, and that nothing panics.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, num::NonZero, path::Path, time::Duration};
 
 use evenkeel::config::{self, ConfigError, model::*};
 
@@ -58,6 +58,8 @@ fn web() -> Service {
         on_unknown_flow: OnUnknownFlow::Hash,
         quic: Vec::new(),
         slow_start: None,
+        max_connections: 0,
+        limits: FlowLimits::default(),
         drain_timeout: Duration::from_secs(300),
         on_drain_timeout: OnDrainTimeout::Keep,
         timeouts: Timeouts::default(),
@@ -73,6 +75,7 @@ fn server(name: &str, address: &str, port: u16) -> Backend {
         mode: None,
         port,
         weight: 1,
+        max_connections: None,
         backup: false,
         admin_state: AdminState::Enabled,
         quic_server_id: None,
@@ -86,6 +89,47 @@ fn example(name: &str) -> Config {
 
 fn good(services: &str) -> Config {
     config::parse(&format!("{HEAD}{services}"), "good.yaml").unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn limits_are_a_services_own_or_the_defaults() {
+    let text = "defaults: {limits: {new_per_second: 100, flood: auto}, deny: [192.0.2.0/24], max_connections: 7}
+services:
+- {name: a, vip: 192.0.2.1, port: 80, protocol: tcp, probe: none, backends: [10.0.0.1]}
+- name: b
+  vip: 192.0.2.2
+  port: 53
+  protocol: udp
+  max_connections: 0
+  limits: {client: {new_per_second: 5, burst: 9}, flood: 300, on_exceed: reject}
+  allow: ['2001:db8::/32', 10.0.0.1]
+  deny: []
+  backends: [{address: 10.0.0.1, max_connections: 3}]
+- {name: c, vip: 192.0.2.3, port: 53, protocol: udp, limits: {flood: auto}, timeouts: {udp_single: 10s}, backends: [10.0.0.1]}
+- {name: d, vip: 192.0.2.4, port: 80, protocol: tcp, probe: none, limits: {}, backends: [10.0.0.1]}
+";
+    let config = good(text);
+    let [a, b, c, d] = &config.services[..] else { panic!("four services") };
+    let number = |number| NonZero::new(number).expect("not 0");
+    let rate = |per_second, burst| RateLimit { per_second: number(per_second), burst: number(burst) };
+    // A quarter of 1 048 576 entries in a minute.
+    let expected = FlowLimits {
+        rate: Some(rate(100, 100)),
+        flood: Some(number(4369)),
+        deny: vec!["192.0.2.0/24".parse().unwrap()],
+        ..FlowLimits::default()
+    };
+    assert_eq!((&a.limits, a.max_connections, a.backends[0].max_connections), (&expected, 7, None));
+    let expected = FlowLimits {
+        client: Some(ClientLimit { rate: rate(5, 9), prefix_ipv4: 32, prefix_ipv6: 64 }),
+        flood: Some(number(300)),
+        on_exceed: OnExceed::Reject,
+        allow: vec!["2001:db8::/32".parse().unwrap(), "10.0.0.1/32".parse().unwrap()],
+        ..FlowLimits::default()
+    };
+    assert_eq!((&b.limits, b.max_connections, b.backends[0].max_connections), (&expected, 0, Some(3)));
+    assert_eq!((c.limits.rate, c.limits.flood), (None, Some(number(26_214))));
+    assert_eq!((d.limits.rate, d.limits.flood, d.limits.deny.len()), (None, None, 1));
 }
 
 #[test]
@@ -105,7 +149,7 @@ fn the_minimal_file_has_the_documented_defaults() {
             nat: Nat { entries: 262_144, pool: Vec::new() },
             icmp_echo: true,
             probe_mark: 0x00e7_0000,
-            limits: Limits { services: 1024, backends: 16_384, slots: 4_194_304 },
+            limits: Limits { services: 1024, backends: 16_384, prefixes: 16_384, clients: 1 << 20, slots: 4_194_304 },
         },
         services: vec![web().into()],
     };

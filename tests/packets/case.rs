@@ -8,6 +8,7 @@ use lb_common::{
 };
 
 use crate::{
+    limits::Limits as ServiceLimits,
     outer::Outer,
     translated::Translation,
     way::Way,
@@ -34,6 +35,10 @@ pub(crate) enum Step {
     Wait(u32),
     /// A service (from 0) gets other slots.
     Slots(usize, Vec<Backend>),
+    /// A service (from 0) gets other limits.
+    Limits(usize, ServiceLimits),
+    /// All token buckets that are in use are empty, for a long time.
+    Exhaust,
     /// A destination changes its state.
     State(usize, Backend, State),
     /// The flow table holds exactly these flows, in any order.
@@ -79,8 +84,18 @@ impl Case {
             _ => Features::NONE,
         };
         let backends = in_slots.chain(self.steps.iter().flat_map(of_step));
-        let least = backends.map(of_backend).fold(Features::ICMP_ECHO, Features::with);
+        let of_limits = self.steps.iter().map(|step| match step {
+            Limits(_, limits) => limits.features(),
+            _ => Features::NONE,
+        });
+        let least = backends.map(of_backend).chain(of_limits).fold(Features::ICMP_ECHO, Features::with);
         self.services.iter().map(Service::features).fold(least, Features::with)
+    }
+
+    /// The same row with more steps behind.
+    pub(crate) fn ending(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.steps.extend(steps);
+        self
     }
 
     /// The same row, which is otherwise in these modes.
@@ -135,8 +150,11 @@ pub(crate) fn send_bytes(frame: Vec<u8>, expect: Expect) -> Step {
     Step::Packet(frame, expect)
 }
 
-pub(crate) use DropReason::{ExtensionHeaders, Fragment, IcmpSpoof, Malformed, Martian, Neighbour, NoBackend, Ttl};
+pub(crate) use DropReason::{
+    Denied, ExtensionHeaders, Fragment, IcmpSpoof, LimitClient, LimitConnections, LimitFlood, LimitService, Malformed,
+    Martian, Neighbour, NoBackend, Ttl,
+};
 pub(crate) use Expect::{Drop, Host, Pass, Reply, To, Wrapped};
 pub(crate) use FlowState::{Closing, Established, Setup, Udp, UdpSingle};
 pub(crate) use PassReason::{NotIp, NotParsed, NotServed, OtherProtocol};
-pub(crate) use Step::{Counted, Flows, Slots, Table, Unrouted, Wait};
+pub(crate) use Step::{Counted, Exhaust, Flows, Limits, Slots, Table, Unrouted, Wait};

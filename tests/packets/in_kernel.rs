@@ -9,7 +9,10 @@ use lb_common::{
     steady,
 };
 
-use crate::machine::{Action, FRAGMENT_TIMEOUT, INGRESS, Machine, hash_key};
+use crate::{
+    limits,
+    machine::{Action, FRAGMENT_TIMEOUT, INGRESS, Machine, hash_key},
+};
 
 /// The real program with maps of its own, which end with this value.
 pub(crate) struct InKernel {
@@ -99,6 +102,7 @@ impl Machine for InKernel {
         for word in tables.quic_servers.iter().flat_map(|bucket| &bucket.words) {
             word.store(0);
         }
+        limits::reset(self);
         for egress in tables.egress {
             egress.set([0; 6], 0, 0);
         }
@@ -145,6 +149,7 @@ impl Machine for InKernel {
                 entry.refresh(word.refreshed(state, seen));
             }
         }
+        limits::age(self, ticks);
         for place in tables.nat_buckets.iter().flat_map(|bucket| &bucket.words) {
             let word = FlowWord::from_bits(place.load());
             if let Some(state) = word.state() {

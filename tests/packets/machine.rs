@@ -22,6 +22,8 @@ pub(crate) const ROOMY: Sizes = Sizes {
     nat_buckets: 64,
     fragment_buckets: 64,
     quic_buckets: 16,
+    list_bounds: 256,
+    client_buckets: 16,
 };
 
 /// A flow table of two buckets, so that every flow may lie in both.

@@ -22,6 +22,7 @@ mod document;
 mod effort;
 mod in_kernel;
 mod in_memory;
+mod limits;
 mod lines;
 mod machine;
 mod oracle;

@@ -7,10 +7,11 @@ use lb_common::flow::FlowState;
 use crate::{
     case::{Case, Expect, Step},
     cut::{self, Predicted},
+    limits,
     machine::{Action, Books, Machine},
     oracle, outer,
     translated::translated,
-    world::{self, Backend},
+    world::{self, Backend, Service},
 };
 
 /// What was seen of one packet.
@@ -29,6 +30,7 @@ pub(crate) struct Run<'a, M> {
     /// Counters of the destinations when the row began: packets, bytes, new, closed.
     destinations: Vec<[u64; 4]>,
     services: usize,
+    descriptions: Vec<Service>,
 }
 
 impl<'a, M: Machine> Run<'a, M> {
@@ -43,7 +45,14 @@ impl<'a, M: Machine> Run<'a, M> {
     fn begin_without_destinations(machine: &'a mut M, case: &Case) -> Self {
         world::install(machine, &case.services);
         let books = Books::of(machine);
-        Self { machine, begin: books.clone(), last: books, destinations: Vec::new(), services: case.services.len() }
+        Self {
+            machine,
+            begin: books.clone(),
+            last: books,
+            destinations: Vec::new(),
+            services: case.services.len(),
+            descriptions: case.services.clone(),
+        }
     }
 
     /// Runs a packet and closes the books over it.
@@ -80,6 +89,11 @@ impl<'a, M: Machine> Run<'a, M> {
             Step::Packet(..) => {}
             Step::Wait(seconds) => self.machine.advance(seconds * self.machine.constants().ticks_per_second),
             Step::Slots(service, slots) => world::set_slots(self.machine, *service, slots),
+            Step::Limits(service, limits) => {
+                let description = self.descriptions[*service].clone();
+                limits::set(self.machine, *service, &description, limits);
+            }
+            Step::Exhaust => limits::exhaust(self.machine),
             Step::State(service, backend, state) => world::set_state(self.machine, *service, *backend, *state),
             Step::Flows(expected) => return same("flows", &flows(self.machine), &sorted(expected.clone())),
             Step::Counted { backend, new, closed } => {
@@ -293,7 +307,7 @@ fn replay<M: Machine>(machine: &mut M, case: &Case, number: usize, frame: &[u8])
             }
             // Leaves nothing behind but the counters, and replies are not had without limit.
             Step::Packet(..) => {}
-            Step::Wait(_) | Step::Slots(..) | Step::State(..) => run.step(step)?,
+            Step::Wait(_) | Step::Slots(..) | Step::State(..) | Step::Limits(..) | Step::Exhaust => run.step(step)?,
             Step::Flows(_) | Step::Counted { .. } | Step::Table { .. } | Step::Unrouted(_) => {}
         }
     }

@@ -51,6 +51,8 @@ const SIZES: Sizes = Sizes {
     nat_buckets: 64,
     fragment_buckets: 1,
     quic_buckets: 1,
+    list_bounds: 256,
+    client_buckets: 16,
 };
 /// Where the slots lead that no flow has.
 const NOBODY: u32 = FLOWS as u32 + 1;

@@ -21,6 +21,7 @@ use lb_common::{
 };
 
 use crate::{
+    limits::{self, Limits},
     machine::{INGRESS, Machine},
     outer::Outer,
     quic,
@@ -119,6 +120,8 @@ pub(crate) struct Service {
     pub(crate) quic: Vec<Parameters>,
     /// Further server ids.
     pub(crate) server_ids: Vec<(Vec<u8>, Backend)>,
+    /// Limits of its new flows.
+    pub(crate) limits: Limits,
     /// How its backends are reached.
     pub(crate) way: Way,
     /// The kind of the TCP option that tells the backends their clients; 0: none.
@@ -141,6 +144,7 @@ impl Service {
             scheduling: Scheduling::default(),
             quic: Vec::new(),
             server_ids: Vec::new(),
+            limits: Limits::default(),
             way: Way::Link,
             toa: 0,
             timeouts,
@@ -198,6 +202,12 @@ impl Service {
         self
     }
 
+    /// The same with limits of new flows.
+    pub(crate) fn limited(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// The same with configurations of QUIC-LB.
     pub(crate) fn quic(mut self, configurations: &[Parameters]) -> Self {
         self.quic = configurations.to_vec();
@@ -233,7 +243,8 @@ impl Service {
 
     /// What a program needs for it.
     pub(crate) fn features(&self) -> Features {
-        Features::of_service(&self.identity(1)).with(Features::of_destination(self.destination_state()))
+        let destinations = Features::of_destination(self.destination_state());
+        Features::of_service(&self.identity(1)).with(destinations).with(self.limits.features())
     }
 
     /// Of its destinations, without what is each one's own.
@@ -278,6 +289,7 @@ pub(crate) fn install(machine: &mut impl Machine, services: &[Service]) {
         quic::set(machine, index, service);
         set_identity(machine, index, service);
         set_slots(machine, index, &service.slots);
+        limits::set(machine, index, service, &service.limits);
     }
     set_pool(machine, true);
     let tables = machine.tables();

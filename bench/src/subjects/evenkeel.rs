@@ -81,6 +81,8 @@ impl Evenkeel {
             nat_buckets: 1 << 15,
             fragment_buckets: 64,
             quic_buckets: 4,
+            list_bounds: 256,
+            client_buckets: 16,
         };
         let hash_key = std::array::from_fn(|i| 0x9e37_79b9_u32.wrapping_mul(2 * i as u32 + 1) ^ 0x5bd1_e995);
         let mut loaded = Loaded::load(&LoadOptions {

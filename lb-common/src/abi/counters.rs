@@ -78,7 +78,9 @@ pub struct NodeCounters {
     pub quic_unrouted: Counter,
     /// Packets that had no room for the option that tells the backend its client ([`crate::nat::toa`]).
     pub toa_omitted: Counter,
-    spare: [Counter; 3],
+    /// Packets of new flows that were not remembered, because there were too many ([`crate::limits`]); they go where their hash says.
+    pub flows_forgotten: Counter,
+    spare: [Counter; 2],
     passed: [Counter; PASS_REASONS],
     dropped: [Counter; DROP_REASONS],
 }
@@ -99,6 +101,7 @@ impl NodeCounters {
             &self.nat_replies,
             &self.quic_unrouted,
             &self.toa_omitted,
+            &self.flows_forgotten,
         ];
         pairs
             .into_iter()

@@ -8,6 +8,7 @@
 mod control;
 mod counters;
 mod destination;
+mod limits;
 mod nat;
 mod quic;
 mod schedule;
@@ -18,6 +19,9 @@ mod word;
 pub use control::{AddressKind, Control, MAX_SHAPES, Shape, TableHeader};
 pub use counters::{Counter, DestinationCounters, NodeCounters, PacketCounter, ReplyBudget};
 pub use destination::{Destination, DestinationState, Egress, GENERATION_BITS, NextHop, Steady};
+pub use limits::{
+    CLIENT_BUCKET, ClientBucket, ClientEntry, LimitCounters, LimitSettings, ListBound, PrefixList, Rate, ServiceLimits,
+};
 pub use nat::{Hop, MAX_POOL, NAT_BUCKET, NatBucket, NatRecord, NatSlots, PoolAddress, Translated};
 pub use quic::{MAX_QUIC, QUIC_BUCKET, QUIC_PLACES, QuicBucket, QuicRecord, QuicServer, quic_index, quic_place};
 pub use schedule::{INVERSE, Pick, Scheduling, Score, ScoreTerms};
@@ -69,6 +73,14 @@ pub mod map {
     pub const QUIC_SERVERS: &str = "QUIC_SERVERS";
     /// [`super::Score`] by destination id.
     pub const SCORES: &str = "SCORES";
+    /// [`super::ServiceLimits`] by service index.
+    pub const LIMITS: &str = "LIMITS";
+    /// [`super::ListBound`]s of the prefix lists.
+    pub const LIST_BOUNDS: &str = "LIST_BOUNDS";
+    /// [`super::ClientBucket`] by bucket index.
+    pub const CLIENTS: &str = "CLIENTS";
+    /// [`super::LimitCounters`] per service and CPU.
+    pub const LIMIT_COUNTERS: &str = "LIMIT_COUNTERS";
     /// A turn for each service and CPU ([`crate::schedule::turn`]). Not pinned.
     pub const TURNS: &str = "TURNS";
     /// [`super::NodeCounters`] per CPU.

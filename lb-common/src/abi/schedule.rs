@@ -96,7 +96,9 @@ pub struct Score {
     live: Word64,
     inverse: Word32,
     step: Word32,
-    reserved: [Word32; 2],
+    /// Live flows that it may have at most; 0: any number.
+    most: Word32,
+    reserved: Word32,
 }
 
 impl Score {
@@ -108,6 +110,34 @@ impl Score {
         // Nothing where it is below zero, after more ends were seen than begins.
         let load = load & !((opaque(load) as i64 >> 63) as u64);
         (load & u32::MAX as u64).wrapping_add(self.step.load() as u64).wrapping_mul(self.inverse.load() as u64)
+    }
+
+    /// Whether it has as many flows as it may.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.fullness() != 0
+    }
+
+    /// 1 if it has as many flows as it may. Without a branch: the verifier would follow both for each of a list.
+    #[inline(always)]
+    #[must_use]
+    pub fn fullness(&self) -> u64 {
+        let most = opaque(self.most.load() as u64);
+        // The highest bits say that no more are left and that there is a limit at all.
+        let left = most.wrapping_sub(1).wrapping_sub(self.live.load());
+        (opaque(left) & most.wrapping_neg()) >> 63
+    }
+
+    /// Live flows that it may have at most; 0: any number.
+    #[must_use]
+    pub fn most(&self) -> u32 {
+        self.most.load()
+    }
+
+    /// Sets it.
+    pub fn set_most(&self, most: u32) {
+        self.most.store(most);
     }
 
     /// A flow has begun.
@@ -131,7 +161,8 @@ impl Score {
         Self {
             load: Word64::new(self.load.load()),
             live: Word64::new(self.live.load()),
-            reserved: Default::default(),
+            most: Word32::new(self.most.load()),
+            reserved: Word32::default(),
             inverse: Word32::new(self.inverse.load()),
             step: Word32::new(self.step.load()),
         }

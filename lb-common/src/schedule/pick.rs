@@ -4,7 +4,6 @@ use super::{least, slot, source, turn, two_choices};
 use crate::{
     abi::{Pick, Scheduling, Service, SlotRange},
     environment::Environment,
-    features::Features,
     flow::Placement,
     hash::FlowHash,
     parse::Parsed,
@@ -25,8 +24,14 @@ pub struct Chooser {
 
 /// In the place of a destination: the packet is refused.
 pub const RESET: u32 = u32::MAX - 2;
+/// In the place of a destination: the packet is dropped, with the reason in the bits below.
+pub const DROP: u32 = 1 << 30;
+/// Beside a destination: the flow is not remembered.
+pub const FORGET: u32 = 1 << 29;
 /// In the place of a destination: one that is not there, and that is counted.
 const NOWHERE: u32 = u32::MAX - 1;
+
+const DATAGRAM: u32 = 1 << 8;
 
 impl Chooser {
     /// Of a packet.
@@ -49,8 +54,9 @@ impl Chooser {
 
     /// Whether a flow begins here.
     #[inline(always)]
-    const fn is_new(self) -> bool {
-        self.kind >> 8 != 0 || self.kind as u8 & (SYN | ACK | RST) == SYN
+    #[must_use]
+    pub const fn is_new(self) -> bool {
+        self.kind & DATAGRAM != 0 || self.kind as u8 & (SYN | ACK | RST) == SYN
     }
 
     /// Whether this would be answered with a reset: not another reset.
@@ -94,10 +100,10 @@ pub fn pick<E: Environment>(env: &E, service: u32) -> Option<u32> {
 #[inline(always)]
 pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placement) -> u32 {
     let is_stateless = env.service(service).is_none_or(|found| found.scheduling().pick.is_stateless());
-    if is_stateless {
-        return id;
-    }
     if matches!(placement, Placement::Untracked) {
+        if is_stateless {
+            return id;
+        }
         let Some(scratch) = env.scratch() else { return id };
         scratch.set_newcomer(scratch.newcomer().unknown());
         return pick(env, service).unwrap_or(NOWHERE);
@@ -114,7 +120,7 @@ pub fn closed<E: Environment>(env: &E, id: u32) {
     if let Some(counters) = env.destination_counters(id) {
         counters.flows_closed.add(1);
     }
-    if env.features().has(Features::SCHEDULERS)
+    if env.features().counts_live_flows()
         && let Some(score) = env.score(id)
     {
         score.end();

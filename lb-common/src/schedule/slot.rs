@@ -23,12 +23,12 @@ pub fn pick<E: Environment>(env: &E, service: &Service, hash: FlowHash) -> Resul
 
 /// The slot of a hash, counted over the whole array.
 #[inline(always)]
-pub(super) const fn index(slots: SlotRange, hash: FlowHash) -> u32 {
+pub(crate) const fn index(slots: SlotRange, hash: FlowHash) -> u32 {
     slots.offset.wrapping_add(hash.slot(slots.size))
 }
 
 /// The slot of a number that is spread evenly over 32 bits.
 #[inline(always)]
 pub(super) const fn scaled(slots: SlotRange, number: u32) -> u32 {
-    slots.offset.wrapping_add((number as u64 * slots.size as u64 >> 32) as u32)
+    slots.offset.wrapping_add(((number as u64 * slots.size as u64) >> 32) as u32)
 }

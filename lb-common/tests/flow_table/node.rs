@@ -69,6 +69,8 @@ impl Node {
             nat_buckets: 1,
             fragment_buckets: 1,
             quic_buckets: 1,
+            list_bounds: 256,
+            client_buckets: 16,
         };
         let node = Self { tables: Tables::new(sizes), now: 1000 };
         node.write_services();

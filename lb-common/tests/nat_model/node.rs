@@ -90,6 +90,8 @@ impl Node {
         let destinations = SERVICES.len() * BACKENDS as usize + 1;
         let sizes = Sizes {
             quic_buckets: 1,
+            list_bounds: 256,
+            client_buckets: 16,
             service_buckets: 64,
             services: SERVICES.len() + 1,
             slots: SERVICES.len() * SLOTS as usize,

@@ -76,6 +76,9 @@ pub struct NodeTotals {
     pub flows_displaced: u64,
     /// Packets of flows that found no room and go by their hash.
     pub flows_untracked: u64,
+    /// Packets of new flows that were not remembered in a flood and go by their hash.
+    #[serde(default)]
+    pub flows_forgotten: u64,
     /// Replies of backends that were translated back (`nat`, `full-nat`); part of `transmitted` and `redirected`.
     #[serde(default)]
     pub nat_replies: u64,
@@ -123,6 +126,9 @@ pub struct ServiceStatus {
     /// What happens then to the flows that are left.
     #[serde(default)]
     pub on_drain_timeout: String,
+    /// Limits of its new flows, and what they refused.
+    #[serde(default)]
+    pub limits: LimitStatus,
     /// Live flows.
     pub active_flows: u64,
     /// Packets forwarded to the backends that it has now.
@@ -154,6 +160,41 @@ pub struct QuorumStatus {
     pub down: String,
 }
 
+/// Limits of a service's new flows, and what they refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitStatus {
+    /// New flows in a second; nothing: no limit.
+    #[serde(default)]
+    pub new_per_second: Option<u32>,
+    /// New flows at once.
+    #[serde(default)]
+    pub burst: Option<u32>,
+    /// New flows in a second of each prefix of clients.
+    #[serde(default)]
+    pub client_new_per_second: Option<u32>,
+    /// The same at once.
+    #[serde(default)]
+    pub client_burst: Option<u32>,
+    /// Bits of clients' addresses that make a prefix.
+    #[serde(default)]
+    pub client_prefix: Option<u8>,
+    /// New flows in a second above which none is remembered.
+    #[serde(default)]
+    pub flood: Option<u32>,
+    /// `drop` or `reject`: what happens above a limit.
+    #[serde(default)]
+    pub on_exceed: String,
+    /// Prefixes that are allowed.
+    #[serde(default)]
+    pub allowed: u64,
+    /// Prefixes that are denied.
+    #[serde(default)]
+    pub denied: u64,
+    /// What was refused, by drop reason (rejected flows as well), and as `forgotten` new flows that were not remembered in a flood.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
+}
+
 /// The state of a backend.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BackendStatus {
@@ -170,6 +211,9 @@ pub struct BackendStatus {
     pub toa: Option<u8>,
     /// Its weight.
     pub weight: u16,
+    /// Live flows that it may have; 0: any number.
+    #[serde(default)]
+    pub max_connections: u32,
     /// Takes flows only while no other backend can.
     pub backup: bool,
     /// What the operator wants.
@@ -415,6 +459,9 @@ pub struct Explanation {
     pub slot_backend: Option<String>,
     /// The scheduler goes by no hash: a new flow may get another backend than this one.
     pub chosen_anew: bool,
+    /// The packet begins a flow in a flood, and the flow is not remembered.
+    #[serde(default)]
+    pub forgotten: bool,
     /// The flow's entry.
     pub flow: Option<FlowStatus>,
     /// The backend that gets the packet.

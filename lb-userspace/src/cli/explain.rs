@@ -81,6 +81,9 @@ fn print_answer(answer: &Explanation) {
         (Some(reason), Some(help)) => line("verdict", &format!("{} ({reason}): {help}", answer.verdict)),
         _ => line("verdict", &answer.verdict),
     }
+    if answer.forgotten {
+        line("flood", "too many new flows: this one is not remembered, its packets go by their hash");
+    }
     if let Some(backend) = &answer.backend {
         line("backend", backend);
     }

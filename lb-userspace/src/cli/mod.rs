@@ -7,6 +7,7 @@ mod decap;
 mod detach;
 mod explain;
 mod flows;
+mod limits;
 mod output;
 mod quic_id;
 mod run;

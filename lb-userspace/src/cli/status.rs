@@ -1,7 +1,7 @@
 //! `evenkeel status`
 
 use super::{
-    Daemon,
+    Daemon, limits,
     output::{self, Rows, Tone, ago, number, plain, until},
 };
 use crate::api::model::{BackendStatus, QuorumStatus, ServiceStatus, Status};
@@ -44,6 +44,9 @@ fn print_node(status: &Status) {
         let help = lb_common::verdict::DropReason::ALL.iter().find(|known| known.name() == reason);
         output::print(&format!("  {} {reason}: {}", number(*count), help.map_or("", |known| known.help())));
     }
+    if counters.flows_forgotten > 0 {
+        output::print(&format!("  {} in a flood, by hash and not remembered", number(counters.flows_forgotten)));
+    }
     if counters.quic_unrouted > 0 {
         output::print(&format!(
             "  {} with a QUIC connection id that names no backend, by flow table or hash",
@@ -76,6 +79,9 @@ pub(super) fn print_service(service: &ServiceStatus) {
     ));
     if let Some(quorum) = &service.quorum {
         output::print(&format!("  quorum {}", quorum_words(quorum)));
+    }
+    for line in limits::lines(&service.limits) {
+        output::print(&format!("  {line}"));
     }
     print_backends(service);
     if let Some(note) = &service.scheduler_note {
@@ -150,6 +156,11 @@ fn state(backend: &BackendStatus) -> (String, Tone) {
 
 pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<String> {
     let mut remarks = Vec::new();
+    if backend.max_connections > 0 {
+        let (flows, most) = (number(backend.active_flows), number(backend.max_connections.into()));
+        let is_full = backend.active_flows >= backend.max_connections.into();
+        remarks.push(format!("{}{flows} of {most} connections", if is_full { "full: " } else { "" }));
+    }
     if backend.health == "down"
         && let (Some(since), Some(reason)) = (backend.health_since, &backend.health_reason)
     {

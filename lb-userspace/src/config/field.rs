@@ -178,6 +178,10 @@ pub(super) struct Time(pub(super) std::time::Duration);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StatusSpec(pub(super) String);
 
+/// A rate of new flows, or `auto`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FloodSpec(pub(super) String);
+
 /// Ports: a number, a range such as `8000-8099`, or `any`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PortSpec(pub(super) String);
@@ -280,6 +284,25 @@ scalar!(PortSpec, "a port, a range of ports or `any`", {
 
     fn visit_str<E>(self, text: &str) -> Result<PortSpec, E> {
         Ok(PortSpec(text.to_owned()))
+    }
+});
+
+scalar!(FloodSpec, "a rate of new flows or `auto`", {
+    "anyOf": [
+        { "type": "integer", "minimum": 1, "maximum": 10_000_000 },
+        { "const": "auto" }
+    ]
+}, {
+    fn visit_u64<E>(self, value: u64) -> Result<FloodSpec, E> {
+        Ok(FloodSpec(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<FloodSpec, E> {
+        Ok(FloodSpec(value.to_string()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<FloodSpec, E> {
+        Ok(FloodSpec(text.to_owned()))
     }
 });
 

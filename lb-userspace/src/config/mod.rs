@@ -5,6 +5,7 @@
 
 mod check;
 mod field;
+mod limits;
 pub mod model;
 mod probe;
 mod problem;

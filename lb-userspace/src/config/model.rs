@@ -11,6 +11,7 @@ use lb_common::schedule::maglev;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::limits::{ClientLimit, FlowLimits, OnExceed, RateLimit};
 pub use super::probe::{
     Agent, BodyMatch, ClientCertificate, Damping, Dns, Exec, Grpc, Http, Probe, ProbeKind, ProbeVia, RCODES,
     StatusRanges, Tls, Trust, Udp,
@@ -103,6 +104,10 @@ pub struct Limits {
     pub services: u32,
     /// Most backends at a time over all services, 1 to 1 048 576.
     pub backends: u32,
+    /// Prefixes in the lists of all services together, 16 to 262 144.
+    pub prefixes: u32,
+    /// Prefixes of clients whose rates are known at a time, 16 bytes each: a power of two from 1 024 to 16 777 216.
+    pub clients: u32,
     /// Slots of all services' tables together, 4 bytes each, 1 024 to 268 435 456. A table that is replaced by one of another size needs room beside it for a moment.
     pub slots: u32,
 }
@@ -161,6 +166,10 @@ pub struct Service {
     pub fragments: Fragments,
     /// What happens to TCP segments of no known flow.
     pub on_unknown_flow: OnUnknownFlow,
+    /// Live flows that each backend may have that says nothing else; 0: any number.
+    pub max_connections: u32,
+    /// Limits of new flows.
+    pub limits: FlowLimits,
     /// How a backend that begins gets its share; `None`: at once.
     pub slow_start: Option<SlowStart>,
     /// How long a drain lasts at most.
@@ -496,6 +505,8 @@ pub struct Backend {
     pub port: u16,
     /// Its share of new flows, 0 to 65 535; 0 takes none.
     pub weight: u16,
+    /// Live flows that it may have, 0: any number; `None`: as the service says.
+    pub max_connections: Option<u32>,
     /// Takes flows only while no other backend of the service can.
     pub backup: bool,
     /// What the operator wants of it.

@@ -3,6 +3,7 @@
 //! The documentation of the fields is that of the JSON schema. Kinds that will become more (schedulers, modes, probes)
 //! are a word or a map with `type`, so that later options have a place.
 
+mod limits;
 mod probe;
 
 use schemars::JsonSchema;
@@ -11,7 +12,10 @@ use serde::{
     de::{self, IntoDeserializer},
 };
 
-pub(super) use self::probe::{Damping, Probe, ProbeType, Verify};
+pub(super) use self::{
+    limits::{ClientLimit, Limits as FlowLimits},
+    probe::{Damping, Probe, ProbeType, Verify},
+};
 pub use super::field::{Field, Short, ShortOrMap, Whole};
 use super::{
     field::{LevelSpec, PortSpec, Secret, Time},
@@ -157,6 +161,14 @@ pub(super) struct Limits {
     #[serde(default)]
     #[schemars(range(min = 1, max = 1_048_576))]
     pub(super) backends: Field<Whole>,
+    /// Prefixes in the lists `allow` and `deny` of all services together, 64 bytes each. Default: 16384.
+    #[serde(default)]
+    #[schemars(range(min = 16, max = 262_144))]
+    pub(super) prefixes: Field<Whole>,
+    /// Prefixes of clients whose rates are known at a time, 16 bytes each: a power of two. Default: 1048576.
+    #[serde(default)]
+    #[schemars(range(min = 1024, max = 16_777_216))]
+    pub(super) clients: Field<Whole>,
     /// Slots of all services' tables together, 4 bytes each. Default: 4194304.
     #[serde(default)]
     #[schemars(range(min = 1024, max = 268_435_456))]
@@ -200,6 +212,19 @@ macro_rules! with_options {
             /// Default: `hash`.
             #[serde(default)]
             pub(super) on_unknown_flow: Field<OnUnknownFlow>,
+            /// Live flows that each backend may have, as far as the node sees them; 0: any number. Default: 0.
+            #[serde(default)]
+            #[schemars(range(min = 0, max = 2_147_483_647))]
+            pub(super) max_connections: Field<Whole>,
+            /// Limits of new flows. Default: none.
+            #[serde(default)]
+            pub(super) limits: Field<FlowLimits>,
+            /// Prefixes of clients that are served; the longest of `allow` and `deny` counts. Default: all clients are.
+            #[serde(default)]
+            pub(super) allow: Field<Vec<Field<String>>>,
+            /// Prefixes of clients that are not served. Default: none.
+            #[serde(default)]
+            pub(super) deny: Field<Vec<Field<String>>>,
             /// A backend that begins to take flows gets its whole share after this time, 1 s to 1 h. Default: at once.
             #[serde(default)]
             pub(super) slow_start: Field<ShortOrMap<SlowStart>>,
@@ -218,6 +243,7 @@ macro_rules! with_options {
             pub(super) fn options(&self) -> Options<'_> {
                 let Self { mode, scheduler, probe, quorum, hooks, on_no_backend, on_backend_down, fragments, .. } = self;
                 let Self { on_unknown_flow, slow_start, drain_timeout, on_drain_timeout, timeouts, .. } = self;
+                let Self { max_connections, limits, allow, deny, .. } = self;
                 Options {
                     mode,
                     scheduler,
@@ -228,6 +254,10 @@ macro_rules! with_options {
                     on_backend_down,
                     fragments,
                     on_unknown_flow,
+                    max_connections,
+                    limits,
+                    allow,
+                    deny,
                     slow_start,
                     drain_timeout,
                     on_drain_timeout,
@@ -250,6 +280,10 @@ pub(super) struct Options<'a> {
     pub(super) on_backend_down: &'a Field<OnBackendDown>,
     pub(super) fragments: &'a Field<Fragments>,
     pub(super) on_unknown_flow: &'a Field<OnUnknownFlow>,
+    pub(super) max_connections: &'a Field<Whole>,
+    pub(super) limits: &'a Field<FlowLimits>,
+    pub(super) allow: &'a Field<Vec<Field<String>>>,
+    pub(super) deny: &'a Field<Vec<Field<String>>>,
     pub(super) slow_start: &'a Field<ShortOrMap<SlowStart>>,
     pub(super) drain_timeout: &'a Field<Time>,
     pub(super) on_drain_timeout: &'a Field<OnDrainTimeout>,
@@ -460,6 +494,10 @@ pub struct Backend {
     #[serde(default)]
     #[schemars(range(min = 0, max = 65_535))]
     pub weight: Field<Whole>,
+    /// Live flows that it may have, as far as the node sees them; 0: any number. Default: the service's `max_connections`.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub max_connections: Field<Whole>,
     /// Takes flows only while no other backend of the service can. Default: false.
     #[serde(default)]
     pub backup: Field<bool>,

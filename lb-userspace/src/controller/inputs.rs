@@ -39,7 +39,17 @@ fn leaving_backends<'a>(service: &Service, runtime: &'a Runtime) -> impl Iterato
 /// A backend that leaves.
 pub(super) fn leaving_backend((address, port): BackendKey, leaving: &Leaving) -> Backend {
     let (name, admin_state) = (leaving.name.clone(), AdminState::Draining);
-    Backend { name, address, mode: None, port, weight: 0, backup: false, admin_state, quic_server_id: None }
+    Backend {
+        name,
+        address,
+        mode: None,
+        port,
+        weight: 0,
+        max_connections: None,
+        backup: false,
+        admin_state,
+        quic_server_id: None,
+    }
 }
 
 /// The targets of a service. A backend that leaves is probed to its end: its flows move if it goes down.

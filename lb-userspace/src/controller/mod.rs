@@ -13,6 +13,7 @@
 pub mod change;
 mod drains;
 mod inputs;
+mod limits;
 mod next_hops;
 mod precedence;
 mod progress;

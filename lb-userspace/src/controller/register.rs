@@ -117,6 +117,7 @@ fn added(backend: &Backend, ttl: Option<Duration>) -> Added {
         name: backend.name.clone(),
         mode: backend.mode,
         weight: backend.weight,
+        max_connections: backend.max_connections,
         backup: backend.backup,
         admin_state: backend.admin_state,
         quic_server_id: backend.quic_server_id.as_ref().map(ToString::to_string),
@@ -135,6 +136,8 @@ fn differs(service: &Service, key: BackendKey, present: Option<&Added>, wanted: 
         };
         part("name", present.name.clone(), wanted.name.clone());
         part("weight", present.weight.to_string(), wanted.weight.to_string());
+        let most = |added: &Added| added.max_connections.map_or("unset".to_owned(), |most| most.to_string());
+        part("max_connections", most(present), most(wanted));
         part("backup", present.backup.to_string(), wanted.backup.to_string());
         part("state", state_name(present.admin_state).to_owned(), state_name(wanted.admin_state).to_owned());
     }

@@ -68,6 +68,7 @@ mod tests {
         runtime.backend_mut("web", BACKEND).added = Some(Added {
             name: "b1".to_owned(),
             mode: None,
+            max_connections: None,
             weight: 1,
             backup: false,
             admin_state: AdminState::Enabled,

@@ -15,11 +15,11 @@ use lb_common::{
     wire::{ip, tcp},
 };
 
-use super::{Controller, inputs, precedence};
+use super::{Controller, inputs, limits, precedence};
 use crate::{
     api::model::{
         ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, HealthTransition,
-        InterfaceStatus, LastProbe, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, QuorumStatus,
+        InterfaceStatus, LastProbe, LimitStatus, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, QuorumStatus,
         RegistrationStatus, ServiceStatus, Status,
     },
     config::model::{Backend, OnNoBackend, Protocol, SchedulerKind, Service},
@@ -104,6 +104,7 @@ impl Controller {
             on_backend_down: service.on_backend_down.name().to_owned(),
             drain_timeout_ms: service.drain_timeout.as_millis() as u64,
             on_drain_timeout: service.on_drain_timeout.name().to_owned(),
+            limits: self.limit_status(service)?,
             active_flows: backends.iter().map(|backend| backend.active_flows).sum(),
             packets: backends.iter().map(|backend| backend.packets).sum(),
             bytes: backends.iter().map(|backend| backend.bytes).sum(),
@@ -123,6 +124,20 @@ impl Controller {
             up: quorum.up.to_string(),
             down: quorum.down.to_string(),
         })
+    }
+
+    /// Limits of a service's new flows, and what they refused.
+    fn limit_status(&self, service: &Service) -> Result<LimitStatus> {
+        let Some(known) = self.reconciler.actual.services.get(&ServiceKey::of(service)) else {
+            return Ok(LimitStatus::default());
+        };
+        let counters = self.plane.limit_counters(known.index..known.index + 1)?;
+        let refused = counters.iter().flat_map(limits::refused).filter(|(_, count)| *count > 0);
+        Ok(limits::status(
+            &service.limits,
+            known.limits,
+            refused.map(|(name, count)| (name.to_owned(), count)).collect(),
+        ))
     }
 
     /// What the servers of a service have to use in QUIC connection ids, by backend.
@@ -182,6 +197,7 @@ impl Controller {
             mode: backend.mode.unwrap_or(service.mode).name().to_owned(),
             toa: backend.mode.unwrap_or(service.mode).toa(),
             weight: backend.weight,
+            max_connections: backend.max_connections.unwrap_or(service.max_connections),
             backup: backend.backup,
             admin_state: backend.admin_state,
             health: match (health, known) {
@@ -361,6 +377,7 @@ impl Controller {
                 .unwrap_or_default(),
             slot: answer.slot.map(|(slot, _)| slot),
             chosen_anew: answer.chosen_anew,
+            forgotten: answer.forgotten,
             slot_backend: answer.slot.and_then(|(_, id)| name(id)),
             flow: answer.flow.and_then(|word| self.flow_status(word, now, &names)),
             backend: answer.destination.and_then(name),
@@ -420,7 +437,7 @@ fn describe(answer: &Answer, known_ingress: bool) -> (&'static str, Option<&'sta
     match answer.verdict {
         _ if answer.reset => ("reset", Some("backend-leaves"), Some("the backend of the flow lets its flows go")),
         _ if answer.refused => {
-            let reason = DropReason::NoBackend;
+            let reason = answer.limit.unwrap_or(DropReason::NoBackend);
             ("reject", Some(reason.name()), Some(reason.help()))
         }
         Verdict::Transmit | Verdict::Redirect(_) | Verdict::Return(_) if !known_ingress => ("forward", None, None),
@@ -446,6 +463,7 @@ fn totals(counters: &NodeCounters) -> NodeTotals {
         flows_evicted: counters.flows_evicted.get(),
         flows_displaced: counters.flows_displaced.get(),
         flows_untracked: counters.flows_untracked.get(),
+        flows_forgotten: counters.flows_forgotten.get(),
         nat_replies: counters.nat_replies.get(),
         quic_unrouted: counters.quic_unrouted.get(),
         toa_omitted: counters.toa_omitted.get(),

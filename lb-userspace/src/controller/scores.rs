@@ -17,7 +17,7 @@ use lb_common::abi::{Score, ScoreTerms};
 
 use super::{Reconciler, inputs};
 use crate::{
-    config::model::{SchedulerKind, Service},
+    config::model::{Backend, SchedulerKind, Service},
     dataplane::{kernel::Loaded, scan::Scan},
     plan::desired::{BackendKey, ServiceKey, backend_key},
 };
@@ -140,11 +140,11 @@ fn time_to_answer(reconciler: &Reconciler, one: &Scored<'_>) -> Option<f64> {
     Some(reconciler.health.get(&target)?.last.as_ref()?.latency()?.as_secs_f64())
 }
 
-/// The destinations of services that choose by score, by service.
+/// The destinations whose flows count, by service.
 fn scored(reconciler: &Reconciler) -> Vec<Scored<'_>> {
     let actual = reconciler.actual();
-    let by_score = reconciler.services().iter().filter(|service| service.scheduler.kind.pick().is_by_score());
-    let destinations = by_score.flat_map(|service| {
+    let counted = reconciler.services().iter().filter(|service| counts(service));
+    let destinations = counted.flat_map(|service| {
         let known = actual.services.get(&ServiceKey::of(service));
         known.into_iter().flat_map(|known| &known.backends).map(move |(key, id)| (&**service, *key, *id))
     });
@@ -154,6 +154,12 @@ fn scored(reconciler: &Reconciler) -> Vec<Scored<'_>> {
             Some(Scored { service, key, id, generation: found.state.generation, terms: found.score })
         })
         .collect()
+}
+
+/// Whether a service chooses by score, or limits the flows of a backend.
+fn counts(service: &Service) -> bool {
+    let is_limited = |backend: &Backend| backend.max_connections.unwrap_or(service.max_connections) > 0;
+    service.scheduler.kind.pick().is_by_score() || service.backends.iter().any(is_limited)
 }
 
 /// Of all destinations of a service.

@@ -1,6 +1,7 @@
 //! What would happen to a packet: the packet function itself, over the real tables, without a trace.
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
 };
@@ -9,8 +10,9 @@ use super::scan;
 use anyhow::{Result, ensure};
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
-        ReplyBudget, Score, Service, ServiceBucket, Tunnel, Word32, Word64,
+        ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, NatBucket, NatSlots,
+        NodeCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, Tunnel,
+        Word32, Word64,
     },
     environment::Environment,
     features::Features,
@@ -23,7 +25,7 @@ use lb_common::{
     quic::QuicLb,
     schedule::pick,
     service,
-    verdict::Verdict,
+    verdict::{DropReason, Verdict},
     wire::{ethernet, ip::Protocol, ipv4, ipv6, tcp},
 };
 
@@ -57,6 +59,10 @@ pub struct Answer {
     pub slot: Option<(u32, u32)>,
     /// The scheduler goes by no hash: another flow, or this one another time, may get another destination.
     pub chosen_anew: bool,
+    /// The limit that refuses the packet.
+    pub limit: Option<DropReason>,
+    /// It begins a flow in a flood, and the flow is not remembered.
+    pub forgotten: bool,
     /// The destination that the packet goes to.
     pub destination: Option<u32>,
 }
@@ -97,10 +103,11 @@ pub fn explain(
         reply_budget: &budget,
         scratch: &scratch,
         turns: &[],
+        limit_counters: &[],
         random: &Word64::new(rand::random()),
     };
     let found = is_parsed.then(|| service::find(&view, &parsed)).flatten();
-    let dry = Dry::over(view, FlowHash::of(&view, &parsed), found.map(|(_, service)| service));
+    let dry = Dry::over(view, FlowHash::of(&view, &parsed), found.map(|(index, _)| index));
     let flow = flow::find(&view, FlowHash::of(&view, &parsed)).map(|(_, word)| word);
     let flow = flow.filter(|word| scan::judge(&tables, *word, now).is_some());
     let slot = found.and_then(|(_, service)| {
@@ -117,7 +124,18 @@ pub fn explain(
         .then(|| dry.destination_of_flow().or(slot.map(|(_, id)| id)))
         .flatten();
     let chosen_anew = found.is_some_and(|(_, service)| !service.scheduling().pick.is_stateless());
-    Ok(Answer { verdict, refused, reset, service: found.map(|(index, _)| index), flow, slot, chosen_anew, destination })
+    Ok(Answer {
+        verdict,
+        refused,
+        reset,
+        service: found.map(|(index, _)| index),
+        flow,
+        slot,
+        chosen_anew,
+        limit: dry.limit(),
+        forgotten: dry.limit_counters.forgotten.get() > 0,
+        destination,
+    })
 }
 
 /// The environment with copies of the flow's two buckets and with counters that nobody reads.
@@ -128,20 +146,26 @@ struct Dry<'a> {
     counters: DestinationCounters,
     /// One bucket of translated flows, free: what it is asked about is no reply.
     nat: (NatBucket, NatSlots),
-    /// Copies of the scores that the service goes by.
+    /// Copies of the scores of the service's destinations.
     scores: BTreeMap<u32, Score>,
+    /// A copy of the service's limits.
+    limits: ServiceLimits,
+    /// A copy of the one bucket of client prefixes that is asked for.
+    clients: OnceCell<ClientBucket>,
+    limit_counters: LimitCounters,
     turn: Word32,
 }
 
 impl<'a> Dry<'a> {
-    fn over(view: View<'a>, hash: FlowHash, service: Option<&Service>) -> Self {
+    fn over(view: View<'a>, hash: FlowHash, service: Option<u32>) -> Self {
         let mask = view.flow_mask();
         let first = table::first_bucket(hash, mask);
         let second = table::other_bucket(first, hash.tag, mask);
         let buckets = [first, second].map(|index| (index, copy(&view.tables.flows[index as usize])));
-        let by_score = service.filter(|service| service.scheduling().pick.is_by_score()).map(Service::slots);
-        let slots = by_score.map_or(0..0, |slots| slots.offset..slots.offset + slots.size);
-        let scores = slots.filter_map(|slot| view.slot(slot)).filter_map(|id| Some((id, view.score(id)?.copy())));
+        let own = |(_, destination): &(u32, &Destination)| Some(destination.state().service) == service;
+        let ids = (0..).zip(view.tables.destinations).skip(1).filter(own).map(|(id, _)| id);
+        let scores = ids.filter_map(|id| Some((id, view.score(id)?.copy())));
+        let limits = service.and_then(|service| view.tables.limits.get(service as usize));
         Self {
             view,
             hash,
@@ -149,6 +173,9 @@ impl<'a> Dry<'a> {
             counters: DestinationCounters::default(),
             nat: Default::default(),
             scores: scores.collect(),
+            limits: limits.map(ServiceLimits::copy).unwrap_or_default(),
+            clients: OnceCell::new(),
+            limit_counters: LimitCounters::default(),
             turn: Word32::default(),
         }
     }
@@ -156,6 +183,19 @@ impl<'a> Dry<'a> {
     /// The destination in the flow's entry, which a packet that passed leaves behind.
     fn destination_of_flow(&self) -> Option<u32> {
         flow::find(self, self.hash).map(|(_, word)| word.destination())
+    }
+
+    /// The limit that refused the packet.
+    fn limit(&self) -> Option<DropReason> {
+        let counters = &self.limit_counters;
+        let reasons = [
+            (&counters.denied, DropReason::Denied),
+            (&counters.client, DropReason::LimitClient),
+            (&counters.service, DropReason::LimitService),
+            (&counters.connections, DropReason::LimitConnections),
+            (&counters.flood, DropReason::LimitFlood),
+        ];
+        reasons.into_iter().find(|(counter, _)| counter.get() > 0).map(|(_, reason)| reason)
     }
 }
 
@@ -288,6 +328,27 @@ impl Environment for Dry<'_> {
 
     fn score(&self, id: u32) -> Option<&Score> {
         self.scores.get(&id)
+    }
+
+    fn limits(&self, _: u32) -> Option<&ServiceLimits> {
+        Some(&self.limits)
+    }
+
+    fn list_bound(&self, index: u32) -> Option<&ListBound> {
+        self.view.list_bound(index)
+    }
+
+    fn client_bucket(&self, index: u32) -> Option<&ClientBucket> {
+        let original = self.view.client_bucket(index)?;
+        Some(self.clients.get_or_init(|| original.copy()))
+    }
+
+    fn client_mask(&self) -> u32 {
+        self.view.client_mask()
+    }
+
+    fn limit_counters(&self, _: u32) -> Option<&LimitCounters> {
+        Some(&self.limit_counters)
     }
 
     fn turn(&self, _: u32) -> Option<&Word32> {

@@ -98,4 +98,8 @@ impl DataPlane for Fake {
     fn renew_counters(&mut self, _: u32) -> Result<()> {
         Ok(())
     }
+
+    fn renew_limit_counters(&mut self, _: u32) -> Result<()> {
+        Ok(())
+    }
 }

@@ -68,6 +68,13 @@ pub trait DataPlane {
     ///
     /// If they cannot be written.
     fn renew_counters(&mut self, destination: u32) -> Result<()>;
+
+    /// Lets the counters of a service's limits begin anew.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be written.
+    fn renew_limit_counters(&mut self, service: u32) -> Result<()>;
 }
 
 impl DataPlane for kernel::Loaded {
@@ -105,5 +112,9 @@ impl DataPlane for kernel::Loaded {
 
     fn renew_counters(&mut self, destination: u32) -> Result<()> {
         self.renew_destination_counters(destination)
+    }
+
+    fn renew_limit_counters(&mut self, service: u32) -> Result<()> {
+        Self::renew_limit_counters(self, service)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 use lb_common::{
-    abi::{DestinationState, QUIC_BUCKET, ScoreTerms, TunnelEnds, tunnel_index},
+    abi::{DestinationState, LimitSettings, QUIC_BUCKET, ScoreTerms, TunnelEnds, tunnel_index},
     flow::FlowState,
     nat::{candidate::pool_index, hairpin},
     service::{builder, filter},
@@ -36,7 +36,8 @@ pub fn publish(plane: &mut impl DataPlane, writes: &[Write]) -> Result<()> {
         if !leaves_services(write) {
             publish_services(plane, &mut changed);
         }
-        if let Write::Service { index, .. } | Write::ServiceOptions { index, .. } = write {
+        if let Write::Service { index, .. } | Write::ServiceOptions { index, .. } | Write::Limits { index, .. } = write
+        {
             changed.insert(*index);
         }
         apply(plane, write, &mut tables).with_context(|| format!("while writing {}", name(write)))
@@ -100,6 +101,9 @@ fn leaves_services(write: &Write) -> bool {
         | Write::Way { .. }
         | Write::State { .. }
         | Write::Score { .. }
+        | Write::MostFlows { .. }
+        | Write::ListBounds { .. }
+        | Write::Limits { .. }
         | Write::Slots { .. }
         | Write::SlotChanges { .. }
         | Write::Service { .. }
@@ -156,6 +160,8 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
             let score = &plane.tables().scores[*id as usize];
             score.set_terms(ScoreTerms::default());
             score.set_load(0);
+            score.adjust_live(-score.live());
+            score.set_most(0);
             set_tunnel(plane, *id, tunnel.as_ref(), *state);
             destination.set_address(&backend_address_words(*address), *port);
             destination.set_next_hop(*next_hop);
@@ -176,6 +182,13 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
             steady::publish(&plane.tables(), *id);
         }
         Write::Score { id, terms } => plane.tables().scores[*id as usize].set_terms(*terms),
+        Write::MostFlows { id, most } => plane.tables().scores[*id as usize].set_most(*most),
+        Write::ListBounds { offset, bounds } => {
+            let places = &plane.tables().list_bounds[*offset as usize..][..bounds.len()];
+            places.iter().zip(bounds.iter()).for_each(|(place, bound)| place.set(*bound));
+        }
+        // Its steady words follow: with a list they let the first packet in a tick take the long way.
+        Write::Limits { index, settings } => plane.tables().limits[*index as usize].set(settings),
         Write::Slots { offset, .. } => {
             let ids = tables.next();
             let slots = &plane.tables().slots[*offset as usize..][..ids.len()];
@@ -187,6 +200,7 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
             changes.iter().for_each(|(slot, id)| slots[*slot as usize].publish(*id));
         }
         Write::Service { index, prefix, identity, timeouts, slots } => {
+            clear_limits(plane, *index)?;
             set_timeouts(plane, *index, timeouts);
             let service = &plane.tables().services[*index as usize];
             service.set_slots(*slots);
@@ -208,8 +222,12 @@ fn apply(plane: &mut impl DataPlane, write: &Write, tables: &mut Tables<'_>) -> 
             let destination = &plane.tables().destinations[*id as usize];
             let generation = destination.state().generation;
             destination.set_state(DestinationState { generation, ..Default::default() });
+            plane.tables().scores[*id as usize].set_most(0);
         }
-        Write::FreeService { index } => plane.tables().services[*index as usize].clear(),
+        Write::FreeService { index } => {
+            plane.tables().services[*index as usize].clear();
+            plane.tables().limits[*index as usize].set(&LimitSettings::default());
+        }
     }
     Ok(())
 }
@@ -253,6 +271,15 @@ fn set_timeouts(plane: &impl DataPlane, index: u32, timeouts: &TimeoutTicks) {
     }
 }
 
+/// A service without limits, of which nothing was ever refused.
+fn clear_limits(plane: &mut impl DataPlane, index: u32) -> Result<()> {
+    let tables = plane.tables();
+    let limits = &tables.limits[index as usize];
+    limits.set(&LimitSettings::default());
+    limits.fill();
+    plane.renew_limit_counters(index)
+}
+
 fn name(write: &Write) -> String {
     match write {
         Write::Egress { index, .. } => format!("egress {index}"),
@@ -266,12 +293,15 @@ fn name(write: &Write) -> String {
         | Write::Way { id, .. }
         | Write::State { id, .. }
         | Write::Score { id, .. }
+        | Write::MostFlows { id, .. }
         | Write::FreeDestination { id } => format!("destination {id}"),
         Write::Slots { offset, table } => format!("{} slots at {offset}", table.size()),
+        Write::ListBounds { offset, bounds } => format!("{} bounds of prefixes at {offset}", bounds.len()),
         Write::SlotChanges { changes } => format!("{} single slots", changes.len()),
         Write::Service { index, .. }
         | Write::ServiceSlots { index, .. }
         | Write::ServiceOptions { index, .. }
+        | Write::Limits { index, .. }
         | Write::FreeService { index } => format!("service {index}"),
         Write::ServiceTable { .. } => "the service table".to_owned(),
         Write::Quiesce => "nothing, but waiting for a grace period".to_owned(),

@@ -196,6 +196,8 @@ mod tests {
         nat_buckets: 64,
         fragment_buckets: 1,
         quic_buckets: 1,
+        list_bounds: 256,
+        client_buckets: 16,
     };
     const NOW: u32 = 5000;
 

@@ -9,7 +9,8 @@ use std::{
 use imbl::{OrdMap, Vector};
 use lb_common::{
     abi::{
-        DestinationState, FRAGMENTS_HASH, NextHop, ScoreTerms, ServiceIdentity, SlotRange, TunnelEnds, tunnel_index,
+        DestinationState, FRAGMENTS_HASH, LimitSettings, ListBound, NextHop, ScoreTerms, ServiceIdentity, SlotRange,
+        TunnelEnds, tunnel_index,
     },
     flow::FlowState,
     memory::Slices,
@@ -46,6 +47,10 @@ pub struct Actual {
     pub longest_timeouts: TimeoutTicks,
     /// Used slots, those of replaced ranges included until a grace period has passed.
     pub slots: Ranges,
+    /// Prefix lists by their first bound, those of replaced ones included until a grace period has passed.
+    pub lists: OrdMap<u32, Arc<[u128]>>,
+    /// Their ranges.
+    pub list_ranges: Ranges,
     /// Used places for services.
     pub service_places: Places,
     /// Used places for destinations.
@@ -62,6 +67,8 @@ pub struct Actual {
     orphans: BTreeSet<u32>,
     /// Slots that were replaced since the last grace period.
     retired: Vec<u32>,
+    /// Prefix lists that were replaced since then.
+    retired_lists: Vec<u32>,
     /// There was no grace period since something was replaced, or it is not known.
     unsettled: bool,
 }
@@ -77,6 +84,8 @@ pub struct ActualService {
     pub timeouts: TimeoutTicks,
     /// Its slots.
     pub slots: SlotRange,
+    /// Its limits.
+    pub limits: LimitSettings,
     /// Its destinations.
     pub backends: BTreeMap<BackendKey, u32>,
 }
@@ -94,6 +103,8 @@ pub struct ActualDestination {
     pub tunnel: Option<TunnelEnds>,
     /// What its score is made of.
     pub score: ScoreTerms,
+    /// How many live flows it may have; 0: any number.
+    pub most: u32,
 }
 
 /// Destinations by id.
@@ -153,6 +164,8 @@ impl Actual {
             quic: QuicTables::read(tables.quic_configurations, tables.quic_servers),
             longest_timeouts: FlowState::ALL.map(|state| tables.control.longest_timeout(state as usize)),
             slots: Ranges::default(),
+            lists: OrdMap::new(),
+            list_ranges: Ranges::default(),
             service_places: Places::new(tables.services.len()),
             destination_places: Places::new(tables.destinations.len()),
             // Fresh tables have a header of zeros: no salt, and nothing in the one bucket.
@@ -162,6 +175,7 @@ impl Actual {
             early: BTreeMap::new(),
             orphans: BTreeSet::new(),
             retired: Vec::new(),
+            retired_lists: Vec::new(),
             unsettled: true,
         };
         actual.read_services(tables);
@@ -176,7 +190,37 @@ impl Actual {
             self.slots.insert(slots.offset, slots.size);
             let timeouts = FlowState::ALL.map(|state| service.timeout(state));
             self.insert_service(index as u32, prefix, identity, timeouts, slots);
+            self.read_limits(tables, index as u32);
         }
+    }
+
+    fn read_limits(&mut self, tables: &Slices<'_>, index: u32) {
+        let settings = tables.limits[index as usize].settings();
+        let (offset, size) = (settings.list.offset, settings.list.size);
+        let bounds = tables.list_bounds.iter().skip(offset as usize).take(size as usize).map(ListBound::get);
+        self.insert_list(offset, bounds.collect());
+        if let Some(service) = self.service_at(index) {
+            service.limits = settings;
+        }
+    }
+
+    fn insert_list(&mut self, offset: u32, bounds: Arc<[u128]>) {
+        if !bounds.is_empty() {
+            self.list_ranges.insert(offset, bounds.len() as u32);
+            self.lists.insert(offset, bounds);
+        }
+    }
+
+    fn remove_list(&mut self, offset: u32) {
+        self.list_ranges.remove(offset);
+        self.lists.remove(&offset);
+    }
+
+    /// The bounds of a service's prefix list.
+    #[must_use]
+    pub fn bounds(&self, limits: &LimitSettings) -> &[u128] {
+        let list = if limits.list.size > 0 { self.lists.get(&limits.list.offset) } else { None };
+        list.map_or(&[], |bounds| bounds)
     }
 
     fn read_destinations(&mut self, tables: &Slices<'_>) {
@@ -188,8 +232,8 @@ impl Actual {
                 let tunnel =
                     state.mode.is_tunnel().then(|| tables.tunnels[tunnel_index(id, state)].ends(service.family));
                 let next_hop = destination.next_hop();
-                let score = tables.scores[id as usize].terms();
-                self.insert_destination(id, ActualDestination { backend, state, next_hop, tunnel, score });
+                let (score, most) = (tables.scores[id as usize].terms(), tables.scores[id as usize].most());
+                self.insert_destination(id, ActualDestination { backend, state, next_hop, tunnel, score, most });
             } else if state.service != 0 {
                 self.destination_places.insert(id);
                 self.orphans.insert(id);
@@ -264,6 +308,7 @@ impl Actual {
                         next_hop: *next_hop,
                         tunnel: *tunnel,
                         score: ScoreTerms::default(),
+                        most: 0,
                     },
                 );
             }
@@ -275,6 +320,9 @@ impl Actual {
                 self.unsettled = true;
             }
             Write::Score { id, terms } => self.destinations.change(*id, |found| found.score = *terms),
+            Write::MostFlows { id, most } => self.destinations.change(*id, |found| found.most = *most),
+            Write::ListBounds { offset, bounds } => self.insert_list(*offset, bounds.clone()),
+            Write::Limits { index, settings } => self.switch_limits(*index, *settings),
             Write::State { id, state } => {
                 self.destinations.change(*id, |found| found.state = *state);
             }
@@ -295,6 +343,9 @@ impl Actual {
                 self.unsettled = false;
                 for offset in self.retired.drain(..) {
                     self.slots.remove(offset);
+                }
+                for offset in std::mem::take(&mut self.retired_lists) {
+                    self.remove_list(offset);
                 }
             }
             Write::FreeDestination { id } => self.remove_destination(*id),
@@ -320,8 +371,9 @@ impl Actual {
         };
         self.service_places.insert(index);
         self.keys.insert(index, key);
+        let limits = LimitSettings::default();
         let backends = self.early.remove(&index).into_iter().flatten().collect();
-        self.services.insert(key, Arc::new(ActualService { index, identity, timeouts, slots, backends }));
+        self.services.insert(key, Arc::new(ActualService { index, identity, timeouts, slots, limits, backends }));
     }
 
     fn switch_slots(&mut self, index: u32, slots: SlotRange) {
@@ -331,6 +383,16 @@ impl Actual {
             self.retired.push(before.offset);
         }
         self.unsettled = true;
+    }
+
+    fn switch_limits(&mut self, index: u32, settings: LimitSettings) {
+        let Some(service) = self.service_at(index) else { return };
+        let before = std::mem::replace(&mut service.limits, settings).list;
+        let stays = settings.list.size > 0 && settings.list.offset == before.offset;
+        if before.size > 0 && !stays {
+            self.retired_lists.push(before.offset);
+            self.unsettled = true;
+        }
     }
 
     fn switch_table(&mut self, offset: u32, table: &Table) {
@@ -356,6 +418,9 @@ impl Actual {
         // A service without slots has none at offset 0 either.
         if service.slots.size > 0 {
             self.slots.remove(service.slots.offset);
+        }
+        if service.limits.list.size > 0 {
+            self.remove_list(service.limits.list.offset);
         }
     }
 }

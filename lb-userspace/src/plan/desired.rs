@@ -3,13 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    num::NonZero,
+    sync::Arc,
 };
 
+use ipnet::IpNet;
 use lb_common::{
     abi::{
-        DestinationState, FRAGMENTS_DROP, FRAGMENTS_HASH, Mode, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Pick,
-        Protocols, Scheduling, TunnelEnds,
+        DestinationState, FRAGMENTS_DROP, FRAGMENTS_HASH, LimitSettings, Mode, ON_NO_BACKEND_DROP,
+        ON_NO_BACKEND_REJECT, Pick, PrefixList, Protocols, Rate, Scheduling, TunnelEnds,
     },
+    limits::list::{self, Rule},
     parse::Family,
     quic::Parameters,
 };
@@ -20,8 +24,8 @@ use super::{
 };
 use crate::{
     config::model::{
-        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow,
-        Ports, Protocol, Service, SlotKind,
+        AdminState, Backend, ForwardingMode, Fragments, OnBackendDown, OnDrainTimeout, OnExceed, OnNoBackend,
+        OnUnknownFlow, Ports, Protocol, RateLimit, Service, SlotKind,
     },
     dataplane::kernel::Clock,
     health::{Advice, Status, Wants},
@@ -71,10 +75,21 @@ pub struct DesiredService {
     pub table_size: u32,
     /// How the data path chooses one.
     pub scheduling: Scheduling,
+    /// Limits of its new flows.
+    pub limits: DesiredLimits,
     /// QUIC-LB, if connection ids mean something.
     pub quic: Option<DesiredQuic>,
     /// Its backends, leaving ones included.
     pub backends: BTreeMap<BackendKey, DesiredBackend>,
+}
+
+/// Limits of a service's new flows as they should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredLimits {
+    /// All but where the prefix list is.
+    pub settings: LimitSettings,
+    /// The bounds of the prefix list.
+    pub bounds: Arc<[u128]>,
 }
 
 /// QUIC-LB of a service as it should be.
@@ -95,6 +110,8 @@ pub struct DesiredBackend {
     pub keeps_flows: bool,
     /// Whether known TCP flows are reset.
     pub resets_flows: bool,
+    /// Live flows that it may have at most; 0: any number.
+    pub most: u32,
     /// Where packets go; `None`: not resolved.
     pub next_hop: Option<(EgressRecord, [u8; 6])>,
     /// How they get there.
@@ -316,6 +333,7 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
                 weight: if takes { weights.weight(backend, inputs) } else { 0 },
                 keeps_flows: takes || fate == Fate::Stay,
                 resets_flows: !takes && fate == Fate::Reset,
+                most: backend.max_connections.unwrap_or(service.max_connections),
                 next_hop: inputs.next_hops.get(&backend.address).copied(),
                 way: way(service, backend),
             },
@@ -331,6 +349,7 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
                     weight: 0,
                     keeps_flows: fate == Fate::Stay,
                     resets_flows: fate == Fate::Reset,
+                    most: 0,
                     next_hop,
                     way: DesiredWay::Unchanged,
                 },
@@ -358,10 +377,50 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
         slot_kind: weights.slot_kind,
         table_size: service.table_size(),
         scheduling: scheduling(service),
+        limits: limits(service),
         quic: (!service.quic.is_empty())
             .then(|| DesiredQuic { configurations: service.quic.clone(), backends: service.backends.clone() }),
         backends,
     }
+}
+
+/// Limits of a service's new flows.
+fn limits(service: &Service) -> DesiredLimits {
+    let of = |limit: Option<RateLimit>| {
+        limit.map_or(Rate::default(), |limit| Rate { per_second: limit.per_second.get(), burst: limit.burst.get() })
+    };
+    let limits = &service.limits;
+    let client = limits.client.map(|client| client.rate);
+    let prefix = limits
+        .client
+        .map_or(0, |client| if service.vip.addr().is_ipv4() { client.prefix_ipv4 } else { client.prefix_ipv6 });
+    let (denies, bounds) = list::lay_out(&rules(service));
+    DesiredLimits {
+        settings: LimitSettings {
+            list: PrefixList { offset: 0, size: bounds.len() as u32, denies },
+            rate: of(limits.rate),
+            client: of(client),
+            client_prefix: prefix,
+            flood: limits.flood.map_or(0, NonZero::get),
+            rejects: limits.on_exceed == OnExceed::Reject,
+        },
+        bounds: bounds.into(),
+    }
+}
+
+/// The prefixes of a service's family that it allows or denies.
+fn rules(service: &Service) -> Vec<Rule> {
+    let rule = |denies: bool| {
+        move |prefix: &IpNet| Rule { first: list::number(prefix.network()), length: prefix.prefix_len(), denies }
+    };
+    let is_own = |prefix: &&IpNet| prefix.addr().is_ipv4() == service.vip.addr().is_ipv4();
+    let allowed = service.limits.allow.iter().filter(is_own).map(rule(false));
+    let mut rules: Vec<Rule> = allowed.chain(service.limits.deny.iter().filter(is_own).map(rule(true))).collect();
+    // A list of prefixes of the other family alone allows nobody of this one.
+    if !service.limits.allow.is_empty() && rules.iter().all(|rule| rule.denies) {
+        rules.push(Rule { first: 0, length: 0, denies: true });
+    }
+    rules
 }
 
 /// How the data path chooses a slot of a service.

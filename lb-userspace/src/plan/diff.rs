@@ -6,7 +6,7 @@ use std::{
 };
 
 use lb_common::{
-    abi::{DestinationState, NextHop, ScoreTerms, ServiceIdentity, SlotRange},
+    abi::{DestinationState, LimitSettings, NextHop, ScoreTerms, ServiceIdentity, SlotRange},
     hash::HashKey,
     memory::Slices,
     service::builder::{Rule, Table},
@@ -14,7 +14,7 @@ use lb_common::{
 
 use super::{
     actual::{Actual, ActualService, rules},
-    desired::{BackendKey, Desired, DesiredBackend, DesiredService, ServiceKey},
+    desired::{BackendKey, Desired, DesiredBackend, DesiredLimits, DesiredService, ServiceKey},
     error::PlanError,
     memo::Memo,
     slot_table::{AHEAD, Recipe, SlotTable, members},
@@ -208,6 +208,8 @@ impl<'a> Planner<'a> {
         let quic = self.plan_quic(index, desired.quic.as_ref(), quic, &ids)?;
         let slots = self.plan_slots(key, desired, &ids, present.as_deref(), memo)?;
         self.plan_record((key, desired, quic), index, slots, present.as_deref(), leftovers);
+        let limits = present.as_ref().map(|found| found.limits).unwrap_or_default();
+        self.plan_limits(index, &desired.limits, limits, leftovers)?;
         self.plan_states(index, desired, &ids);
         let gone = present.iter().flat_map(|service| &service.backends);
         leftovers.destinations.extend(gone.filter(|(key, _)| !desired.backends.contains_key(key)).map(|(_, id)| *id));
@@ -233,6 +235,7 @@ impl<'a> Planner<'a> {
                 None => self.plan_destination(service, *key, backend)?,
             };
             self.plan_score(id, desired, backend);
+            self.plan_most_flows(id, backend.most);
             ids.insert(*key, id);
         }
         Ok(ids)
@@ -273,6 +276,38 @@ impl<'a> Planner<'a> {
         if self.actual.destinations.get(&id).is_some_and(|found| found.score != terms) {
             self.push(Write::Score { id, terms });
         }
+    }
+
+    fn plan_most_flows(&mut self, id: u32, most: u32) {
+        if self.actual.destinations.get(&id).is_some_and(|found| found.most != most) {
+            self.push(Write::MostFlows { id, most });
+        }
+    }
+
+    /// Limits of a service, its prefix list in another place if it is another one.
+    fn plan_limits(
+        &mut self,
+        index: u32,
+        desired: &DesiredLimits,
+        present: LimitSettings,
+        leftovers: &mut Leftovers,
+    ) -> Result<(), PlanError> {
+        let mut settings = desired.settings;
+        if self.actual.bounds(&present) == &*desired.bounds {
+            settings.list.offset = present.list.offset;
+        } else if desired.bounds.is_empty() {
+            leftovers.replaced = true;
+        } else {
+            let capacity = self.tables.list_bounds.len() as u32;
+            let offset = self.actual.list_ranges.find(settings.list.size, capacity);
+            settings.list.offset = offset.ok_or(PlanError::Full("prefixes"))?;
+            self.push(Write::ListBounds { offset: settings.list.offset, bounds: desired.bounds.clone() });
+            leftovers.replaced |= present.list.size > 0;
+        }
+        if settings != present {
+            self.push(Write::Limits { index, settings });
+        }
+        Ok(())
     }
 
     /// A destination is reached otherwise: the new outer header goes to its other place, then its state names that.

@@ -22,6 +22,8 @@ fn of(write: &Write, ingress: &[u32]) -> Features {
         Write::Service { identity, .. } | Write::ServiceOptions { identity, .. } => Features::of_service(identity),
         Write::Egress { record, .. } => Features::of_egress(record.ifindex, record.vlan, record.mtu, ingress),
         Write::Destination { state, .. } | Write::Way { state, .. } => Features::of_destination(*state),
+        Write::Limits { settings, .. } => Features::of_limits(settings),
+        Write::MostFlows { most, .. } => Features::of_most_flows(*most),
         Write::PoolAddress { .. }
         | Write::PoolSize { .. }
         | Write::QuicConfiguration { .. }
@@ -31,6 +33,7 @@ fn of(write: &Write, ingress: &[u32]) -> Features {
         | Write::State { .. }
         | Write::Score { .. }
         | Write::Slots { .. }
+        | Write::ListBounds { .. }
         | Write::SlotChanges { .. }
         | Write::ServiceSlots { .. }
         | Write::ServiceTable { .. }

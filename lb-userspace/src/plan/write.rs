@@ -1,9 +1,9 @@
 //! What a plan consists of.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use lb_common::{
-    abi::{DestinationState, NextHop, QuicServer, ScoreTerms, ServiceIdentity, SlotRange, TunnelEnds},
+    abi::{DestinationState, LimitSettings, NextHop, QuicServer, ScoreTerms, ServiceIdentity, SlotRange, TunnelEnds},
     parse::Family,
     quic::QuicLb,
     service::builder::Table,
@@ -115,6 +115,27 @@ pub enum Write {
         /// Its weight, and what a flow counts.
         terms: ScoreTerms,
     },
+    /// How many live flows a destination may have at most: one word.
+    MostFlows {
+        /// The destination.
+        id: u32,
+        /// The number; 0: any.
+        most: u32,
+    },
+    /// Bounds of a prefix list in a range that nothing refers to.
+    ListBounds {
+        /// First bound.
+        offset: u32,
+        /// What they are.
+        bounds: Arc<[u128]>,
+    },
+    /// Other limits of a service, each a word.
+    Limits {
+        /// The service.
+        index: u32,
+        /// Its limits from now on.
+        settings: LimitSettings,
+    },
     /// Slots in a range that nothing refers to.
     Slots {
         /// First slot.
@@ -187,6 +208,7 @@ impl Write {
             Self::Destination { .. }
             | Self::Way { .. }
             | Self::Slots { .. }
+            | Self::ListBounds { .. }
             | Self::Service { .. }
             | Self::ServiceTable { .. }
             | Self::FreeDestination { .. }
@@ -200,6 +222,8 @@ impl Write {
             | Self::NextHop { .. }
             | Self::State { .. }
             | Self::Score { .. }
+            | Self::MostFlows { .. }
+            | Self::Limits { .. }
             | Self::SlotChanges { .. }
             | Self::ServiceSlots { .. }
             | Self::ServiceOptions { .. }

@@ -59,6 +59,9 @@ pub struct Added {
     pub mode: Option<ForwardingMode>,
     /// Its share.
     pub weight: u16,
+    /// Live flows that it may have; nothing: as the service says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
     /// Takes flows only while no other backend can.
     pub backup: bool,
     /// What the operator wants of it.
@@ -215,6 +218,7 @@ fn added_backend(added: &Added, change: &BackendRuntime, address: IpAddr, port: 
         address,
         port,
         weight: change.weight.unwrap_or(added.weight),
+        max_connections: added.max_connections,
         backup: added.backup,
         admin_state: change.admin_state.unwrap_or(added.admin_state),
         quic_server_id: added.quic_server_id.as_ref().and_then(|id| id.parse().ok()),
@@ -245,6 +249,7 @@ mod tests {
             name: "new".to_owned(),
             mode: None,
             weight: 2,
+            max_connections: None,
             backup: false,
             admin_state: AdminState::Enabled,
             quic_server_id: None,

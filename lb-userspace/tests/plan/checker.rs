@@ -28,6 +28,8 @@ pub(crate) struct Checker {
     listed: BTreeSet<u32>,
     half: u32,
     recent: Reach,
+    /// First bound and what is behind the last one, by service.
+    lists: BTreeMap<u32, (u32, u32)>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,6 +54,7 @@ struct Reach {
     tunnels: BTreeSet<usize>,
     slots: BTreeSet<(u32, u32)>,
     buckets: BTreeSet<(u32, u32)>,
+    lists: BTreeSet<(u32, u32)>,
 }
 
 fn overlaps(ranges: &BTreeSet<(u32, u32)>, range: &Range<u32>) -> bool {
@@ -72,6 +75,7 @@ impl Checker {
             listed: BTreeSet::new(),
             half: sizes.service_buckets as u32 / 2,
             recent: Reach::default(),
+            lists: BTreeMap::new(),
         }
     }
 
@@ -116,6 +120,13 @@ impl Checker {
                 let range = *offset..*offset + table.size();
                 assert!(!overlaps(&recent.slots, &range), "slots {range:?} are in use");
             }
+            Write::ListBounds { offset, bounds } => {
+                let range = *offset..*offset + bounds.len() as u32;
+                assert!(!overlaps(&recent.lists, &range), "bounds {range:?} are in use");
+                assert!(bounds.is_sorted_by(|a, b| a < b), "bounds ascend");
+            }
+            Write::MostFlows { id, .. } => assert!(self.destinations.contains_key(id), "{id} has no limit"),
+            Write::Limits { index, .. } => assert!(self.services.contains_key(index), "{index} has no limits"),
             Write::Service { index, .. } => {
                 assert!(!recent.services.contains(index), "service {index} is in use");
                 assert!(!self.services.contains_key(index), "service {index} was not freed");
@@ -155,7 +166,11 @@ impl Checker {
             Write::Egress { index, record } => drop(self.egress.insert(*index, (record.ifindex, record.vlan))),
             Write::PoolAddress { .. } | Write::PoolSize { .. } | Write::QuicConfiguration { .. } => {}
             Write::QuicServer { place, server } => drop(self.server_ids.insert(*place, server.destination())),
-            Write::Score { .. } => {}
+            Write::Score { .. } | Write::MostFlows { .. } | Write::ListBounds { .. } => {}
+            Write::Limits { index, settings } => {
+                let list = settings.list;
+                self.lists.insert(*index, (list.offset, list.offset + list.size));
+            }
             Write::LongestTimeouts(longest) => self.longest = *longest,
             Write::Destination { id, next_hop, state, .. } => {
                 self.generations.insert(*id, state.generation);
@@ -188,7 +203,10 @@ impl Checker {
             }
             Write::Quiesce => {}
             Write::FreeDestination { id } => assert!(self.destinations.remove(id).is_some(), "{id} was free"),
-            Write::FreeService { index } => assert!(self.services.remove(index).is_some(), "{index} was free"),
+            Write::FreeService { index } => {
+                self.lists.remove(index);
+                assert!(self.services.remove(index).is_some(), "{index} was free");
+            }
         }
     }
 
@@ -210,6 +228,7 @@ impl Checker {
             let service = &self.services[index];
             reach.slots.insert((service.range.start, service.range.end));
             reach.destinations.extend(&service.ids);
+            reach.lists.extend(self.lists.get(index));
             let longest = self.longest.iter().zip(&service.timeouts).all(|(longest, timeout)| longest >= timeout);
             assert!(longest, "time-outs of service {index} are above the longest");
             let own = |id: &u32| self.destinations.get(id).is_some_and(|found| found.state.service == *index);
@@ -242,5 +261,6 @@ impl Reach {
         self.tunnels.extend(other.tunnels);
         self.slots.extend(other.slots);
         self.buckets.extend(other.buckets);
+        self.lists.extend(other.lists);
     }
 }

@@ -6,7 +6,7 @@ use evenkeel::config::model::SlotKind;
 use evenkeel::dataplane::{DataPlane as _, fake::Fake, publish};
 use evenkeel::plan::{
     Actual, Desired, Memo, Write,
-    desired::{DesiredBackend, DesiredService, DesiredWay, ServiceKey},
+    desired::{DesiredBackend, DesiredLimits, DesiredService, DesiredWay, ServiceKey},
     plan,
     write::EgressRecord,
 };
@@ -28,6 +28,8 @@ const SIZES: Sizes = Sizes {
     nat_buckets: 64,
     fragment_buckets: 1,
     quic_buckets: 4,
+    list_bounds: 256,
+    client_buckets: 16,
 };
 
 fn key(index: u32) -> ServiceKey {
@@ -49,6 +51,7 @@ fn service(index: u32) -> DesiredService {
             weight: 10,
             keeps_flows: true,
             resets_flows: false,
+            most: 0,
             next_hop: Some((egress, mac)),
             way: DesiredWay::Link,
         };
@@ -58,6 +61,7 @@ fn service(index: u32) -> DesiredService {
         on_no_backend: 0,
         fragments: 0,
         quic: None,
+        limits: DesiredLimits::default(),
         timeouts: [960; 5],
         slot_kind: SlotKind::Maglev,
         scheduling: Scheduling::default(),
@@ -89,6 +93,9 @@ fn kind(write: &Write) -> &'static str {
         Write::Way { .. } => "way",
         Write::State { .. } => "state",
         Write::Score { .. } => "score",
+        Write::MostFlows { .. } => "most flows",
+        Write::ListBounds { .. } => "bounds of prefixes",
+        Write::Limits { .. } => "limits",
         Write::Slots { .. } => "slots",
         Write::SlotChanges { .. } => "slot changes",
         Write::Service { .. } => "service",

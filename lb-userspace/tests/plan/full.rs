@@ -20,6 +20,8 @@ const SIZES: Sizes = Sizes {
     nat_buckets: 64,
     fragment_buckets: 1,
     quic_buckets: 4,
+    list_bounds: 256,
+    client_buckets: 16,
 };
 
 fn image(fake: &Fake) -> String {

@@ -28,6 +28,8 @@ const TIGHT: Sizes = Sizes {
     nat_buckets: 64,
     fragment_buckets: 1,
     quic_buckets: 4,
+    list_bounds: 256,
+    client_buckets: 16,
 };
 
 fn worlds() -> impl Strategy<Value = (World, World)> {

@@ -27,6 +27,8 @@ pub(crate) const ROOMY: Sizes = Sizes {
     nat_buckets: 64,
     fragment_buckets: 1,
     quic_buckets: 4,
+    list_bounds: 256,
+    client_buckets: 16,
 };
 
 pub(crate) struct Node {

@@ -140,7 +140,9 @@ fn a_restart_waits_before_it_reuses() {
     let back = world_of(&[(0, 0b111)]);
     node.begin(&back);
     let writes = node.plan(&back);
-    assert_eq!(writes[0], Write::Quiesce);
+    let before = writes.iter().take_while(|write| **write != Write::Quiesce);
+    assert!(before.into_iter().all(|write| matches!(write, Write::MostFlows { .. } | Write::Score { .. })));
+    assert!(writes.contains(&Write::Quiesce));
     writes.iter().for_each(|write| node.perform(write));
     node.arrive();
     assert_eq!(node.fake.grace_periods, periods + 2);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evenkeel::{
     config::model::{
-        AdminState, Backend, ForwardingMode, Fragments, Hooks, OnBackendDown, OnDrainTimeout, OnNoBackend,
+        AdminState, Backend, FlowLimits, ForwardingMode, Fragments, Hooks, OnBackendDown, OnDrainTimeout, OnNoBackend,
         OnUnknownFlow, PoolFamilies, Ports, Protocol, Scheduler, SchedulerKind, Service, Timeouts, TunnelSources,
     },
     dataplane::kernel::Clock,
@@ -93,6 +93,7 @@ fn backend(host: u8) -> Backend {
         mode: None,
         port,
         weight: 7,
+        max_connections: None,
         backup: false,
         admin_state,
         quic_server_id: None,
@@ -121,6 +122,8 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         on_backend_down: case.on_down,
         fragments: Fragments::Drop,
         on_unknown_flow: OnUnknownFlow::Hash,
+        max_connections: 0,
+        limits: FlowLimits::default(),
         quic: Vec::new(),
         slow_start: None,
         drain_timeout: Duration::from_secs(300),
@@ -265,6 +268,7 @@ fn leaving_of(protocol: Protocol, then: OnDrainTimeout) {
                     weight: 0,
                     keeps_flows: keeps,
                     resets_flows: resets && protocol != Protocol::Udp,
+                    most: 0,
                     next_hop: Some(hop(OTHER)),
                     way: DesiredWay::Unchanged,
                 };

@@ -6,13 +6,18 @@ use evenkeel::{
     config::{self, model::SchedulerKind},
     plan::{
         Desired,
-        desired::{BackendKey, DesiredBackend, DesiredQuic, DesiredService, DesiredWay, ServiceKey, address_words},
+        desired::{
+            BackendKey, DesiredBackend, DesiredLimits, DesiredQuic, DesiredService, DesiredWay, ServiceKey,
+            address_words,
+        },
         write::EgressRecord,
     },
 };
 use ipnet::IpNet;
 use lb_common::{
-    abi::{FRAGMENTS_HASH, Mode, ON_NO_BACKEND_REJECT, Protocols, Scheduling, TunnelEnds},
+    abi::{
+        FRAGMENTS_HASH, LimitSettings, Mode, ON_NO_BACKEND_REJECT, PrefixList, Protocols, Rate, Scheduling, TunnelEnds,
+    },
     quic::Parameters,
 };
 use proptest::prelude::*;
@@ -166,6 +171,7 @@ impl World {
                 weight: backend.weight,
                 keeps_flows: backend.keeps(),
                 resets_flows: backend.resets(*b),
+                most: if service.large { 1_000_000 } else { 0 },
                 next_hop,
                 way,
             };
@@ -191,6 +197,7 @@ impl World {
             quic: service.reject.then_some(DesiredQuic { configurations, backends }),
             on_no_backend: if service.reject { ON_NO_BACKEND_REJECT } else { 0 },
             fragments: if service.reject { FRAGMENTS_HASH } else { 0 },
+            limits: limits(service),
             timeouts: [0, 1, 2, 3, 4].map(|state| service.timeout + state),
             slot_kind: scheduler.table(),
             scheduling: Scheduling { pick: scheduler.pick(), ..Scheduling::default() },
@@ -198,6 +205,20 @@ impl World {
             backends: service.backends.iter().map(backend).collect(),
         }
     }
+}
+
+/// Lists of one bound, of two, of another two, or none, of addresses that send nothing.
+fn limits(service: &Service) -> DesiredLimits {
+    let last = u128::from(service.timeout % 3) + 1;
+    let bounds: Vec<u128> = match (service.reject, service.large) {
+        (false, false) => Vec::new(),
+        (true, false) => vec![u128::MAX],
+        (_, true) => vec![u128::MAX - last, u128::MAX],
+    };
+    let list = PrefixList { offset: 0, size: bounds.len() as u32, denies: false };
+    let rate = Rate { per_second: 10_000_000, burst: 10_000_000 };
+    let rate = if service.large { rate } else { Rate::default() };
+    DesiredLimits { settings: LimitSettings { list, rate, ..LimitSettings::default() }, bounds: bounds.into() }
 }
 
 impl Service {
@@ -276,6 +297,7 @@ fn model_backend((address, port): BackendKey) -> config::model::Backend {
         mode: None,
         port,
         weight: 1,
+        max_connections: None,
         backup: false,
         admin_state: config::model::AdminState::Enabled,
         quic_server_id: None,

@@ -112,6 +112,7 @@ impl Node {
                     name,
                     mode: None,
                     weight,
+                    max_connections: None,
                     backup: host == 7,
                     admin_state: AdminState::Enabled,
                     quic_server_id: None,

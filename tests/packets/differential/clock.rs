@@ -6,8 +6,9 @@ use std::cell::Cell;
 
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, NatBucket, NatSlots, NodeCounters, PoolAddress, QuicBucket,
-        ReplyBudget, Score, Service, ServiceBucket, Tunnel, Word32, Word64,
+        ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, NatBucket, NatSlots,
+        NodeCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, Tunnel,
+        Word32, Word64,
     },
     environment::Environment,
     features::Features,
@@ -73,6 +74,26 @@ impl<'a> Moving<'a> {
 impl Environment for Moving<'_> {
     fn features(&self) -> Features {
         self.view.features()
+    }
+
+    fn limits(&self, service: u32) -> Option<&ServiceLimits> {
+        self.view.limits(service)
+    }
+
+    fn list_bound(&self, index: u32) -> Option<&ListBound> {
+        self.view.list_bound(index)
+    }
+
+    fn client_bucket(&self, index: u32) -> Option<&ClientBucket> {
+        self.view.client_bucket(index)
+    }
+
+    fn client_mask(&self) -> u32 {
+        self.view.client_mask()
+    }
+
+    fn limit_counters(&self, service: u32) -> Option<&LimitCounters> {
+        self.view.limit_counters(service)
     }
 
     fn now(&self) -> u32 {

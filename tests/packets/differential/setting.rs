@@ -30,6 +30,8 @@ pub(super) const fn sizes(flow_buckets: usize) -> Sizes {
         nat_buckets: 2,
         fragment_buckets: 2,
         quic_buckets: 4,
+        list_bounds: 256,
+        client_buckets: 16,
     }
 }
 

@@ -26,6 +26,7 @@ mod gue;
 pub(crate) mod icmp_errors;
 mod ipip;
 mod known_flows;
+mod limits;
 mod malformed;
 mod martians;
 pub(crate) mod mutations;
@@ -237,5 +238,6 @@ catalogue! {
     fragments 30 ROOMY "later fragments follow their first, atomic ones are whole packets";
     quic 31 ROOMY "a QUIC connection id leads to the backend that it names, whatever the flow table says";
     resets 35 ROOMY "a flow whose destination resets is answered with a reset, and never another one";
+    limits 35 ROOMY "limits of new flows refuse, forget or leave out, and lists deny";
     tunnels 32 ROOMY "what is tunnelled is never unpacked by the balancer";
 }

@@ -3,11 +3,15 @@
 mod connections;
 mod download;
 mod held;
+mod single;
+mod syn_flood;
 mod tools;
 mod udp;
 
 pub use connections::{Attempt, Load, Tally, attempts, connections};
 pub use download::{Download, DownloadReport};
 pub use held::Held;
+pub use single::{SILENCE, connect, who};
+pub use syn_flood::SynFlood;
 pub use tools::{Iperf3Datagrams, Iperf3Run, WrkRun, curl, dig, dig_tcp, iperf3, iperf3_datagrams, wrk};
 pub use udp::{Sent, StreamReport, UdpSink, UdpStream, collect};

@@ -283,10 +283,11 @@ fn table_sizes(services: &[Arc<Service>], conflicts: &mut Vec<Conflict>) {
 }
 
 fn totals<'a>(services: impl Iterator<Item = &'a Arc<Service>>, limits: Limits, conflicts: &mut Vec<Conflict>) {
-    let (mut count, mut backends, mut slots, mut largest) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut count, mut backends, mut slots, mut largest, mut prefixes) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
     for service in services {
         count += 1;
         backends += service.backends.len() as u64;
+        prefixes += (service.limits.allow.len() + service.limits.deny.len()) as u64;
         slots += u64::from(service.table_size());
         largest = largest.max(u64::from(service.table_size()));
     }
@@ -295,6 +296,7 @@ fn totals<'a>(services: impl Iterator<Item = &'a Arc<Service>>, limits: Limits, 
         ("services", count, limits.services),
         ("backends", backends, limits.backends),
         ("slots", slots + largest, limits.slots),
+        ("prefixes", prefixes, limits.prefixes),
     ] {
         if wanted > u64::from(limit) {
             conflicts.push(Conflict {

@@ -61,6 +61,25 @@ pub(super) fn unicast_prefix(findings: &mut Findings, text: &str, at: Position, 
     None
 }
 
+/// Reads an address or a prefix of clients: any, since it only says whom a rule is about.
+pub(super) fn client_prefix(findings: &mut Findings, text: &str, at: Position, key: &str) -> Option<IpNet> {
+    let parsed = text.parse().or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)));
+    let Ok(prefix) = parsed else {
+        let reason = format!("`{text}` in `{key}` is no address or prefix");
+        findings.add(at, reason, "write it as `192.0.2.10`, `192.0.2.0/24` or \"2001:db8::/32\"");
+        return None;
+    };
+    let (reason, remedy) = if mapped(prefix.addr()) {
+        (format!("{text} in `{key}` is an IPv4-mapped address"), "write the IPv4 address".to_owned())
+    } else if prefix.trunc() != prefix {
+        (format!("{text} in `{key}` has host bits"), format!("use `{}` or `{}`", prefix.trunc(), prefix.addr()))
+    } else {
+        return Some(prefix);
+    };
+    findings.add(at, reason, remedy);
+    None
+}
+
 /// Reads a backend's address.
 pub(super) fn backend(findings: &mut Findings, text: &str, at: Position) -> Option<IpAddr> {
     let Ok(address) = text.parse::<IpAddr>() else {

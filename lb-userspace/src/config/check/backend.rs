@@ -11,7 +11,7 @@ use super::{
         problem::{Findings, Position, Problem},
         raw,
     },
-    address, options, quic, values,
+    address, limits, options, quic, values,
 };
 
 /// What a backend is checked against; unknown parts of its service are not checked.
@@ -90,6 +90,7 @@ pub(super) fn check(
         mode,
         port: port.unwrap_or(0),
         weight,
+        max_connections: limits::connections(findings, &raw.max_connections),
         backup: raw.backup.get().copied().unwrap_or(false),
         admin_state: raw.admin_state.get().copied().unwrap_or(AdminState::Enabled),
         quic_server_id: quic::server_id(findings, &raw.quic_server_id),

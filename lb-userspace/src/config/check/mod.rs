@@ -6,6 +6,7 @@
 mod across;
 mod address;
 mod backend;
+mod limits;
 mod node;
 mod options;
 mod probe;
@@ -47,13 +48,16 @@ pub(super) fn document(
 
     let none = raw::Defaults::default();
     let defaults = raw.defaults.get().unwrap_or(&none).options();
-    let unused = options::Use { at: raw.defaults.at(), protocol: None, ports: None };
+    let unused = options::Use { at: raw.defaults.at(), protocol: None, ports: None, flow_entries: 0 };
     options::check(findings, defaults, none.options(), unused);
 
     let sources = node.as_ref().map(|node| (node.tunnel, node.nat.families())).unwrap_or_default();
+    let flow_entries = node.as_ref().map_or(0, |node| node.flow_entries);
     let (services, places): (Vec<_>, Vec<_>) = services?
         .iter()
-        .filter_map(|item| service::check(findings, item.get()?, defaults, sources, read_secret, item.at()))
+        .filter_map(|item| {
+            service::check(findings, item.get()?, defaults, (sources, flow_entries), read_secret, item.at())
+        })
         .unzip();
     let config = Config { node: node?, services };
     for conflict in across::check(&config.services, &config.node) {

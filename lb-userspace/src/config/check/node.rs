@@ -105,10 +105,14 @@ fn interface(findings: &mut Findings, raw: &raw::Interface, parent: Position) ->
 const FRAGMENT_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(120);
 
 fn entries(findings: &mut Findings, entries: &Field<Whole>, most: u32) -> Option<u32> {
-    let count: u32 = values::whole(findings, entries, "entries", 1024..=most.into())?;
+    power_of_two(findings, entries, "entries", most)
+}
+
+fn power_of_two(findings: &mut Findings, entries: &Field<Whole>, key: &str, most: u32) -> Option<u32> {
+    let count: u32 = values::whole(findings, entries, key, 1024..=most.into())?;
     if !count.is_power_of_two() {
         let (below, above) = (count.next_power_of_two() / 2, count.next_power_of_two());
-        let reason = format!("`entries` {count} is not a power of two");
+        let reason = format!("`{key}` {count} is not a power of two");
         findings.add(entries.at(), reason, format!("use {below} or {above}"));
     }
     Some(count)
@@ -221,6 +225,8 @@ fn limits(findings: &mut Findings, raw: &raw::Limits) -> Limits {
     Limits {
         services: values::whole(findings, &raw.services, "services", 1..=65_536).unwrap_or(1024),
         backends: values::whole(findings, &raw.backends, "backends", 1..=1_048_576).unwrap_or(16_384),
+        prefixes: values::whole(findings, &raw.prefixes, "prefixes", 16..=262_144).unwrap_or(16_384),
+        clients: power_of_two(findings, &raw.clients, "clients", 16_777_216).unwrap_or(1 << 20),
         slots: values::whole(findings, &raw.slots, "slots", 1024..=268_435_456).unwrap_or(4_194_304),
     }
 }

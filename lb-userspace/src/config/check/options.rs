@@ -8,12 +8,13 @@ use super::{
     super::{
         field::{Field, ShortOrMap, Time, Whole},
         model::{
-            ForwardingMode, Fragments, Hooks, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow, Ports, Probe,
-            Protocol, Quorum, Scheduler, SchedulerKind, SlotKind, SlowStart, Timeouts,
+            FlowLimits, ForwardingMode, Fragments, Hooks, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow,
+            Ports, Probe, Protocol, Quorum, Scheduler, SchedulerKind, SlotKind, SlowStart, Timeouts,
         },
         problem::{Findings, Position},
         raw,
     },
+    limits::{self, Room},
     probe, values, watch,
 };
 
@@ -28,6 +29,8 @@ pub(super) struct Options {
     pub(super) on_backend_down: OnBackendDown,
     pub(super) fragments: Fragments,
     pub(super) on_unknown_flow: OnUnknownFlow,
+    pub(super) max_connections: u32,
+    pub(super) limits: FlowLimits,
     pub(super) slow_start: Option<SlowStart>,
     pub(super) drain_timeout: Duration,
     pub(super) on_drain_timeout: OnDrainTimeout,
@@ -40,6 +43,7 @@ pub(super) struct Use {
     pub(super) at: Position,
     pub(super) protocol: Option<Protocol>,
     pub(super) ports: Option<Ports>,
+    pub(super) flow_entries: u32,
 }
 
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
@@ -55,7 +59,10 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
         probe::check_via(findings, own.probe, mode);
     }
     let drain = values::pick(own.drain_timeout, defaults.drain_timeout);
-    Options {
+    let timeouts = timeouts(findings, own.timeouts, defaults.timeouts);
+    let room = Room { flow_entries: used.flow_entries, protocol: used.protocol, timeouts };
+    let connections = values::pick(own.max_connections, defaults.max_connections);
+    let checked = Options {
         mode,
         scheduler: scheduler(findings, values::pick(own.scheduler, defaults.scheduler)),
         quorum: watch::quorum(findings, quorum),
@@ -72,7 +79,20 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
             defaults.on_drain_timeout,
             OnDrainTimeout::of(used.protocol.unwrap_or(Protocol::Tcp)),
         ),
-        timeouts: timeouts(findings, own.timeouts, defaults.timeouts),
+        max_connections: limits::connections(findings, connections).unwrap_or(0),
+        limits: limits::check(findings, own, defaults, room),
+        timeouts,
+    };
+    forgotten(findings, values::pick(own.limits, defaults.limits), &checked);
+    checked
+}
+
+/// What is not remembered in a flood would be reset.
+fn forgotten(findings: &mut Findings, at: &Field<raw::FlowLimits>, options: &Options) {
+    let resets = !options.scheduler.kind.pick().is_stateless() && options.on_unknown_flow == OnUnknownFlow::Reset;
+    if resets && options.limits.flood.is_some() {
+        let reason = "with `limits.flood` flows are not remembered that `on_unknown_flow: reset` then ends";
+        findings.add(at.at(), reason, "remove one of the two");
     }
 }
 

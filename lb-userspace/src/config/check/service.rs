@@ -59,7 +59,7 @@ pub(super) fn check(
     findings: &mut Findings,
     raw: &raw::Service,
     defaults: raw::Options<'_>,
-    (tunnel, pool): (TunnelSources, PoolFamilies),
+    ((tunnel, pool), flow_entries): ((TunnelSources, PoolFamilies), u32),
     read_secret: Option<ReadSecret<'_>>,
     at: Position,
 ) -> Option<(Arc<Service>, Places)> {
@@ -69,7 +69,7 @@ pub(super) fn check(
     let ports = values::required(findings, &raw.port, at, "port")
         .and_then(|ports| address::ports(findings, &ports.0, raw.port.at()));
     let protocol = values::required(findings, &raw.protocol, at, "protocol").copied();
-    let options = options::check(findings, raw.options(), defaults, Use { at, protocol, ports });
+    let options = options::check(findings, raw.options(), defaults, Use { at, protocol, ports, flow_entries });
     let backends = backends(findings, &raw.backends, Surroundings::new(vip, ports, options.mode, (tunnel, pool)), at);
     let quic = quic::configurations(findings, &raw.quic, protocol, read_secret);
     let service = Service {
@@ -88,6 +88,8 @@ pub(super) fn check(
         on_backend_down: options.on_backend_down,
         fragments: options.fragments,
         on_unknown_flow: options.on_unknown_flow,
+        max_connections: options.max_connections,
+        limits: options.limits,
         slow_start: options.slow_start,
         drain_timeout: options.drain_timeout,
         on_drain_timeout: options.on_drain_timeout,

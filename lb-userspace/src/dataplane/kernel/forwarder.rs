@@ -66,6 +66,7 @@ impl Forwarder {
             reply_budget: &budget,
             scratch: &scratch,
             turns: &[],
+            limit_counters: &[],
             random: &Word64::new(0),
         };
         let destination = view.destination(id).filter(|found| is_of(found, backend)).ok_or("the backend is gone")?;
@@ -104,6 +105,9 @@ impl Forwarder {
             quic_configurations: &[],
             quic_servers: &[],
             scores: &[],
+            limits: &[],
+            list_bounds: &[],
+            clients: &[],
         }
     }
 }

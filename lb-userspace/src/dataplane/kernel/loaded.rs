@@ -14,9 +14,9 @@ use aya::{
 };
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters,
-        PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget, Score, Service, ServiceBucket, Tunnel, Word8,
-        Word32, Word64, map,
+        ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, MAX_EGRESS,
+        MAX_POOL, NatBucket, NatSlots, NodeCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget,
+        Score, Service, ServiceBucket, ServiceLimits, Tunnel, Word8, Word32, Word64, map,
     },
     features::Features,
     flow::FlowBucket,
@@ -79,11 +79,14 @@ pub struct Loaded {
     quic_configurations: Region<QuicRecord>,
     quic_servers: Region<QuicBucket>,
     scores: Region<Score>,
+    limits: Region<ServiceLimits>,
+    list_bounds: Region<ListBound>,
+    clients: Region<ClientBucket>,
 }
 
 impl LoadOptions {
     /// Entries of each map whose size is not fixed.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 14] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 18] {
         let sizes = &self.sizes;
         [
             (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
@@ -100,6 +103,10 @@ impl LoadOptions {
             (map::QUIC_SERVERS, sizes.quic_buckets as u32),
             (map::SCORES, sizes.destinations as u32),
             (map::TURNS, sizes.services as u32),
+            (map::LIMITS, sizes.services as u32),
+            (map::LIST_BOUNDS, sizes.list_bounds as u32),
+            (map::CLIENTS, sizes.client_buckets as u32),
+            (map::LIMIT_COUNTERS, sizes.services as u32),
         ]
     }
 }
@@ -133,6 +140,9 @@ impl Loaded {
             quic_configurations: region(&ebpf, map::QUIC_CONFIGURATIONS, QUIC_PLACES as usize, true)?,
             quic_servers: region(&ebpf, map::QUIC_SERVERS, sizes.quic_buckets, true)?,
             scores: region(&ebpf, map::SCORES, sizes.destinations, true)?,
+            limits: region(&ebpf, map::LIMITS, sizes.services, true)?,
+            list_bounds: region(&ebpf, map::LIST_BOUNDS, sizes.list_bounds, true)?,
+            clients: region(&ebpf, map::CLIENTS, sizes.client_buckets, options.flows_writable)?,
             constants: Constants {
                 hash_key: options.hash_key,
                 ticks_per_second: clock.ticks_per_second(),
@@ -226,6 +236,9 @@ impl Loaded {
             quic_configurations: self.quic_configurations.records(),
             quic_servers: self.quic_servers.records(),
             scores: self.scores.records(),
+            limits: self.limits.records(),
+            list_bounds: self.list_bounds.records(),
+            clients: self.clients.records(),
         }
     }
 
@@ -346,6 +359,29 @@ impl Loaded {
         Ok(sum)
     }
 
+    /// What was refused of services below an index, summed over CPUs.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn limit_counters(&self, services: Range<u32>) -> Result<Vec<LimitCounters>> {
+        let sums: Vec<LimitCounters> = services.clone().map(|_| LimitCounters::default()).collect();
+        let first = services.start;
+        self.read_per_cpu(map::LIMIT_COUNTERS, services, |service, words| {
+            sums[(service - first) as usize].add_words(words);
+        })?;
+        Ok(sums)
+    }
+
+    /// Lets the counters of a service's limits begin anew.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be written.
+    pub fn renew_limit_counters(&mut self, service: u32) -> Result<()> {
+        set_per_cpu(&mut self.ebpf, map::LIMIT_COUNTERS, service, [0; LimitCounters::WORDS], self.cpus)
+    }
+
     fn read_per_cpu<const N: usize>(
         &self,
         name: &str,
@@ -431,6 +467,11 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
         "the buckets of the table of server ids are not a power of two"
     );
     let quic_mask = options.sizes.quic_buckets as u32 - 1;
+    ensure!(
+        options.sizes.client_buckets.is_power_of_two(),
+        "the buckets of the table of client prefixes are not a power of two"
+    );
+    let client_mask = options.sizes.client_buckets as u32 - 1;
     let fragment_timeout = clock.ticks(options.fragment_timeout);
     let ticks_per_second = clock.ticks_per_second();
     let features = options.features.bits();
@@ -443,6 +484,7 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
         .override_global("BACKEND_MASK", &backend_mask, true)
         .override_global("FRAGMENT_MASK", &fragment_mask, true)
         .override_global("QUIC_MASK", &quic_mask, true)
+        .override_global("CLIENT_MASK", &client_mask, true)
         .override_global("FRAGMENT_TIMEOUT", &fragment_timeout, true)
         .override_global("TICK_SHIFT", &clock.shift, true)
         .override_global("TICKS_PER_SECOND", &ticks_per_second, true);
@@ -522,6 +564,8 @@ mod tests {
             nat_buckets: 64,
             fragment_buckets: 64,
             quic_buckets: 64,
+            list_bounds: 64,
+            client_buckets: 64,
         };
         let options = LoadOptions {
             sizes,

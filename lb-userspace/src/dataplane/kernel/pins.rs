@@ -18,9 +18,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::maps::{MapInfo, MapType};
 use lb_common::{
     abi::{
-        Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, MAX_EGRESS, MAX_POOL, NatBucket, NatSlots,
-        NodeCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget, Service, ServiceBucket, SlotPair,
-        Tunnel, Word64, map,
+        ClientBucket, Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, LimitCounters, ListBound,
+        MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord,
+        ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, SlotPair, Tunnel, Word64, map,
     },
     decap,
     flow::FlowBucket,
@@ -81,7 +81,7 @@ struct Shape {
 
 impl Pins {
     /// Names of all maps.
-    pub const MAPS: [&'static str; 20] = [
+    pub const MAPS: [&'static str; 24] = [
         map::CONTROL,
         map::SERVICE_BUCKETS,
         map::SERVICES,
@@ -99,6 +99,10 @@ impl Pins {
         map::QUIC_CONFIGURATIONS,
         map::QUIC_SERVERS,
         map::SCORES,
+        map::LIMITS,
+        map::LIST_BOUNDS,
+        map::CLIENTS,
+        map::LIMIT_COUNTERS,
         map::NODE_COUNTERS,
         map::DESTINATION_COUNTERS,
         map::REPLY_BUDGET,
@@ -304,6 +308,11 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
         array(map::FRAGMENTS, size_of::<FlowBucket>()),
         Shape { entries: QUIC_PLACES, ..array(map::QUIC_CONFIGURATIONS, size_of::<QuicRecord>()) },
         array(map::QUIC_SERVERS, size_of::<QuicBucket>()),
+        array(map::SCORES, size_of::<Score>()),
+        array(map::LIMITS, size_of::<ServiceLimits>()),
+        array(map::LIST_BOUNDS, size_of::<ListBound>()),
+        array(map::CLIENTS, size_of::<ClientBucket>()),
+        per_cpu(map::LIMIT_COUNTERS, size_of::<LimitCounters>()),
         per_cpu(map::NODE_COUNTERS, size_of::<NodeCounters>()),
         per_cpu(map::DESTINATION_COUNTERS, size_of::<DestinationCounters>()),
         per_cpu(map::REPLY_BUDGET, size_of::<ReplyBudget>()),

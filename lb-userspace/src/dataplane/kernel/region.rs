@@ -47,6 +47,12 @@ unsafe impl Record for lb_common::abi::QuicBucket {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::abi::Score {}
 // SAFETY: likewise.
+unsafe impl Record for lb_common::abi::ServiceLimits {}
+// SAFETY: likewise.
+unsafe impl Record for lb_common::abi::ListBound {}
+// SAFETY: likewise.
+unsafe impl Record for lb_common::abi::ClientBucket {}
+// SAFETY: likewise.
 unsafe impl Record for lb_common::flow::FlowBucket {}
 // SAFETY: likewise.
 unsafe impl Record for lb_common::decap::Control {}
