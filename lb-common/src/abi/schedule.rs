@@ -82,7 +82,7 @@ impl Scheduling {
     }
 }
 
-/// The largest [`Score::inverse`]: that of weight 1.
+/// The largest [`ScoreTerms::inverse`]: that of weight 1.
 pub const INVERSE: u32 = 1 << 24;
 
 /// What a destination has to do: how many flows it has, and its load over its weight.

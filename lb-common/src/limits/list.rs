@@ -186,7 +186,7 @@ mod tests {
         #[test]
         fn numbers_compare_without_a_branch(a: u64, b: u64) {
             for (a, b) in [(a, b), (a, a), (a, a.wrapping_add(1)), (a, a ^ 1 << 63)] {
-                prop_assert_eq!(super::is_below(a, b), u64::from(a < b));
+                prop_assert_eq!(is_below(a, b), u64::from(a < b));
                 prop_assert_eq!(is_same(a, b), u64::from(a == b));
             }
         }

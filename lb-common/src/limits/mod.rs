@@ -30,7 +30,7 @@ pub const TAKE: u32 = 0;
 /// It is given one by its hash, and not remembered.
 pub const FORGET: u32 = 1;
 
-/// Decides over the new flow that was noted ([`crate::schedule::pick::note`]), as far as rates go: [`TAKE`], [`FORGET`], or what [`refuse`]
+/// Decides over the new flow that was noted ([`crate::schedule::pick::note`]), as far as rates go: [`TAKE`], [`FORGET`], or what `refuse`
 /// returns.
 #[inline(always)]
 pub fn decide<E: Environment>(env: &E, service: u32) -> u32 {

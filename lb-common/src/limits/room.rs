@@ -10,7 +10,7 @@ use crate::{
 
 use super::refuse;
 
-/// Slots that are tried where the chosen destination is full: the first [`BY_HASH`] by the flow's hash, so that nodes of a cluster mostly agree,
+/// Slots that are tried where the chosen destination is full: the first eight by the flow's hash, so that nodes of a cluster mostly agree,
 /// the others at random.
 pub const TRIES: u32 = 32;
 const BY_HASH: u32 = 8;
