@@ -48,6 +48,7 @@ fn takers_are_who_they_should_be_and_nothing_oscillates() {
             simulation.happen(&event);
             simulation.check(&format!("seed {seed}, run {run}, event {number}: {event:?}"));
         }
+        simulation.finish();
         simulation.seen().into_iter().for_each(|(what, count)| *seen.entry(what).or_default() += count);
     }
     println!("{} events: {seen:?}", runs * EVENTS as u64);
