@@ -173,8 +173,8 @@ impl Simulation {
                     node.fake.tick += TICKS * seconds as u32;
                 }
             }
-            Event::File(policies) => {
-                self.config = parse(&file(&policies));
+            Event::File(ref policies) => {
+                self.config = parse(&file(policies));
                 self.oracle.fails_open = policies.map(|policy| policy.on_no_backend == "fail-open");
                 self.node.load(&self.config, self.now);
                 self.twin.load(&self.config, self.now);

@@ -39,7 +39,7 @@ pub(crate) struct Policy {
 
 pub(crate) type Policies = [Policy; SERVICES.len()];
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Event {
     /// One of the targets that are probed answers, or does not; `None` is a probe that says nothing of it.
     Probe {
@@ -57,7 +57,7 @@ pub(crate) enum Event {
     /// A new flow.
     Packet(usize),
     Time(u64),
-    File(Policies),
+    File(Box<Policies>),
 }
 
 pub(crate) fn policies(random: &mut StdRng) -> Policies {
@@ -83,7 +83,7 @@ pub(crate) fn event(random: &mut StdRng) -> Event {
         74..78 => Event::Remove(service, host, *[0, 5, 300].choose(random).expect("some")),
         78..88 => Event::Packet(service),
         88..98 => Event::Time(random.random_range(1..20)),
-        _ => Event::File(policies(random)),
+        _ => Event::File(Box::new(policies(random))),
     }
 }
 
