@@ -3,6 +3,7 @@
 //! Each test prints in one line what it showed. Needs root, iproute2, ethtool, nginx, dnsmasq, dig, curl, ping, wrk and iperf3.
 
 mod bond;
+mod churn;
 mod counters;
 mod decap;
 mod decapsulator;

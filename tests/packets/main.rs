@@ -19,7 +19,6 @@ mod cut;
 mod decap;
 mod differential;
 mod document;
-mod effort;
 mod in_kernel;
 mod in_memory;
 mod limits;
@@ -37,3 +36,5 @@ mod verifier;
 mod way;
 mod wire;
 mod world;
+
+use evenkeel_tests::effort;

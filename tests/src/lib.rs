@@ -20,6 +20,7 @@ pub mod capture;
 pub mod clients;
 pub mod content;
 pub mod daemon;
+pub mod effort;
 pub mod http;
 pub mod names;
 pub mod namespace;

@@ -10,7 +10,10 @@ const LONG_TEST: &str = "EVENKEEL_TEST_LONG";
 const LONG: usize = 50;
 
 /// The seed.
-pub(crate) fn seed() -> u64 {
+///
+/// # Panics
+/// When the variable holds no number.
+pub fn seed() -> u64 {
     match env::var(SEED) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{SEED}={text}: not a number from 0 to 2^64-1")),
         Err(_) => {
@@ -21,7 +24,12 @@ pub(crate) fn seed() -> u64 {
     }
 }
 
-/// What is usual, or so many times as much for a long test.
-pub(crate) fn times(usual: usize) -> usize {
-    if env::var_os(LONG_TEST).is_some() { usual * LONG } else { usual }
+/// What is usual, or fifty times as much for a long test.
+pub fn times(usual: usize) -> usize {
+    either(usual, usual * LONG)
+}
+
+/// What is usual, or what a long test does where fifty times as much would take hours.
+pub fn either(usual: usize, long: usize) -> usize {
+    if env::var_os(LONG_TEST).is_some() { long } else { usual }
 }
