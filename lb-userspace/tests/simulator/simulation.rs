@@ -15,7 +15,7 @@ use evenkeel::{
     },
     controller::Reconciler,
     dataplane::{DataPlane as _, fake::Fake, kernel::Clock},
-    health::{Advice, Answer, Machine, Outcome, Rules, Wants},
+    health::{Advice, Answer, Machine, Moment, Outcome, Rules, Wants},
     neighbour::{NextHop, NextHops, Resolution},
     plan::{Write, desired::ServiceKey},
     probe::{HealthView, Target, TargetHealth},
@@ -32,6 +32,11 @@ use super::{
     oracle::{Oracle, Wanted},
     world::{Event, IN_FILE, INITIALLY_UP, SERVICES, file, policies},
 };
+
+/// Of both clocks.
+fn moment(now: SystemTime) -> Moment {
+    Moment { clock: now.duration_since(UNIX_EPOCH).unwrap_or_default(), shown: now }
+}
 
 /// Ticks of the data path in a second.
 const TICKS: u32 = 16;
@@ -254,7 +259,7 @@ impl Simulation {
         self.machines.retain(|target, _| targets.contains_key(target));
         for (target, probe) in &targets {
             if !self.machines.contains_key(target) {
-                self.machines.insert(target.clone(), Machine::new(Rules::from(probe), self.now));
+                self.machines.insert(target.clone(), Machine::new(Rules::from(probe), moment(self.now)));
                 self.oracle.heard.insert((host(target.address), target.port), super::oracle::Heard::default());
             }
         }
@@ -287,7 +292,7 @@ impl Simulation {
             }
             None => Outcome::Inconclusive("too many open files".to_owned()),
         };
-        machine.record(outcome, self.now);
+        machine.record(outcome, moment(self.now));
         let health = TargetHealth {
             target: target.clone(),
             status: machine.status(),
@@ -297,6 +302,7 @@ impl Simulation {
             last: machine.last().cloned(),
             progress: machine.progress(),
             advice: machine.advice(),
+            held_until: machine.held_until(),
             history: Arc::clone(machine.history()),
         };
         self.health.insert(target.clone(), Arc::new(health));
@@ -352,6 +358,7 @@ impl Simulation {
         let added = Added {
             name: address(host).to_string(),
             mode: None,
+            max_connections: None,
             weight,
             backup: host == 7,
             admin_state: AdminState::Enabled,
