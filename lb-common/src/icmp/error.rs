@@ -53,7 +53,7 @@ fn by_scheduler<E: Environment>(
     hash: FlowHash,
 ) -> Result<Option<u32>, DropReason> {
     let hash = spread(env, service, packet, hash);
-    if env.features().has(Features::SCHEDULERS) {
+    if env.features().chooses_otherwise() {
         return Ok(env.pick(index, Chooser::of(packet, hash.index).unknown()));
     }
     slot::pick(env, service, hash)

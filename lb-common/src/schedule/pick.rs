@@ -1,9 +1,10 @@
 //! The choice of a destination, by the service's scheduler.
 
-use super::{least, slot, source, turn, two_choices};
+use super::{affinity, least, slot, source, turn, two_choices};
 use crate::{
     abi::{Pick, Scheduling, Service, SlotRange},
     environment::Environment,
+    features::Features,
     flow::Placement,
     hash::FlowHash,
     parse::Parsed,
@@ -92,6 +93,12 @@ pub fn pick<E: Environment>(env: &E, service: u32) -> Option<u32> {
     if scheduling.resets_unknown && chooser.may_be_reset() {
         return Some(RESET);
     }
+    if env.features().has(Features::AFFINITY)
+        && let Some(affinity) = scheduling.affinity()
+        && let Some(id) = affinity::find(env, service, affinity, chooser.source)
+    {
+        return Some(id);
+    }
     Some(choose(env, service, scheduling, slots, chooser).unwrap_or(NOWHERE))
 }
 
@@ -99,16 +106,23 @@ pub fn pick<E: Environment>(env: &E, service: u32) -> Option<u32> {
 /// table nobody will remember any other than the one by its hash.
 #[inline(always)]
 pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placement) -> u32 {
-    let is_stateless = env.service(service).is_none_or(|found| found.scheduling().pick.is_stateless());
+    let scheduling = env.service(service).map(Service::scheduling).unwrap_or_default();
+    if env.features().has(Features::AFFINITY)
+        && let (Some(affinity), Some(scratch)) = (scheduling.affinity(), env.scratch())
+    {
+        affinity::note(env, service, affinity, scratch.newcomer().source, id);
+    }
     if matches!(placement, Placement::Untracked) {
-        if is_stateless {
+        if scheduling.is_stateless() {
             return id;
         }
         let Some(scratch) = env.scratch() else { return id };
         scratch.set_newcomer(scratch.newcomer().unknown());
         return pick(env, service).unwrap_or(NOWHERE);
     }
-    if let Some(score) = env.score(id) {
+    if env.features().counts_live_flows()
+        && let Some(score) = env.score(id)
+    {
         score.begin();
     }
     id
