@@ -4,6 +4,7 @@ use super::{least, slot, source, turn, two_choices};
 use crate::{
     abi::{Pick, Scheduling, Service, SlotRange},
     environment::Environment,
+    features::Features,
     flow::Placement,
     hash::FlowHash,
     parse::Parsed,
@@ -66,6 +67,17 @@ impl Chooser {
     }
 }
 
+/// Notes a flow that nobody knows and whose packet tells nothing of a connection id.
+#[inline(always)]
+pub fn note_unknown<E: Environment>(env: &E, chooser: Chooser) -> Chooser {
+    if env.features().has(Features::QUIC)
+        && let Some(scratch) = env.scratch()
+    {
+        scratch.set_named(quic::route::NONE);
+    }
+    chooser.unknown()
+}
+
 /// Notes a flow for [`pick`] and [`begun`].
 #[inline(always)]
 pub fn note<E: Environment>(env: &E, chooser: Chooser) {
@@ -101,7 +113,8 @@ pub fn pick<E: Environment>(env: &E, service: u32) -> Option<u32> {
 pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placement) -> u32 {
     let is_stateless = env.service(service).is_none_or(|found| found.scheduling().pick.is_stateless());
     if matches!(placement, Placement::Untracked) {
-        if is_stateless {
+        // A full destination had to give way: nobody will remember that.
+        if is_stateless && !env.features().has(Features::LIMITS) {
             return id;
         }
         let Some(scratch) = env.scratch() else { return id };
