@@ -26,7 +26,10 @@ use crate::{
     nat::table,
     packet,
     parse::{Family, Parsed},
-    schedule::{pick::Chooser, slot},
+    schedule::{
+        pick::{self, Chooser},
+        slot,
+    },
     service::{self, filter},
     verdict::{DropReason, PassReason, Stop, Verdict},
     wire::{
@@ -159,7 +162,7 @@ fn without_first<E: Environment>(
         return Err(DropReason::Martian);
     }
     let picked = if env.features().chooses_otherwise() {
-        env.pick(index, Chooser::of(packet, addresses.index).unknown())
+        env.pick(index, pick::note_unknown(env, Chooser::of(packet, addresses.index)))
     } else {
         slot::pick(env, service, addresses)?
     };

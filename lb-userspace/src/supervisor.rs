@@ -194,7 +194,10 @@ impl Daemon {
         notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!("stopping; forwarding goes on, `evenkeel detach` ends it");
         self.relaying.abort();
-        if let Err(error) = probe::remove_rules().await {
+        // Those of another daemon stay.
+        if self.relay.is_open()
+            && let Err(error) = probe::remove_rules().await
+        {
             tracing::warn!("{error:#}");
         }
         // A socket that nobody listens on only misleads; the next start would remove it, too.

@@ -17,7 +17,10 @@ use crate::{
     frame::{Frame, Window},
     hash::FlowHash,
     parse::{Family, Parsed},
-    schedule::{pick::Chooser, slot},
+    schedule::{
+        pick::{self, Chooser},
+        slot,
+    },
     service,
     verdict::{DropReason, PassReason, Stop},
     wire::{
@@ -54,7 +57,7 @@ fn by_scheduler<E: Environment>(
 ) -> Result<Option<u32>, DropReason> {
     let hash = spread(env, service, packet, hash);
     if env.features().chooses_otherwise() {
-        return Ok(env.pick(index, Chooser::of(packet, hash.index).unknown()));
+        return Ok(env.pick(index, pick::note_unknown(env, Chooser::of(packet, hash.index))));
     }
     slot::pick(env, service, hash)
 }

@@ -12,7 +12,7 @@
 use crate::{
     abi::{Rate, Word64},
     environment::Environment,
-    flow::TICK_MASK,
+    flow::{SKEW_TICKS, TICK_MASK},
 };
 
 const TICK_BITS: u32 = 24;
@@ -53,7 +53,7 @@ pub fn begun<E: Environment>(env: &E) -> u64 {
 #[must_use]
 pub const fn idle(word: u64, now: u32) -> u32 {
     let since = now.wrapping_sub(word as u32) & TICK_MASK;
-    if since > TICK_MASK / 2 { 0 } else { since }
+    if since > TICK_MASK - SKEW_TICKS { 0 } else { since }
 }
 
 /// What of the taken is not back yet.
@@ -65,4 +65,19 @@ const fn left(word: u64, now: u32, per_second: u32) -> u64 {
 #[inline(always)]
 const fn pack(taken: u64, now: u32) -> u64 {
     taken << TICK_BITS | (now & TICK_MASK) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rested_for_days_is_not_taken_for_new() {
+        for rested in [0, 1, TICK_MASK / 2, TICK_MASK / 2 + 1, TICK_MASK - SKEW_TICKS] {
+            assert_eq!(idle(pack(1000, 5), rested + 5), rested);
+        }
+        // Another CPU's clock is ahead.
+        assert_eq!(idle(pack(1000, 5 + SKEW_TICKS - 1), 5), 0);
+        assert_eq!(left(pack(1000, 5), TICK_MASK / 2 + 6, 1), 0);
+    }
 }

@@ -21,6 +21,7 @@ use crate::{
     abi::{LimitCounters, Rate, Score},
     environment::Environment,
     features::Features,
+    quic,
     schedule::pick::{self, Chooser},
     verdict::DropReason,
 };
@@ -54,6 +55,13 @@ pub fn decide<E: Environment>(env: &E, service: u32) -> u32 {
 #[inline(always)]
 pub fn place<E: Environment>(env: &E, service: u32) -> Option<u32> {
     if !env.features().has(Features::LIMITS) {
+        return env.pick_noted(service);
+    }
+    // What a connection id leads to is no new connection, whatever address it comes from now.
+    if env.features().has(Features::QUIC)
+        && env.service(service).is_some_and(|found| found.quic() != 0)
+        && quic::route::named(env).is_some()
+    {
         return env.pick_noted(service);
     }
     let decision = env.limit(service);

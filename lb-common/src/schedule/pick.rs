@@ -67,6 +67,17 @@ impl Chooser {
     }
 }
 
+/// Notes a flow that nobody knows and whose packet tells nothing of a connection id.
+#[inline(always)]
+pub fn note_unknown<E: Environment>(env: &E, chooser: Chooser) -> Chooser {
+    if env.features().has(Features::QUIC)
+        && let Some(scratch) = env.scratch()
+    {
+        scratch.set_named(quic::route::NONE);
+    }
+    chooser.unknown()
+}
+
 /// Notes a flow for [`pick`] and [`begun`].
 #[inline(always)]
 pub fn note<E: Environment>(env: &E, chooser: Chooser) {
@@ -113,7 +124,8 @@ pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placemen
         affinity::note(env, service, affinity, scratch.newcomer().source, id);
     }
     if matches!(placement, Placement::Untracked) {
-        if scheduling.is_stateless() {
+        // A full destination had to give way: nobody will remember that.
+        if scheduling.is_stateless() && !env.features().has(Features::LIMITS) {
             return id;
         }
         let Some(scratch) = env.scratch() else { return id };

@@ -73,6 +73,7 @@ impl Reconciler {
             let mut grows = false;
             match slow_start {
                 Some(slow_start) => backends.retain(|_, begun| {
+                    begun.at = begun.at.min(now);
                     let share = share_at(slow_start, begun.at, now);
                     grows |= share != begun.share;
                     begun.share = share;

@@ -54,7 +54,7 @@ impl Count {
     fn reaches(&self, level: Level) -> bool {
         match level {
             Level::Backends(count) => self.able >= count,
-            Level::Percent(percent) => self.able_weight * 100 >= self.weight * u64::from(percent),
+            Level::Percent(percent) => self.able > 0 && self.able_weight * 100 >= self.weight * u64::from(percent),
         }
     }
 }

@@ -19,6 +19,11 @@ pub(super) trait Check: Clone + Send + Sync + 'static {
     /// Tries the target once, without a time-out of its own.
     fn check(&self, target: &Target) -> impl Future<Output = Result<Advice, Trouble>> + Send;
 
+    /// Whether the newest packets to a target did not leave this node.
+    fn is_unsent(&self, _: &Target) -> bool {
+        false
+    }
+
     /// What is known of a target that no answer comes from.
     fn remark(&self, _: &Target) -> Option<String> {
         None
@@ -64,6 +69,11 @@ impl Check for Network {
         }
     }
 
+    fn is_unsent(&self, target: &Target) -> bool {
+        let trouble = |relay: &Relay| target.way().and_then(|way| relay.trouble(way));
+        self.relay.as_ref().is_some_and(|relay| trouble(relay).is_some())
+    }
+
     fn remark(&self, target: &Target) -> Option<String> {
         let way = target.way()?;
         let (vip, mode) = (way.via.vip, way.via.mode.name());
@@ -94,7 +104,7 @@ pub(super) async fn outcome(check: &impl Check, target: &Target, limit: Duration
             let remark = is_lost.then(|| check.remark(target)).flatten().map(|remark| format!(" {remark}"));
             Outcome::Failure(shown(reason.as_bytes()) + &remark.unwrap_or_default())
         }
-        Err(_) if target.kind.takes_silence() => Outcome::Success(Answer::default()),
+        Err(_) if target.kind.takes_silence() && !check.is_unsent(target) => Outcome::Success(Answer::default()),
         Err(_) => {
             let remark = check.remark(target).map(|remark| format!(" {remark}")).unwrap_or_default();
             Outcome::Failure(format!("timed out after {}{remark}", span(limit)))

@@ -110,6 +110,12 @@ impl Relay {
         (Self(shared), task)
     }
 
+    /// Whether its device and rules are there.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.0.state.borrow().is_open
+    }
+
     /// Says what the ways lead to from now on.
     pub fn set_ways(&self, ways: Ways) {
         lock(&self.0.troubles).retain(|way, _| ways.contains_key(way));
