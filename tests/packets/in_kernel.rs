@@ -6,6 +6,7 @@ use lb_common::{
     features::Features,
     flow::FlowWord,
     memory::{Constants, Sizes, Slices},
+    reply::REPLIES_PER_SECOND,
     steady,
 };
 
@@ -85,6 +86,10 @@ impl Machine for InKernel {
     const SHORTEST: usize = 14;
 
     fn reset(&mut self) {
+        // Rows that are repeated for every length of a packet are answered more often than the node would in the time.
+        let full = ReplyBudget::default();
+        full.set(u64::from(REPLIES_PER_SECOND), 0);
+        self.set_reply_budget(&full);
         let tables = self.loaded.tables();
         for entry in tables.flows.iter().chain(tables.fragments).flat_map(|bucket| &bucket.entries) {
             entry.store(0, FlowWord::EMPTY);
