@@ -12,11 +12,15 @@ use crate::{
 /// The state only says that the word is used.
 const NOTED: FlowState = FlowState::UdpSingle;
 
-/// Where the client's last flow went, if that was not too long ago and new flows may go there.
+/// Where the last flow of the noted client went, if that was not too long ago and new flows may go there.
 #[inline(always)]
-pub fn find<E: Environment>(env: &E, service: u32, affinity: Affinity, source: [u64; 2]) -> Option<u32> {
-    let prefix = Prefix { service, source, length: affinity.prefix };
-    let place = clients::place(env, prefix, Purpose::Affinity).filter(|place| place.is_own)?;
+pub fn find<E: Environment>(env: &E, service: u32) -> Option<u32> {
+    let scheduling = env.service(service)?.scheduling();
+    let affinity = scheduling.affinity()?;
+    if scheduling.resets_unknown && env.scratch()?.newcomer().may_be_reset() {
+        return None;
+    }
+    let place = clients::place(env, prefix(env, service, affinity)?, Purpose::Affinity).filter(|place| place.is_own)?;
     let word = FlowWord::from_bits(place.entry.word.load());
     if is_expired(word, env.now(), affinity.seconds as u32 * env.ticks_per_second()) {
         return None;
@@ -26,13 +30,19 @@ pub fn find<E: Environment>(env: &E, service: u32, affinity: Affinity, source: [
     (at.generation == word.generation() && at.service == service && at.takes_flows).then_some(id)
 }
 
-/// Takes note of where a new flow of a client goes.
+/// Takes note of where a new flow of the noted client goes; `None`: there is nothing to take note of.
 #[inline(always)]
-pub fn note<E: Environment>(env: &E, service: u32, affinity: Affinity, source: [u64; 2], id: u32) {
-    let prefix = Prefix { service, source, length: affinity.prefix };
-    let (Some(place), Some(destination)) = (clients::place(env, prefix, Purpose::Affinity), env.destination(id)) else {
-        return;
-    };
+pub fn note<E: Environment>(env: &E, service: u32, id: u32) -> Option<()> {
+    let affinity = env.service(service)?.scheduling().affinity()?;
+    let place = clients::place(env, prefix(env, service, affinity)?, Purpose::Affinity)?;
+    let generation = env.destination(id)?.state().generation;
     place.entry.tag.store(place.tag);
-    place.entry.word.store(FlowWord::new(id, destination.state().generation, NOTED, env.now()).to_bits());
+    place.entry.word.store(FlowWord::new(id, generation, NOTED, env.now()).to_bits());
+    Some(())
+}
+
+/// The prefix of the noted client.
+#[inline(always)]
+fn prefix<E: Environment>(env: &E, service: u32, affinity: Affinity) -> Option<Prefix> {
+    Some(Prefix { service, source: env.scratch()?.newcomer().source, length: affinity.prefix })
 }

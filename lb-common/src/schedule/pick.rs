@@ -1,6 +1,6 @@
 //! The choice of a destination, by the service's scheduler.
 
-use super::{affinity, least, slot, source, turn, two_choices};
+use super::{least, slot, source, turn, two_choices};
 use crate::{
     abi::{Pick, Scheduling, Service, SlotRange},
     environment::Environment,
@@ -62,7 +62,7 @@ impl Chooser {
 
     /// Whether this would be answered with a reset: not another reset.
     #[inline(always)]
-    const fn may_be_reset(self) -> bool {
+    pub const fn may_be_reset(self) -> bool {
         self.kind as u8 & (ACK | RST) == ACK
     }
 }
@@ -89,13 +89,18 @@ pub fn note<E: Environment>(env: &E, chooser: Chooser) {
 /// The destination for the noted flow of the service with this index: the one that its packet names, else by the scheduler.
 #[inline(always)]
 pub fn pick<E: Environment>(env: &E, service: u32) -> Option<u32> {
-    let chooser = env.scratch()?.newcomer();
-    let found = env.service(service)?;
-    if found.quic() != 0
+    if env.service(service)?.quic() != 0
         && let Some(id) = quic::route::named(env)
     {
         return Some(id);
     }
+    if env.features().has(Features::AFFINITY)
+        && let Some(id) = env.affinity(service)
+    {
+        return Some(id);
+    }
+    let chooser = env.scratch()?.newcomer();
+    let found = env.service(service)?;
     let slots = found.slots();
     if slots.size == 0 {
         return None;
@@ -103,12 +108,6 @@ pub fn pick<E: Environment>(env: &E, service: u32) -> Option<u32> {
     let scheduling = found.scheduling();
     if scheduling.resets_unknown && chooser.may_be_reset() {
         return Some(RESET);
-    }
-    if env.features().has(Features::AFFINITY)
-        && let Some(affinity) = scheduling.affinity()
-        && let Some(id) = affinity::find(env, service, affinity, chooser.source)
-    {
-        return Some(id);
     }
     Some(choose(env, service, scheduling, slots, chooser).unwrap_or(NOWHERE))
 }
@@ -118,10 +117,8 @@ pub fn pick<E: Environment>(env: &E, service: u32) -> Option<u32> {
 #[inline(always)]
 pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placement) -> u32 {
     let scheduling = env.service(service).map(Service::scheduling).unwrap_or_default();
-    if env.features().has(Features::AFFINITY)
-        && let (Some(affinity), Some(scratch)) = (scheduling.affinity(), env.scratch())
-    {
-        affinity::note(env, service, affinity, scratch.newcomer().source, id);
+    if env.features().has(Features::AFFINITY) {
+        env.note_affinity(service, id);
     }
     if matches!(placement, Placement::Untracked) {
         // A full destination had to give way: nobody will remember that.
