@@ -40,6 +40,10 @@ fn check(topology: &Topology, vip: IpAddr) -> Result<()> {
     let service = Service::tcp("web", vip, 80, topology).option("scheduler: round-robin").option(affinity);
     let daemon = start(topology, &bpffs, &[service])?;
     wait_for_takers(&daemon, "web", &["b1", "b2", "b3"])?;
+    let status = daemon.cli_text(&["status"])?;
+    let told =
+        format!("affinity client-ip, a /{} stays with a backend until 10m", if vip.is_ipv4() { 30 } else { 126 });
+    ensure!(status.contains(&told), "{status}");
     let (client, server) = (topology.client(), SocketAddr::new(vip, 80));
     let sources = clients(topology, vip)?;
     let mut homes: Vec<Option<String>> = vec![None; sources.len() / 4];
