@@ -17,7 +17,7 @@ use crate::{
     nat::{self, NatPlace, scratch::Scratch},
     quic::{self, QuicLb},
     schedule::{
-        least,
+        affinity, least,
         pick::{self, Chooser},
     },
     service,
@@ -278,6 +278,24 @@ pub trait Environment {
         Self: Sized,
     {
         least::pick(self, slots)
+    }
+
+    /// See [`affinity::find`].
+    #[inline(always)]
+    fn affinity(&self, service: u32) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        affinity::find(self, service)
+    }
+
+    /// See [`affinity::note`].
+    #[inline(always)]
+    fn note_affinity(&self, service: u32, id: u32)
+    where
+        Self: Sized,
+    {
+        affinity::note(self, service, id);
     }
 
     /// See [`list::is_denied`].

@@ -51,12 +51,14 @@ impl Features {
     pub const LIMITS: Self = Self(1 << 15);
     /// Services with lists of prefixes that are allowed or denied.
     pub const PREFIX_LISTS: Self = Self(1 << 16);
+    /// Services that hold a client's flows together.
+    pub const AFFINITY: Self = Self(1 << 17);
     /// Everything.
-    pub const ALL: Self = Self((1 << 17) - 1);
+    pub const ALL: Self = Self((1 << 18) - 1);
 
     /// Names, in the order of the bits.
     #[cfg(feature = "std")]
-    const NAMES: [&'static str; 17] = [
+    const NAMES: [&'static str; 18] = [
         "ipv4",
         "ipv6",
         "prefixes-or-ranges",
@@ -74,6 +76,7 @@ impl Features {
         "passive-health",
         "limits",
         "prefix-lists",
+        "affinity",
     ];
 
     /// From the program's constant.
@@ -140,8 +143,11 @@ impl Features {
             if identity.fragments == crate::abi::FRAGMENTS_HASH { Self::FRAGMENTS_BY_HASH } else { Self::NONE };
         let quic = if identity.quic == 0 { Self::NONE } else { Self::QUIC };
         let scheduling = identity.scheduling;
-        let schedulers = if scheduling == Scheduling::default() { Self::NONE } else { Self::SCHEDULERS };
-        Self::of_family(identity.family).with(shapes).with(fragments).with(quic).with(schedulers)
+        let without = Scheduling { affinity_seconds: 0, ..scheduling };
+        let plain = Scheduling { source_prefix: without.source_prefix, ..Scheduling::default() };
+        let schedulers = if without == plain { Self::NONE } else { Self::SCHEDULERS };
+        let affinity = if scheduling.affinity_seconds == 0 { Self::NONE } else { Self::AFFINITY };
+        Self::of_family(identity.family).with(shapes).with(fragments).with(quic).with(schedulers).with(affinity)
     }
 
     /// What limits of a service need.
@@ -194,7 +200,21 @@ impl Features {
     #[inline(always)]
     #[must_use]
     pub const fn picks_apart(self) -> bool {
-        self.0 & (Self::QUIC.0 | Self::SCHEDULERS.0 | Self::LIMITS.0) != 0
+        self.0 & (Self::QUIC.0 | Self::SCHEDULERS.0 | Self::LIMITS.0 | Self::AFFINITY.0) != 0
+    }
+
+    /// Whether services may choose otherwise than by the flow's hash.
+    #[inline(always)]
+    #[must_use]
+    pub const fn chooses_otherwise(self) -> bool {
+        self.0 & (Self::SCHEDULERS.0 | Self::AFFINITY.0) != 0
+    }
+
+    /// Whether something is due when a flow was given its destination.
+    #[inline(always)]
+    #[must_use]
+    pub const fn follows_new_flows(self) -> bool {
+        self.counts_live_flows() || self.has(Self::AFFINITY)
     }
 
     /// Whether live flows are counted by destination.

@@ -161,7 +161,7 @@ fn without_first<E: Environment>(
     if packet::is_martian_by_itself(packet) || service::is_vip_apart(env, packet.family, &packet.source, None) {
         return Err(DropReason::Martian);
     }
-    let picked = if env.features().has(Features::SCHEDULERS) {
+    let picked = if env.features().chooses_otherwise() {
         env.pick(index, pick::note_unknown(env, Chooser::of(packet, addresses.index)))
     } else {
         slot::pick(env, service, addresses)?

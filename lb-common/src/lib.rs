@@ -23,6 +23,7 @@
 
 pub mod abi;
 pub mod account;
+pub mod clients;
 pub mod decap;
 pub mod environment;
 pub mod features;

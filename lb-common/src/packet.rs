@@ -384,7 +384,7 @@ fn admit<'a, E: Environment, F: Frame>(
         let generation = env.destination(id).ok_or(DropReason::Tables)?.state().generation;
         let word = FlowWord::new(id, generation, state, env.now());
         let placement = remember(env, hash, stale, word);
-        if env.features().counts_live_flows() {
+        if env.features().follows_new_flows() {
             id = env.begun(service_index, id, placement);
         }
         let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;

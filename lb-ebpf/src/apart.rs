@@ -12,7 +12,7 @@ use lb_common::{
     parse::Place,
     quic,
     reply::{Answer, Sender},
-    schedule::{least, pick},
+    schedule::{affinity, least, pick},
     service,
     verdict::{DropReason, Stop, Verdict},
     wire::ethernet,
@@ -310,6 +310,20 @@ pub(crate) extern "C" fn pick(service: u32) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn least(offset: u32, size: u32) -> u32 {
     least::pick(&MAPS, SlotRange { offset, size }).unwrap_or(u32::MAX)
+}
+
+/// See [`affinity::find`]; all ones: none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn find_affinity(service: u32) -> u32 {
+    affinity::find(&MAPS, service).unwrap_or(u32::MAX)
+}
+
+/// See [`affinity::note`]. 1 if something was noted.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn note_affinity(service: u32, id: u32) -> u32 {
+    u32::from(affinity::note(&MAPS, service, id).is_some())
 }
 
 /// See [`limits::place`]; all ones: none.

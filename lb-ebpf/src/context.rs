@@ -347,6 +347,19 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn affinity(&self, service: u32) -> Option<u32> {
+        match apart::find_affinity(service) {
+            u32::MAX => None,
+            id => Some(id),
+        }
+    }
+
+    #[inline(always)]
+    fn note_affinity(&self, service: u32, id: u32) {
+        apart::note_affinity(service, id);
+    }
+
+    #[inline(always)]
     fn is_denied(&self, service: u32) -> bool {
         apart::is_denied(service) != 0
     }

@@ -57,6 +57,7 @@ fn web() -> Service {
         fragments: Fragments::Drop,
         on_unknown_flow: OnUnknownFlow::Hash,
         quic: Vec::new(),
+        affinity: None,
         slow_start: None,
         max_connections: 0,
         limits: FlowLimits::default(),

@@ -2,6 +2,7 @@
 //!
 //! Each test prints in one line what it showed. Needs root, iproute2, ethtool, nginx, dnsmasq, dig, curl, ping, wrk and iperf3.
 
+mod affinity;
 mod bond;
 mod churn;
 mod counters;

@@ -87,7 +87,7 @@ pub(crate) fn reset(machine: &impl Machine) {
     }
     for entry in tables.clients.iter().flat_map(|bucket| &bucket.entries) {
         entry.tag.store(0);
-        entry.taken.store(0);
+        entry.word.store(0);
     }
     for score in tables.scores {
         score.set_most(0);
@@ -98,7 +98,7 @@ pub(crate) fn reset(machine: &impl Machine) {
 fn buckets(machine: &impl Machine) -> Vec<&Word64> {
     let tables = machine.tables();
     let clients = tables.clients.iter().flat_map(|bucket| &bucket.entries);
-    let clients = clients.filter(|entry| entry.tag.load() != 0).map(|entry| &entry.taken);
+    let clients = clients.filter(|entry| entry.tag.load() != 0).map(|entry| &entry.word);
     tables.limits.iter().flat_map(|limits| limits.buckets()).chain(clients).collect()
 }
 

@@ -3,7 +3,7 @@
 use lb_common::abi::{Pick, Scheduling, ScoreTerms};
 
 use crate::{
-    case::case,
+    case::{Step, case},
     in_kernel::InKernel,
     in_memory::InMemory,
     lines::{CLIENT, CLIENT6, DNS, WEB, WEB6},
@@ -208,6 +208,38 @@ fn two_choices_spare_the_busiest() {
 }
 
 /// More than the data path looks at.
+#[test]
+fn a_clients_flows_stay_together_by_affinity() {
+    for pick in [Pick::FlowHash, Pick::Turn, Pick::Random, Pick::Least, Pick::TwoChoices] {
+        let scheduling = Scheduling { pick, affinity_seconds: 300, source_prefix: 24, ..Scheduling::default() };
+        let weights = [(A, 1), (B, 1), (C, 1)];
+        everywhere(|machine| {
+            // Of 40 clients, in 20 networks of two; each has three flows, in turn with the others'.
+            let clients: Vec<&'static str> = (0..40).map(|n| &*format!("10.7.{}.{}", n / 2, n).leak()).collect();
+            let packets: Vec<Wire> =
+                (0..3).flat_map(|port| clients.iter().map(move |client| flow(client, port, SYN))).collect();
+            let found = machine.backends(&services(&[A, B, C], scheduling), &weights, &packets);
+            for network in 0..20 {
+                let of: Vec<_> = (0..3).flat_map(|port| [0, 1].map(|n| found[port * 40 + network * 2 + n])).collect();
+                assert!(of[0].is_some() && of.iter().all(|backend| *backend == of[0]), "{pick:?}: {of:?}");
+            }
+            assert!(shares(&found).iter().all(|share| *share > 0), "{pick:?}: {:?}", shares(&found));
+        });
+    }
+}
+
+#[test]
+fn affinity_ends_with_its_time() {
+    let scheduling = Scheduling { pick: Pick::Turn, affinity_seconds: 1, source_prefix: 32, ..Scheduling::default() };
+    // In turn, three flows of one client would be at three backends.
+    let mut machine = InMemory::new(ROOMY);
+    let mut run = Run::begin(&mut machine, &case("affinity", services(&[A, B, C], scheduling).as_slice(), []));
+    let first = backend_of(&mut run, &flow(CLIENT.0, 1, SYN));
+    assert_eq!(backend_of(&mut run, &flow(CLIENT.0, 2, SYN)), first);
+    run.step(&Step::Wait(2)).expect("time passes");
+    assert_ne!(backend_of(&mut run, &flow(CLIENT.0, 3, SYN)), first);
+}
+
 #[test]
 fn a_long_list_is_chosen_from_by_twos() {
     everywhere(|machine| {

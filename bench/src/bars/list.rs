@@ -98,6 +98,12 @@ pub(crate) const BARS: &[Bar] = &[
         ),
         AtMost(0.5),
     ),
+    bar(
+        "data-path",
+        "SYN by least-connections over 64, 1 M flows: net, of Maglev's",
+        Ratio(INSERT.in_case("syn-insert-least-connections"), INSERT),
+        AtMost(2.0),
+    ),
     missed(
         bar(
             "data-path",

@@ -3,7 +3,10 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
-use lb_common::{abi::Mode, parse::Family};
+use lb_common::{
+    abi::{Mode, Pick},
+    parse::Family,
+};
 
 use super::{
     driver::Driver,
@@ -69,7 +72,7 @@ impl Group {
     }
 }
 
-const SMALL: Setting = Setting { services: 0, capacity: 64 * K, mode: Mode::DsrL2 };
+const SMALL: Setting = Setting { services: 0, capacity: 64 * K, mode: Mode::DsrL2, pick: Pick::FlowHash };
 
 const GROUPS: &[Group] = &[
     Group {
@@ -165,6 +168,16 @@ const GROUPS: &[Group] = &[
             },
         ],
     },
+    Group {
+        setting: Setting { capacity: M, pick: Pick::Least, ..SMALL },
+        cases: &[Case {
+            name: "syn-insert-least-connections",
+            shape: Shape { tcp_flags: SYN, ..Shape::TCP4 },
+            expected: Expected::Insert,
+            flows: &[M],
+            ..HIT
+        }],
+    },
     Group { setting: Setting { capacity: 4 * M, ..SMALL }, cases: &[Case { flows: &[4 * M], short: false, ..HIT }] },
     Group {
         setting: Setting { services: 100, ..SMALL },
@@ -197,7 +210,7 @@ fn run(run: &Run) -> Result<Vec<Figure>> {
     for group in GROUPS.iter().filter(|group| group.cases(run).next().is_some()) {
         let mut subjects = subjects(run, group.setting)?;
         // More services take more memory, and that is not the flows'.
-        if group.setting.services == 0 && group.setting.mode == Mode::DsrL2 {
+        if group.setting.services == 0 && group.setting.mode == Mode::DsrL2 && group.setting.pick == Pick::FlowHash {
             for subject in &subjects {
                 memory.extend(Memory::of(subject.as_ref())?);
             }
@@ -226,7 +239,7 @@ fn subjects(run: &Run, setting: Setting) -> Result<Vec<Box<dyn Subject>>> {
     for reference in [MAC_SWAP, PASS, DROP, IPIP_PUSH] {
         subjects.push(Box::new(Reference::load(reference)?));
     }
-    if setting.mode == Mode::DsrL2 {
+    if setting.mode == Mode::DsrL2 && setting.pick == Pick::FlowHash {
         subjects.push(Box::new(Textbook::load(setting)?));
     }
     subjects.push(Box::new(Evenkeel::load(setting)?));

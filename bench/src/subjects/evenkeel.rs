@@ -7,14 +7,17 @@ use aya::programs::ProgramFd;
 use evenkeel::dataplane::kernel::{LoadOptions, Loaded};
 use lb_common::{
     abi::{
-        DestinationState, FRAGMENTS_DROP, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP, Scheduling,
-        ServiceIdentity, SlotRange, TunnelEnds, tunnel_index,
+        DestinationState, FRAGMENTS_DROP, LAYOUT_VERSION, Mode, NextHop, ON_NO_BACKEND_DROP, Pick, Scheduling,
+        ScoreTerms, ServiceIdentity, SlotRange, TunnelEnds, tunnel_index,
     },
     features::Features,
     flow::{BUCKET_ENTRIES, FlowState, FlowWord},
     memory::Sizes,
     parse::Family,
-    schedule::maglev::{self, Member},
+    schedule::{
+        least,
+        maglev::{self, Member},
+    },
     service::builder::{self, Rule},
     steady,
     verdict::{DropReason, PassReason},
@@ -50,7 +53,8 @@ pub(crate) const VARIANTS: [(&str, Features); 2] =
 impl Evenkeel {
     /// Loads it and writes its tables; packets go back where `BPF_PROG_TEST_RUN` lets them come from.
     pub(crate) fn load(setting: Setting) -> Result<Self> {
-        Self::load_towards(setting, INGRESS, NEEDED.with(Features::of_mode(setting.mode)))
+        let schedulers = if setting.pick == Pick::FlowHash { Features::NONE } else { Features::SCHEDULERS };
+        Self::load_towards(setting, INGRESS, NEEDED.with(Features::of_mode(setting.mode)).with(schedulers))
     }
 
     /// One of [`VARIANTS`].
@@ -127,10 +131,16 @@ impl Evenkeel {
                 self.write_destination(id, index, (setting.mode, family));
             }
             let offset = i as u32 * SLOTS;
-            for (slot, member) in tables.slots[offset as usize..].iter().zip(&ring) {
-                slot.store(first + member);
-            }
-            rules.push(self.write_service(index, family, vip(family), protocol, SlotRange { offset, size: SLOTS }));
+            let slots = tables.slots[offset as usize..].iter();
+            let size = if setting.pick.is_by_score() {
+                slots.zip(first..first + least::MOST).for_each(|(slot, id)| slot.store(id));
+                least::MOST
+            } else {
+                slots.zip(&ring).for_each(|(slot, member)| slot.store(first + member));
+                SLOTS
+            };
+            let slots = SlotRange { offset, size };
+            rules.push(self.write_service(index, (family, vip(family)), protocol, slots, setting.pick));
         }
         for other in 0..setting.services {
             let index = FIRST_OTHER + other;
@@ -138,7 +148,8 @@ impl Evenkeel {
             self.write_destination(id, index, (Mode::DsrL2, Family::V4));
             tables.slots[offset as usize].store(id);
             let prefix = [u32::from_ne_bytes(other_vip(other).octets()), 0, 0, 0];
-            rules.push(self.write_service(index, Family::V4, prefix, Protocol::Tcp, SlotRange { offset, size: 1 }));
+            let slots = SlotRange { offset, size: 1 };
+            rules.push(self.write_service(index, (Family::V4, prefix), Protocol::Tcp, slots, Pick::FlowHash));
         }
         let half = tables.service_buckets.len() / 2;
         let table = builder::build(&rules, &self.loaded.constants().hash_key, half)?;
@@ -176,15 +187,16 @@ impl Evenkeel {
         destination.set_address(&address, PORT + 1);
         destination.set_next_hop(NextHop { mac: NextHop::mac_word([0x02, 0, 0, b, c, d]), egress: 1 });
         destination.set_state(state);
+        tables.scores[id as usize].set_terms(ScoreTerms::of_weight(1, 1));
     }
 
     fn write_service(
         &self,
         index: u32,
-        family: Family,
-        prefix: [u32; 4],
+        (family, prefix): (Family, [u32; 4]),
         protocol: Protocol,
         slots: SlotRange,
+        pick: Pick,
     ) -> Rule {
         let service = &self.loaded.tables().services[index as usize];
         let prefix_length = if family == Family::V4 { 32 } else { 128 };
@@ -197,7 +209,7 @@ impl Evenkeel {
             on_no_backend: ON_NO_BACKEND_DROP,
             fragments: FRAGMENTS_DROP,
             quic: 0,
-            scheduling: Scheduling::default(),
+            scheduling: Scheduling { pick, ..Scheduling::default() },
         };
         service.set_identity(&prefix, identity);
         for state in FlowState::ALL {

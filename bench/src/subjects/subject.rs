@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use aya::programs::ProgramFd;
-use lb_common::abi::Mode;
+use lb_common::abi::{Mode, Pick};
 
 use super::packets::Shape;
 
@@ -30,6 +30,8 @@ pub(crate) struct Setting {
     pub(crate) capacity: u64,
     /// How packets get to the backends, which have IPv4 addresses.
     pub(crate) mode: Mode,
+    /// How Evenkeel's services choose; the others have but one way.
+    pub(crate) pick: Pick,
 }
 
 /// Counters of what became of packets, as far as a subject keeps them.

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use bench_ebpf::Plan;
 use evenkeel_tests::{namespace::Namespace, topology::attach_program};
+use lb_common::abi::{Mode, Pick};
 
 use super::{
     SECTION,
@@ -169,7 +170,7 @@ impl Lane {
 }
 
 fn attach_evenkeel(balancer: &Namespace, back: u32) -> Result<(Evenkeel, OwnedFd)> {
-    let setting = Setting { services: 0, capacity: 64 * FLOWS, mode: lb_common::abi::Mode::DsrL2 };
+    let setting = Setting { services: 0, capacity: 64 * FLOWS, mode: Mode::DsrL2, pick: Pick::FlowHash };
     let evenkeel = balancer.enter(|| Evenkeel::load_across(setting, back))??;
     let attached = attach_program(balancer, "in", evenkeel.program()?.as_fd(), IN_DRIVER)?;
     Ok((evenkeel, attached))

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
 use evenkeel_tests::{namespace::Namespace, topology::attach_program};
+use lb_common::abi::{Mode, Pick};
 
 use super::{
     SECTION,
@@ -70,7 +71,7 @@ impl Lane {
         let (from, to) = (namespace("sender")?, namespace("balancer")?);
         join(sender(&from), balancer(&to))?;
         let interface = index(balancer(&to))?;
-        let setting = Setting { services: 0, capacity: M, mode: lb_common::abi::Mode::DsrL2 };
+        let setting = Setting { services: 0, capacity: M, mode: Mode::DsrL2, pick: Pick::FlowHash };
         let subject: Box<dyn Subject> = match name {
             "textbook" => Box::new(Textbook::load(setting)?),
             "evenkeel" => Box::new(to.enter(|| Evenkeel::load_at(setting, interface))??),

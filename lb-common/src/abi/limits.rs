@@ -202,20 +202,20 @@ impl ClientBucket {
         let copy = Self::default();
         for (to, from) in copy.entries.iter().zip(&self.entries) {
             to.tag.store(from.tag.load());
-            to.taken.store(from.taken.load());
+            to.word.store(from.word.load());
         }
         copy
     }
 }
 
-/// What a prefix of clients has taken.
+/// What is known of a prefix of clients, for one purpose.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C)]
 pub struct ClientEntry {
-    /// The keyed hash of service and prefix; 0: not used.
+    /// The keyed hash of service, prefix and purpose; 0: not used.
     pub tag: Word64,
-    /// As [`crate::limits::bucket`] keeps it.
-    pub taken: Word64,
+    /// As [`crate::limits::bucket`] or [`crate::schedule::affinity`] keeps it; its lowest bits are the tick of the last change.
+    pub word: Word64,
 }
 
 /// Where a prefix list changes its mind: an address, the highest bits first. A list's bounds ascend.

@@ -24,7 +24,7 @@ pub use limits::{
 };
 pub use nat::{Hop, MAX_POOL, NAT_BUCKET, NatBucket, NatRecord, NatSlots, PoolAddress, Translated};
 pub use quic::{MAX_QUIC, QUIC_BUCKET, QUIC_PLACES, QuicBucket, QuicRecord, QuicServer, quic_index, quic_place};
-pub use schedule::{INVERSE, Pick, Scheduling, Score, ScoreTerms};
+pub use schedule::{Affinity, INVERSE, Pick, Scheduling, Score, ScoreTerms};
 pub use service::{
     Entry, FRAGMENTS_DROP, FRAGMENTS_HASH, ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT, Protocols, SERVICE_BUCKET_ENTRIES,
     Service, ServiceBucket, ServiceIdentity, SlotPair, SlotRange,

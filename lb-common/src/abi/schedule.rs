@@ -31,7 +31,7 @@ impl Pick {
     #[inline(always)]
     #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
-        match bits & 0xff {
+        match bits & 0x7f {
             1 => Self::SourceHash,
             2 => Self::Turn,
             3 => Self::Random,
@@ -56,29 +56,65 @@ impl Pick {
     }
 }
 
+/// What holds a client's new flows together ([`crate::schedule::affinity`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Affinity {
+    /// Bits of the client's address that count.
+    pub prefix: u8,
+    /// Since its last new flow.
+    pub seconds: u16,
+}
+
 /// How a service schedules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scheduling {
     /// How a new flow chooses.
     pub pick: Pick,
-    /// Bits of the client's address that count where it is hashed, 0 to 128.
+    /// Bits of the client's address that count where it is hashed, or for affinity, 0 to 128.
     pub source_prefix: u8,
     /// A TCP segment of no known flow that opens none is refused, where the scheduler cannot tell whose it is.
     pub resets_unknown: bool,
+    /// Seconds for which a client's new flows go where its last one went; 0: none.
+    pub affinity_seconds: u16,
 }
 
 impl Scheduling {
     /// As a service's word.
     #[must_use]
     pub const fn bits(self) -> u32 {
-        self.pick as u32 | (self.source_prefix as u32) << 8 | (self.resets_unknown as u32) << 16
+        self.pick as u32
+            | (self.resets_unknown as u32) << 7
+            | (self.source_prefix as u32) << 8
+            | (self.affinity_seconds as u32) << 16
     }
 
     /// From a service's word.
     #[inline(always)]
     #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
-        Self { pick: Pick::from_bits(bits), source_prefix: (bits >> 8) as u8, resets_unknown: bits >> 16 & 1 != 0 }
+        Self {
+            pick: Pick::from_bits(bits),
+            source_prefix: (bits >> 8) as u8,
+            resets_unknown: bits >> 7 & 1 != 0,
+            affinity_seconds: (bits >> 16) as u16,
+        }
+    }
+
+    /// What holds a client's new flows together; `None`: nothing does.
+    #[inline(always)]
+    #[must_use]
+    pub const fn affinity(self) -> Option<Affinity> {
+        if self.affinity_seconds == 0 {
+            return None;
+        }
+        Some(Affinity { prefix: self.source_prefix, seconds: self.affinity_seconds })
+    }
+
+    /// Whether a flow that nobody knows may get another destination than one that is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_stateless(self) -> bool {
+        self.pick.is_stateless() && self.affinity_seconds == 0
     }
 }
 

@@ -56,7 +56,7 @@ fn by_scheduler<E: Environment>(
     hash: FlowHash,
 ) -> Result<Option<u32>, DropReason> {
     let hash = spread(env, service, packet, hash);
-    if env.features().has(Features::SCHEDULERS) {
+    if env.features().chooses_otherwise() {
         return Ok(env.pick(index, pick::note_unknown(env, Chooser::of(packet, hash.index))));
     }
     slot::pick(env, service, hash)

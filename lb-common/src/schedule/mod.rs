@@ -12,8 +12,11 @@
 //! power-of-two            lower score of two listed              two_choices, score
 //! ```
 //!
+//! Before each of them goes [`affinity`], where a service has it.
+//!
 //! The data path runs [`pick`]; [`maglev`] and [`sequence`] prepare slots.
 
+pub mod affinity;
 pub mod least;
 #[cfg(feature = "std")]
 pub mod maglev;

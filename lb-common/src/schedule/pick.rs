@@ -62,7 +62,7 @@ impl Chooser {
 
     /// Whether this would be answered with a reset: not another reset.
     #[inline(always)]
-    const fn may_be_reset(self) -> bool {
+    pub const fn may_be_reset(self) -> bool {
         self.kind as u8 & (ACK | RST) == ACK
     }
 }
@@ -89,13 +89,18 @@ pub fn note<E: Environment>(env: &E, chooser: Chooser) {
 /// The destination for the noted flow of the service with this index: the one that its packet names, else by the scheduler.
 #[inline(always)]
 pub fn pick<E: Environment>(env: &E, service: u32) -> Option<u32> {
-    let chooser = env.scratch()?.newcomer();
-    let found = env.service(service)?;
-    if found.quic() != 0
+    if env.service(service)?.quic() != 0
         && let Some(id) = quic::route::named(env)
     {
         return Some(id);
     }
+    if env.features().has(Features::AFFINITY)
+        && let Some(id) = env.affinity(service)
+    {
+        return Some(id);
+    }
+    let chooser = env.scratch()?.newcomer();
+    let found = env.service(service)?;
     let slots = found.slots();
     if slots.size == 0 {
         return None;
@@ -111,17 +116,22 @@ pub fn pick<E: Environment>(env: &E, service: u32) -> Option<u32> {
 /// table nobody will remember any other than the one by its hash.
 #[inline(always)]
 pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placement) -> u32 {
-    let is_stateless = env.service(service).is_none_or(|found| found.scheduling().pick.is_stateless());
+    let scheduling = env.service(service).map(Service::scheduling).unwrap_or_default();
+    if env.features().has(Features::AFFINITY) {
+        env.note_affinity(service, id);
+    }
     if matches!(placement, Placement::Untracked) {
         // A full destination had to give way: nobody will remember that.
-        if is_stateless && !env.features().has(Features::LIMITS) {
+        if scheduling.is_stateless() && !env.features().has(Features::LIMITS) {
             return id;
         }
         let Some(scratch) = env.scratch() else { return id };
         scratch.set_newcomer(scratch.newcomer().unknown());
         return pick(env, service).unwrap_or(NOWHERE);
     }
-    if let Some(score) = env.score(id) {
+    if env.features().counts_live_flows()
+        && let Some(score) = env.score(id)
+    {
         score.begin();
     }
     id

@@ -111,6 +111,9 @@ pub struct ServiceStatus {
     /// It does otherwise than its name says, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler_note: Option<String>,
+    /// What holds a client's new flows together, if anything does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<AffinityStatus>,
     /// Slots of its table; 0: no backend takes flows.
     pub slots: u32,
     /// Whether enough backends can take flows, if that is asked.
@@ -137,6 +140,17 @@ pub struct ServiceStatus {
     pub bytes: u64,
     /// Its backends, those that are leaving last.
     pub backends: Vec<BackendStatus>,
+}
+
+/// A client's new flows go where its last one went.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AffinityStatus {
+    /// `client-ip`.
+    pub r#type: String,
+    /// Bits of the client's address that count.
+    pub prefix: u8,
+    /// Since the client's last new flow.
+    pub timeout_ms: u64,
 }
 
 /// Whether enough backends of a service can take flows; backups do not count.

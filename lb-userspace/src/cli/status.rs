@@ -1,10 +1,12 @@
 //! `evenkeel status`
 
+use std::time::Duration;
+
 use super::{
     Daemon, limits,
-    output::{self, Rows, Tone, ago, number, plain, until},
+    output::{self, Rows, Tone, ago, number, plain, span, until},
 };
-use crate::api::model::{BackendStatus, QuorumStatus, ServiceStatus, Status};
+use crate::api::model::{AffinityStatus, BackendStatus, QuorumStatus, ServiceStatus, Status};
 
 pub(super) fn main(daemon: &Daemon<'_>) -> anyhow::Result<()> {
     let status: Status = daemon.get("/v1/status")?;
@@ -77,6 +79,12 @@ pub(super) fn print_service(service: &ServiceStatus) {
         number(service.active_flows),
         number(service.packets)
     ));
+    if let Some(AffinityStatus { r#type, prefix, timeout_ms }) = &service.affinity {
+        let timeout = span(Duration::from_millis(*timeout_ms));
+        output::print(&format!(
+            "  affinity {type}, a /{prefix} stays with a backend until {timeout} after its last new flow"
+        ));
+    }
     if let Some(quorum) = &service.quorum {
         output::print(&format!("  quorum {}", quorum_words(quorum)));
     }
@@ -198,7 +206,7 @@ pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<S
             (Some(ended), true, _) => format!(
                 "drained: no flow is left since {} ago, {} after the drain began",
                 ago(ended),
-                output::span(ended.duration_since(drain.since).unwrap_or_default())
+                span(ended.duration_since(drain.since).unwrap_or_default())
             ),
             (_, true, _) => format!("drained: no flow is left, {} after the drain began", ago(drain.since)),
             (_, false, true) if drain.then == "reset" => {
@@ -215,7 +223,7 @@ pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<S
         remarks.push("added at run time, not in the configuration file".to_owned());
     }
     if let Some(registration) = &backend.registration {
-        let time = |ms| output::span(std::time::Duration::from_millis(ms));
+        let time = |ms| span(Duration::from_millis(ms));
         remarks.push(format!(
             "registered for {}: leaves in {} unless it is added again",
             time(registration.ttl_ms),

@@ -170,6 +170,8 @@ pub struct Service {
     pub max_connections: u32,
     /// Limits of new flows.
     pub limits: FlowLimits,
+    /// What holds a client's new flows together; `None`: nothing does.
+    pub affinity: Option<Affinity>,
     /// How a backend that begins gets its share; `None`: at once.
     pub slow_start: Option<SlowStart>,
     /// How long a drain lasts at most.
@@ -355,6 +357,31 @@ impl Scheduler {
     #[must_use]
     pub const fn of(kind: SchedulerKind) -> Self {
         Self { kind, table_size: None, prefix_ipv4: 32, prefix_ipv6: 128 }
+    }
+}
+
+/// A client's new flows go where its last one went, as long as that backend takes new flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Affinity {
+    /// Bits of clients' IPv4 addresses that count, 1 to 32.
+    pub prefix_ipv4: u8,
+    /// Bits of their IPv6 addresses, 1 to 128.
+    pub prefix_ipv6: u8,
+    /// Since the client's last new flow: whole seconds, 1 s to 18 h.
+    pub timeout: Duration,
+}
+
+impl Affinity {
+    /// The longest time-out: 65 535 s and less.
+    pub const LONGEST: Duration = Duration::from_secs(18 * 3600);
+
+    /// The bits that count of clients of a VIP.
+    #[must_use]
+    pub const fn prefix_for(&self, vip: IpAddr) -> u8 {
+        match vip {
+            IpAddr::V4(_) => self.prefix_ipv4,
+            IpAddr::V6(_) => self.prefix_ipv6,
+        }
     }
 }
 

@@ -225,6 +225,9 @@ macro_rules! with_options {
             /// Prefixes of clients that are not served. Default: none.
             #[serde(default)]
             pub(super) deny: Field<Vec<Field<String>>>,
+            /// New flows of a client go where its last one went, for a time. Default: not.
+            #[serde(default)]
+            pub(super) affinity: Field<ShortOrMap<Affinity>>,
             /// A backend that begins to take flows gets its whole share after this time, 1 s to 1 h. Default: at once.
             #[serde(default)]
             pub(super) slow_start: Field<ShortOrMap<SlowStart>>,
@@ -242,7 +245,7 @@ macro_rules! with_options {
         impl $name {
             pub(super) fn options(&self) -> Options<'_> {
                 let Self { mode, scheduler, probe, quorum, hooks, on_no_backend, on_backend_down, fragments, .. } = self;
-                let Self { on_unknown_flow, slow_start, drain_timeout, on_drain_timeout, timeouts, .. } = self;
+                let Self { on_unknown_flow, affinity, slow_start, drain_timeout, on_drain_timeout, timeouts, .. } = self;
                 let Self { max_connections, limits, allow, deny, .. } = self;
                 Options {
                     mode,
@@ -258,6 +261,7 @@ macro_rules! with_options {
                     limits,
                     allow,
                     deny,
+                    affinity,
                     slow_start,
                     drain_timeout,
                     on_drain_timeout,
@@ -284,6 +288,7 @@ pub(super) struct Options<'a> {
     pub(super) limits: &'a Field<FlowLimits>,
     pub(super) allow: &'a Field<Vec<Field<String>>>,
     pub(super) deny: &'a Field<Vec<Field<String>>>,
+    pub(super) affinity: &'a Field<ShortOrMap<Affinity>>,
     pub(super) slow_start: &'a Field<ShortOrMap<SlowStart>>,
     pub(super) drain_timeout: &'a Field<Time>,
     pub(super) on_drain_timeout: &'a Field<OnDrainTimeout>,
@@ -440,6 +445,33 @@ pub(super) struct Scheduler {
     pub(super) prefix_ipv6: Field<Whole>,
 }
 
+/// What holds a client's new flows together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Affinity {
+    /// By what clients are told apart.
+    pub(super) r#type: Field<AffinityType>,
+    /// Bits of clients' IPv4 addresses that count. Default: 32.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 32))]
+    pub(super) prefix_ipv4: Field<Whole>,
+    /// Bits of clients' IPv6 addresses that count. Default: 128.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 128))]
+    pub(super) prefix_ipv6: Field<Whole>,
+    /// Since the client's last new flow, in whole seconds, 1 s to 18 h. Default: `5m`.
+    #[serde(default)]
+    pub(super) timeout: Field<Time>,
+}
+
+/// By what clients are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AffinityType {
+    /// By their addresses.
+    ClientIp,
+}
+
 /// How a backend that begins gets its share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -527,6 +559,12 @@ impl Short for Mode {
     fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
         let r#type = ModeType::deserialize(text.into_deserializer())?.into();
         Ok(Self { r#type, port: Field::default(), toa: Field::default() })
+    }
+}
+
+impl Short for Affinity {
+    fn from_short<E: de::Error>(text: &str) -> Result<Self, E> {
+        Ok(Self { r#type: AffinityType::deserialize(text.into_deserializer())?.into(), ..Self::default() })
     }
 }
 

@@ -18,9 +18,9 @@ use lb_common::{
 use super::{Controller, inputs, limits, precedence};
 use crate::{
     api::model::{
-        ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows, HealthTransition,
-        InterfaceStatus, LastProbe, LimitStatus, NextHopStatus, NodeStatus, NodeTotals, QuicServerStatus, QuorumStatus,
-        RegistrationStatus, ServiceStatus, Status,
+        AffinityStatus, ApiError, BackendStatus, DrainStatus, ExplainRequest, Explanation, FlowStatus, Flows,
+        HealthTransition, InterfaceStatus, LastProbe, LimitStatus, NextHopStatus, NodeStatus, NodeTotals,
+        QuicServerStatus, QuorumStatus, RegistrationStatus, ServiceStatus, Status,
     },
     config::model::{Backend, OnNoBackend, Protocol, SchedulerKind, Service},
     dataplane::{
@@ -93,6 +93,11 @@ impl Controller {
             scheduler: service.scheduler.kind.name().to_owned(),
             by_score: service.scheduler.kind.pick().is_by_score(),
             scheduler_note: scheduler_note(service.scheduler.kind, slots.values().sum()),
+            affinity: service.affinity.map(|affinity| AffinityStatus {
+                r#type: "client-ip".to_owned(),
+                prefix: affinity.prefix_for(service.vip.addr()),
+                timeout_ms: affinity.timeout.as_millis() as u64,
+            }),
             slots: slots.values().sum(),
             quorum: self.quorum_status(service),
             on_no_backend: match service.on_no_backend {

@@ -123,7 +123,7 @@ pub fn explain(
     let destination = (!refused && matches!(verdict, Verdict::Transmit | Verdict::Redirect(_) | Verdict::Return(_)))
         .then(|| dry.destination_of_flow().or(slot.map(|(_, id)| id)))
         .flatten();
-    let chosen_anew = found.is_some_and(|(_, service)| !service.scheduling().pick.is_stateless());
+    let chosen_anew = found.is_some_and(|(_, service)| !service.scheduling().is_stateless());
     Ok(Answer {
         verdict,
         refused,
@@ -150,8 +150,8 @@ struct Dry<'a> {
     scores: BTreeMap<u32, Score>,
     /// A copy of the service's limits.
     limits: ServiceLimits,
-    /// A copy of the one bucket of client prefixes that is asked for.
-    clients: OnceCell<ClientBucket>,
+    /// Copies of the buckets of client prefixes that are asked for: one for each purpose.
+    clients: [OnceCell<(u32, ClientBucket)>; 2],
     limit_counters: LimitCounters,
     turn: Word32,
 }
@@ -174,7 +174,7 @@ impl<'a> Dry<'a> {
             nat: Default::default(),
             scores: scores.collect(),
             limits: limits.map(ServiceLimits::copy).unwrap_or_default(),
-            clients: OnceCell::new(),
+            clients: Default::default(),
             limit_counters: LimitCounters::default(),
             turn: Word32::default(),
         }
@@ -340,7 +340,9 @@ impl Environment for Dry<'_> {
 
     fn client_bucket(&self, index: u32) -> Option<&ClientBucket> {
         let original = self.view.client_bucket(index)?;
-        Some(self.clients.get_or_init(|| original.copy()))
+        let own = |cell: &&OnceCell<(u32, ClientBucket)>| cell.get().is_none_or(|(known, _)| *known == index);
+        let cell = self.clients.iter().find(own)?;
+        Some(&cell.get_or_init(|| (index, original.copy())).1)
     }
 
     fn client_mask(&self) -> u32 {

@@ -430,7 +430,12 @@ fn scheduling(service: &Service) -> Scheduling {
         if service.vip.addr().is_ipv4() { service.scheduler.prefix_ipv4 } else { service.scheduler.prefix_ipv6 };
     Scheduling {
         pick,
-        source_prefix: if pick == Pick::SourceHash { prefix } else { 0 },
+        source_prefix: match &service.affinity {
+            Some(affinity) => affinity.prefix_for(service.vip.addr()),
+            None if pick == Pick::SourceHash => prefix,
+            None => 0,
+        },
+        affinity_seconds: service.affinity.as_ref().map_or(0, |affinity| affinity.timeout.as_secs() as u16),
         resets_unknown: !pick.is_stateless() && service.on_unknown_flow == OnUnknownFlow::Reset,
     }
 }

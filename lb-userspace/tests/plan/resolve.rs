@@ -125,6 +125,7 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         max_connections: 0,
         limits: FlowLimits::default(),
         quic: Vec::new(),
+        affinity: None,
         slow_start: None,
         drain_timeout: Duration::from_secs(300),
         on_drain_timeout: OnDrainTimeout::of(case.protocol),

@@ -8,8 +8,8 @@ use super::{
     super::{
         field::{Field, ShortOrMap, Time, Whole},
         model::{
-            FlowLimits, ForwardingMode, Fragments, Hooks, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow,
-            Ports, Probe, Protocol, Quorum, Scheduler, SchedulerKind, SlotKind, SlowStart, Timeouts,
+            Affinity, FlowLimits, ForwardingMode, Fragments, Hooks, OnBackendDown, OnDrainTimeout, OnNoBackend,
+            OnUnknownFlow, Ports, Probe, Protocol, Quorum, Scheduler, SchedulerKind, SlotKind, SlowStart, Timeouts,
         },
         problem::{Findings, Position},
         raw,
@@ -31,6 +31,7 @@ pub(super) struct Options {
     pub(super) on_unknown_flow: OnUnknownFlow,
     pub(super) max_connections: u32,
     pub(super) limits: FlowLimits,
+    pub(super) affinity: Option<Affinity>,
     pub(super) slow_start: Option<SlowStart>,
     pub(super) drain_timeout: Duration,
     pub(super) on_drain_timeout: OnDrainTimeout,
@@ -62,9 +63,11 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
     let timeouts = timeouts(findings, own.timeouts, defaults.timeouts);
     let room = Room { flow_entries: used.flow_entries, protocol: used.protocol, timeouts };
     let connections = values::pick(own.max_connections, defaults.max_connections);
+    let scheduler = scheduler(findings, values::pick(own.scheduler, defaults.scheduler));
+    let kind = scheduler.kind;
     let checked = Options {
         mode,
-        scheduler: scheduler(findings, values::pick(own.scheduler, defaults.scheduler)),
+        scheduler,
         quorum: watch::quorum(findings, quorum),
         hooks: watch::hooks(findings, values::pick(own.hooks, defaults.hooks), quorum),
         probe: probe::check(findings, own.probe, defaults.probe, used),
@@ -72,6 +75,7 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
         on_backend_down: plain(own.on_backend_down, defaults.on_backend_down, OnBackendDown::Move),
         fragments: plain(own.fragments, defaults.fragments, Fragments::Drop),
         on_unknown_flow: plain(own.on_unknown_flow, defaults.on_unknown_flow, OnUnknownFlow::Hash),
+        affinity: affinity(findings, values::pick(own.affinity, defaults.affinity), kind),
         slow_start: slow_start(findings, values::pick(own.slow_start, defaults.slow_start)),
         drain_timeout: values::time(findings, drain, "drain_timeout", DRAIN).unwrap_or(Duration::from_secs(300)),
         on_drain_timeout: plain(
@@ -158,6 +162,28 @@ fn scheduler(findings: &mut Findings, field: &Field<ShortOrMap<raw::Scheduler>>)
         prefix_ipv6: values::whole(findings, &raw.prefix_ipv6, "prefix_ipv6", 1..=128).unwrap_or(built_in.prefix_ipv6),
         ..built_in
     }
+}
+
+fn affinity(
+    findings: &mut Findings,
+    field: &Field<ShortOrMap<raw::Affinity>>,
+    scheduler: SchedulerKind,
+) -> Option<Affinity> {
+    let ShortOrMap(raw) = field.get()?;
+    values::required(findings, &raw.r#type, field.at(), "type")?;
+    if scheduler == SchedulerKind::SourceHash {
+        let reason = "scheduler `source-hash` holds a client's flows together already";
+        findings.add(field.at(), reason, "remove `affinity`, or take another scheduler");
+    }
+    let timeout = values::time(findings, &raw.timeout, "timeout", Duration::from_secs(1)..=Affinity::LONGEST);
+    if timeout.is_some_and(|timeout| timeout.subsec_nanos() != 0) {
+        findings.add(raw.timeout.at(), "`timeout` of affinity has parts of a second", "use whole seconds");
+    }
+    Some(Affinity {
+        prefix_ipv4: values::whole(findings, &raw.prefix_ipv4, "prefix_ipv4", 1..=32).unwrap_or(32),
+        prefix_ipv6: values::whole(findings, &raw.prefix_ipv6, "prefix_ipv6", 1..=128).unwrap_or(128),
+        timeout: timeout.unwrap_or(Duration::from_secs(300)),
+    })
 }
 
 fn slow_start(findings: &mut Findings, field: &Field<ShortOrMap<raw::SlowStart>>) -> Option<SlowStart> {

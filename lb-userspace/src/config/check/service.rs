@@ -90,6 +90,7 @@ pub(super) fn check(
         on_unknown_flow: options.on_unknown_flow,
         max_connections: options.max_connections,
         limits: options.limits,
+        affinity: options.affinity,
         slow_start: options.slow_start,
         drain_timeout: options.drain_timeout,
         on_drain_timeout: options.on_drain_timeout,
