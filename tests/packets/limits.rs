@@ -71,6 +71,7 @@ pub(crate) fn set(machine: &impl Machine, service: usize, description: &Service,
     let places = tables.list_bounds[offset as usize..][..BOUNDS_EACH as usize].iter();
     assert!(bounds.len() <= BOUNDS_EACH as usize);
     places.zip(&bounds).for_each(|(place, bound)| place.set(*bound));
+    tables.control.set_counted(Some(machine.now()));
     let record = &tables.limits[service + 1];
     record.set(&limits.settings(PrefixList { offset, size: bounds.len() as u32, denies }));
     for backend in Backend::ALL {
@@ -115,4 +116,6 @@ pub(crate) fn age(machine: &impl Machine, ticks: u32) {
         let word = bucket.load();
         bucket.store(word & !u64::from(TICK_MASK) | u64::from(earlier(word as u32)));
     }
+    let control = machine.tables().control;
+    control.set_counted(control.counted().map(earlier));
 }

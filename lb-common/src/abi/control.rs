@@ -20,9 +20,13 @@ pub struct Control {
     longest_timeouts: [Word32; 8],
     /// Used places of the pool of source addresses, for IPv4 and IPv6: now in the lower half, before the last change in the upper one.
     pool: [Word32; 2],
-    pad: Word64,
+    /// The tick at which live flows were counted last, and that they were.
+    counted: Word64,
     headers: [TableHeader; 2],
 }
+
+/// In [`Control`]'s word: the lower half is a tick.
+const COUNTED: u64 = 1 << 32;
 
 /// Where a service table lies and what it holds.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
@@ -183,6 +187,20 @@ impl Control {
         if count != before {
             self.pool[family as usize].publish(count | before << 16);
         }
+    }
+
+    /// The tick at which live flows were counted last; `None`: never, or too long ago.
+    #[inline(always)]
+    #[must_use]
+    pub fn counted(&self) -> Option<u32> {
+        let word = self.counted.load();
+        (word & COUNTED != 0).then_some(word as u32)
+    }
+
+    /// Live flows were counted at this tick; `None`: that is too long ago.
+    #[inline(always)]
+    pub fn set_counted(&self, tick: Option<u32>) {
+        self.counted.store(tick.map_or(0, |tick| tick as u64 | COUNTED));
     }
 
     /// Sets it.

@@ -9,7 +9,8 @@
 //! per prefix of clients  limit-client       client    } what opens a flow is dropped or rejected
 //! per service            limit-service      bucket    }
 //! flood                  limit-flood        bucket    flows go by their hash and are not remembered; translated ones are dropped
-//! per backend            limit-connections  room      a full backend is left out; dropped or rejected where all are full
+//! per backend            limit-connections  room      a full backend is left out; dropped or rejected where all are full,
+//!                                                     and none is full while the daemon is away
 //! ```
 
 pub mod bucket;
@@ -30,6 +31,9 @@ use crate::{
 pub const TAKE: u32 = 0;
 /// It is given one by its hash, and not remembered.
 pub const FORGET: u32 = 1;
+
+/// Seconds for which counts of live flows are taken for true.
+pub const COUNTS_HOLD: u32 = 30;
 
 /// Decides over the new flow that was noted ([`crate::schedule::pick::note`]), as far as rates go: [`TAKE`], [`FORGET`], or what `refuse`
 /// returns.
@@ -75,8 +79,21 @@ pub fn place<E: Environment>(env: &E, service: u32) -> Option<u32> {
     if decision == FORGET {
         return Some(forget(env, service, id));
     }
-    let is_full = scratch.newcomer().is_new() && env.score(id).is_some_and(Score::is_full);
+    let is_full = scratch.newcomer().is_new() && env.score(id).is_some_and(Score::is_full) && is_counted(env);
     Some(if is_full { env.find_room(service) } else { id })
+}
+
+/// Whether live flows were counted of late. Flows that end in silence only the daemon finds: when it is away, counts grow and grow.
+#[inline(always)]
+fn is_counted<E: Environment>(env: &E) -> bool {
+    let Some(control) = env.control() else { return false };
+    let Some(tick) = control.counted() else { return false };
+    if bucket::idle(tick as u64, env.now()) <= COUNTS_HOLD * env.ticks_per_second() {
+        return true;
+    }
+    // Ticks come round again.
+    control.set_counted(None);
+    false
 }
 
 /// Counts what is refused, and says how: what [`pick::pick`] returns.

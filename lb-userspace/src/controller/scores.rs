@@ -99,6 +99,7 @@ impl Scores {
                 average.publish(one, score(one), *before, scan.of(one.id).active, measured);
             }
         }
+        tables.control.set_counted(Some(plane.now()?));
         Ok(())
     }
 

@@ -324,6 +324,17 @@ fn connections() -> Vec<Case> {
             [send(&tcp(CLIENT, WEB, SYN), To(A)), send(&tcp(other(CLIENT, 1), WEB, ACK), To(A))],
         ),
         row(
+            "nobody is full when flows were not counted for long",
+            &one,
+            [
+                send(&tcp(CLIENT, WEB, SYN), To(A)),
+                Wait(25),
+                send(&tcp(other(CLIENT, 1), WEB, SYN), Drop(LimitConnections)),
+                Wait(10),
+                send(&tcp(other(CLIENT, 1), WEB, SYN), To(A)),
+            ],
+        ),
+        row(
             "a limit that is raised and removed",
             &one,
             [
