@@ -360,6 +360,7 @@ impl Simulation {
             mode: None,
             max_connections: None,
             weight,
+            priority: 0,
             backup: host == 7,
             admin_state: AdminState::Enabled,
             quic_server_id: None,
