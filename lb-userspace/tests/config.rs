@@ -207,11 +207,13 @@ fn defaults_apply_where_a_service_says_nothing() {
   probe: {type: tcp, interval: 10s, fall: 5}
   timeouts: {udp: 1m, tcp_setup: 5s}
   on_no_backend: reject
+  overflow_threshold: 0
   fragments: hash
 services:
   - {name: a, vip: 192.0.2.1, port: 80, protocol: tcp, probe: {type: tcp, fall: 7}, timeouts: {udp: 3m},
      backends: [10.0.0.1]}
-  - {name: b, vip: 192.0.2.1, port: 81, protocol: tcp, probe: none, on_no_backend: fail-open, fragments: drop, backends: [10.0.0.1]}
+  - {name: b, vip: 192.0.2.1, port: 81, protocol: tcp, probe: none, on_no_backend: fail-open, fragments: drop, overflow_threshold: 55,
+     backends: [{address: 10.0.0.1, priority: 127}]}
   - {name: c, vip: 192.0.2.1, port: 80, protocol: udp, backends: [10.0.0.1]}
   - {name: d, vip: 192.0.2.2, port: 81, protocol: udp, probe: {type: tcp, port: 9}, backends: [10.0.0.1]}
 ",
@@ -223,6 +225,7 @@ services:
     assert_eq!((seconds(&a.timeouts), seconds(&b.timeouts)), ((180, 5), (60, 5)));
     assert_eq!((&b.probe, &c.probe), (&None, &None));
     assert_eq!((a.on_no_backend, b.on_no_backend), (OnNoBackend::Reject, OnNoBackend::FailOpen));
+    assert_eq!((a.overflow_threshold, b.overflow_threshold, b.backends[0].priority), (0, 55, 127));
     assert_eq!((a.fragments, b.fragments), (Fragments::Hash, Fragments::Drop));
     let probe = d.probe.as_ref().unwrap();
     assert_eq!((probe.port, probe.interval), (Some(9), Duration::from_secs(10)));

@@ -15,7 +15,7 @@ use super::desired::{BackendKey, Inputs, backend_key};
 use crate::config::model::{AdminState, Backend, OnNoBackend, Service, SlotKind};
 
 /// The parts that new flows are shared out in.
-pub const WHOLE: u32 = 1 << 24;
+pub const WHOLE: u32 = 1 << 31;
 
 /// Who takes the new flows of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]

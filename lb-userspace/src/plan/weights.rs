@@ -14,7 +14,7 @@ const FINEST: u32 = 100;
 const LARGEST: u32 = u16::MAX as u32;
 /// The sum of weights of several groups. It is always the same, so that a backend whose part of all flows stays has the weight that it
 /// had: its slots stay, too.
-const SUM: u32 = WHOLE;
+const SUM: u32 = 1 << 24;
 /// The same of schedulers that divide by weight in whole numbers of 24 bits.
 const SUM_OF_SCORED: u32 = 1 << 16;
 
@@ -62,7 +62,8 @@ fn parts(group: &Group, sum: u32, weight: impl Fn(BackendKey) -> u64) -> Vec<(Ba
     let all: u128 = group.takers.iter().map(|key| u128::from(weight(*key))).sum();
     let share = u128::from(group.share) * u128::from(sum);
     let divisor = u128::from(WHOLE) * all.max(1);
-    // Rounded: what a share was rounded down by must not show in the weight of a backend that keeps its part.
+    // Rounded, and of shares that are finer than weights: how a share was rounded must not show in the weight of a backend that keeps its
+    // part.
     let part = |key: &BackendKey| ((share * u128::from(weight(*key)) + divisor / 2) / divisor).max(1) as u32;
     group.takers.iter().map(|key| (*key, part(key))).collect()
 }

@@ -17,7 +17,8 @@ use lb_common::abi::{ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT};
 const SUBJECT: u8 = 1;
 const OTHER: u8 = 2;
 const ADMIN: [AdminState; 3] = [AdminState::Enabled, AdminState::Draining, AdminState::Disabled];
-const ON_NO_BACKEND: [OnNoBackend; 3] = [OnNoBackend::FailOpen, OnNoBackend::Drop, OnNoBackend::Reject];
+const ON_NO_BACKEND: [OnNoBackend; 4] =
+    [OnNoBackend::FailOpen, OnNoBackend::Backup, OnNoBackend::Drop, OnNoBackend::Reject];
 const ON_DOWN: [OnBackendDown; 3] = [OnBackendDown::Move, OnBackendDown::Keep, OnBackendDown::Reset];
 const THEN: [OnDrainTimeout; 2] = [OnDrainTimeout::Keep, OnDrainTimeout::Reset];
 const BOTH: [bool; 2] = [false, true];
@@ -161,13 +162,18 @@ fn resolved(case: &Case, others: &[Backend]) -> (DesiredBackend, Option<DesiredB
     (subject, found.backends.get(&key(OTHER)).copied())
 }
 
-/// Without another backend it takes flows if it may, healthy or, with fail-open, not. Whether it is a backup or resolved makes
+/// Without another backend it takes flows if it may, healthy or, with fail-open or as a sorry server, not. Whether it is resolved makes
 /// no difference: there is none better.
 #[test]
 fn alone() {
     for case in cases() {
         let (subject, _) = resolved(&case, &[]);
-        let takes = case.enabled() && (case.healthy() || case.on_no_backend == OnNoBackend::FailOpen);
+        let whatever = match case.on_no_backend {
+            OnNoBackend::FailOpen => true,
+            OnNoBackend::Backup => case.backup,
+            OnNoBackend::Drop | OnNoBackend::Reject => false,
+        };
+        let takes = case.enabled() && (case.healthy() || whatever);
         assert_eq!(subject.weight > 0, takes, "{case:?}");
     }
 }
