@@ -82,7 +82,7 @@ fn priorities_take_over_step_by_step_and_give_back() -> Result<()> {
     let tally = |count| connections(client, SERVER, count, 16);
 
     wait_for_takers(&daemon, "web", &["b1", "b2"])?;
-    check(&tally(3000)?, &[("b1", 0.5), ("b2", 0.5)], "all up");
+    check(&tally(6000)?, &[("b1", 0.5), ("b2", 0.5)], "all up");
     check_status(&daemon, &[100.0, 0.0, 0.0], None)?;
     let mut held = Held::open_many(20, client, SERVER)?;
     held.retain(|held| held.backend() == "b1");
@@ -100,7 +100,7 @@ fn priorities_take_over_step_by_step_and_give_back() -> Result<()> {
 
     servers[0].kill();
     wait_for_takers(&daemon, "web", &["b3", "b4"])?;
-    check(&tally(3000)?, &[("b3", 0.5), ("b4", 0.5)], "b1 and b2 down");
+    check(&tally(6000)?, &[("b3", 0.5), ("b4", 0.5)], "b1 and b2 down");
     lower.iter_mut().try_for_each(Held::check)?;
 
     servers[2].kill();
@@ -133,7 +133,7 @@ fn priorities_take_over_step_by_step_and_give_back() -> Result<()> {
     let mut held = Held::open_many(20, client, SERVER)?;
     revive(&topology, &mut servers, 1)?;
     wait_for_takers(&daemon, "web", &["b1", "b2"])?;
-    check(&tally(3000)?, &[("b1", 0.5), ("b2", 0.5)], "b1 and b2 are back");
+    check(&tally(6000)?, &[("b1", 0.5), ("b2", 0.5)], "b1 and b2 are back");
     check_status(&daemon, &[100.0, 0.0, 0.0], None)?;
     // What the lower group has, it keeps.
     held.iter_mut().try_for_each(Held::check)
@@ -162,7 +162,7 @@ fn live_flows_are_shared_by_priority_with_least_connections() -> Result<()> {
     let daemon = start(&topology, &bpffs, &["scheduler: least-connections"])?;
     wait_for_takers(&daemon, "web", &["b1", "b2"])?;
     let run = |names: &[&str], expected: &[f64], what: &str| -> Result<()> {
-        let attempts = attempts(topology.client(), SERVER, 6000, 112)?;
+        let attempts = attempts(topology.client(), SERVER, 6000, 160)?;
         let tally: Tally = attempts.iter().collect();
         assert_eq!(tally.failed(), 0, "{what}: {tally:?}");
         let parts = busy(&attempts, names);
@@ -206,7 +206,7 @@ fn priorities_of_registered_and_drained_backends() -> Result<()> {
     wait_for_takers(&daemon, "web", &["b1", "b2"])?;
     daemon.cli_text(&["backend", "drain", "web", "b2"])?;
     wait_for_takers(&daemon, "web", &["b1", "b3"])?;
-    let tally = connections(topology.client(), SERVER, 3000, 16)?;
+    let tally = connections(topology.client(), SERVER, 6000, 16)?;
     check(&tally, &[("b1", 0.5), ("b3", 0.5)], "b2 is drained");
     let address = backend(&topology, "b3").addresses().like(VIP4.into()).to_string();
     let other = daemon.command(&["backend", "add", "web", &address, "--name", "b3", "--priority", "6"])?;
