@@ -168,7 +168,8 @@ fn the_full_example_says_what_its_comments_say() {
     let [first, media, rest, h3, _] = config.services.as_slice() else { panic!("five services") };
     let sorry = Backend { backup: true, ..server("sorry", "192.0.2.109", 443) };
     let heavy = Backend { weight: 3, ..server("web-2", "192.0.2.102", 443) };
-    let backends = vec![server("192.0.2.101", "192.0.2.101", 443), heavy, sorry];
+    let far = Backend { priority: 1, ..server("far", "192.0.2.103", 443) };
+    let backends = vec![server("192.0.2.101", "192.0.2.101", 443), heavy, far, sorry];
     // `defaults` of the example are the built-in values, so `web` differs from the minimal one only in what it says.
     assert_eq!(**first, Service { ports: Ports::Range(443, 443), tunnel: config.node.tunnel, backends, ..web() });
     assert_eq!(config.node.tunnel.ipv4, "10.66.0.0/16".parse().ok());
