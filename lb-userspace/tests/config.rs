@@ -53,6 +53,7 @@ fn web() -> Service {
         quorum: None,
         hooks: Hooks::default(),
         on_no_backend: OnNoBackend::Drop,
+        overflow_threshold: 70,
         on_backend_down: OnBackendDown::Move,
         fragments: Fragments::Drop,
         on_unknown_flow: OnUnknownFlow::Hash,
@@ -77,6 +78,7 @@ fn server(name: &str, address: &str, port: u16) -> Backend {
         port,
         weight: 1,
         max_connections: None,
+        priority: 0,
         backup: false,
         admin_state: AdminState::Enabled,
         quic_server_id: None,
@@ -167,7 +169,8 @@ fn the_full_example_says_what_its_comments_say() {
     let [first, media, rest, h3, _] = config.services.as_slice() else { panic!("five services") };
     let sorry = Backend { backup: true, ..server("sorry", "192.0.2.109", 443) };
     let heavy = Backend { weight: 3, ..server("web-2", "192.0.2.102", 443) };
-    let backends = vec![server("192.0.2.101", "192.0.2.101", 443), heavy, sorry];
+    let far = Backend { priority: 1, ..server("far", "192.0.2.103", 443) };
+    let backends = vec![server("192.0.2.101", "192.0.2.101", 443), heavy, far, sorry];
     // `defaults` of the example are the built-in values, so `web` differs from the minimal one only in what it says.
     assert_eq!(**first, Service { ports: Ports::Range(443, 443), tunnel: config.node.tunnel, backends, ..web() });
     assert_eq!(config.node.tunnel.ipv4, "10.66.0.0/16".parse().ok());
@@ -206,11 +209,13 @@ fn defaults_apply_where_a_service_says_nothing() {
   probe: {type: tcp, interval: 10s, fall: 5}
   timeouts: {udp: 1m, tcp_setup: 5s}
   on_no_backend: reject
+  overflow_threshold: 0
   fragments: hash
 services:
   - {name: a, vip: 192.0.2.1, port: 80, protocol: tcp, probe: {type: tcp, fall: 7}, timeouts: {udp: 3m},
      backends: [10.0.0.1]}
-  - {name: b, vip: 192.0.2.1, port: 81, protocol: tcp, probe: none, on_no_backend: fail-open, fragments: drop, backends: [10.0.0.1]}
+  - {name: b, vip: 192.0.2.1, port: 81, protocol: tcp, probe: none, on_no_backend: fail-open, fragments: drop, overflow_threshold: 55,
+     backends: [{address: 10.0.0.1, priority: 127}]}
   - {name: c, vip: 192.0.2.1, port: 80, protocol: udp, backends: [10.0.0.1]}
   - {name: d, vip: 192.0.2.2, port: 81, protocol: udp, probe: {type: tcp, port: 9}, backends: [10.0.0.1]}
 ",
@@ -222,6 +227,7 @@ services:
     assert_eq!((seconds(&a.timeouts), seconds(&b.timeouts)), ((180, 5), (60, 5)));
     assert_eq!((&b.probe, &c.probe), (&None, &None));
     assert_eq!((a.on_no_backend, b.on_no_backend), (OnNoBackend::Reject, OnNoBackend::FailOpen));
+    assert_eq!((a.overflow_threshold, b.overflow_threshold, b.backends[0].priority), (0, 55, 127));
     assert_eq!((a.fragments, b.fragments), (Fragments::Hash, Fragments::Drop));
     let probe = d.probe.as_ref().unwrap();
     assert_eq!((probe.port, probe.interval), (Some(9), Duration::from_secs(10)));

@@ -12,6 +12,7 @@ mod plan {
 
     mod extent;
     mod full;
+    mod groups;
     mod interruption;
     mod regressions;
     mod resolve;

@@ -121,6 +121,15 @@ pub struct ServiceStatus {
     pub quorum: Option<QuorumStatus>,
     /// What happens to new flows without a backend.
     pub on_no_backend: String,
+    /// While less of a priority's weight can take flows, in percent, later ones take what is missing.
+    #[serde(default)]
+    pub overflow_threshold: u8,
+    /// Which groups of backends take new flows: by priority, the backups last.
+    #[serde(default)]
+    pub groups: Vec<GroupStatus>,
+    /// Why it is not the first group alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_note: Option<String>,
     /// What happens to present flows of a backend that goes down.
     pub on_backend_down: String,
     /// How long a drain lasts at most.
@@ -151,6 +160,23 @@ pub struct AffinityStatus {
     pub prefix: u8,
     /// Since the client's last new flow.
     pub timeout_ms: u64,
+}
+
+/// Backends of one priority, or the backups.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its priority; `None`: the backups.
+    pub priority: Option<u8>,
+    /// Its part of new flows, in percent, with one decimal. With a scheduler by score that is of live flows.
+    pub share_percent: f64,
+    /// Backends in it.
+    pub backends: u32,
+    /// Those of them that can take flows: up, enabled, with a weight and a next hop.
+    pub able: u32,
+    /// All their weights as configured.
+    pub weight: u64,
+    /// The weights of those that can take flows.
+    pub able_weight: u64,
 }
 
 /// Whether enough backends of a service can take flows; backups do not count.
@@ -228,6 +254,9 @@ pub struct BackendStatus {
     /// Live flows that it may have; 0: any number.
     #[serde(default)]
     pub max_connections: u32,
+    /// Whose turn it is, 0 the first; of no meaning for a backup.
+    #[serde(default)]
+    pub priority: u8,
     /// Takes flows only while no other backend can.
     pub backup: bool,
     /// What the operator wants.

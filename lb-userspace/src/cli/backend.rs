@@ -138,8 +138,11 @@ pub(super) struct Add {
     /// Its share of new flows.
     #[arg(long, default_value_t = 1)]
     weight: u16,
+    /// Whose turn it is, 0 (first) to 127: later ones take what earlier ones cannot.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=127))]
+    priority: u8,
     /// Take flows only while no other backend can.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "priority")]
     backup: bool,
     /// Remove it if it is not added again within this time, 1s to 24h.
     #[arg(long, value_name = "TIME")]
@@ -241,8 +244,9 @@ fn find<'a>(service: &'a ServiceStatus, name: &str) -> anyhow::Result<&'a Backen
 }
 
 fn add_backend(daemon: &Daemon<'_>, add: &Add) -> anyhow::Result<()> {
-    let mut backend =
-        serde_json::json!({ "address": add.address.to_string(), "weight": add.weight, "backup": add.backup });
+    let mut backend = serde_json::json!({
+        "address": add.address.to_string(), "weight": add.weight, "priority": add.priority, "backup": add.backup
+    });
     if let Some(name) = &add.name {
         backend["name"] = name.as_str().into();
     }

@@ -6,7 +6,7 @@ use super::{
     Daemon, limits,
     output::{self, Rows, Tone, ago, number, plain, span, until},
 };
-use crate::api::model::{AffinityStatus, BackendStatus, QuorumStatus, ServiceStatus, Status};
+use crate::api::model::{AffinityStatus, BackendStatus, GroupStatus, QuorumStatus, ServiceStatus, Status};
 
 pub(super) fn main(daemon: &Daemon<'_>) -> anyhow::Result<()> {
     let status: Status = daemon.get("/v1/status")?;
@@ -88,6 +88,9 @@ pub(super) fn print_service(service: &ServiceStatus) {
     if let Some(quorum) = &service.quorum {
         output::print(&format!("  quorum {}", quorum_words(quorum)));
     }
+    for line in group_lines(service) {
+        output::print(&format!("  {line}"));
+    }
     for line in limits::lines(&service.limits) {
         output::print(&format!("  {line}"));
     }
@@ -100,6 +103,21 @@ pub(super) fn print_service(service: &ServiceStatus) {
             output::print(&format!("  {}: {remark}", backend.name));
         }
     }
+}
+
+/// What each group takes, if there are several, and why it is not the first one alone.
+fn group_lines(service: &ServiceStatus) -> Vec<String> {
+    let flows = if service.by_score { "live" } else { "new" };
+    let line = |group: &GroupStatus| {
+        let name = group.priority.map_or("backups".to_owned(), |priority| format!("priority {priority}"));
+        let &GroupStatus { share_percent, able, backends, able_weight, weight, .. } = group;
+        let percent = (100 * able_weight).checked_div(weight).unwrap_or(0);
+        format!(
+            "{name}: {share_percent:.1}% of {flows} flows; able: {able} of {backends} backends, {percent}% of weight"
+        )
+    };
+    let groups = if service.groups.len() > 1 { service.groups.as_slice() } else { &[] };
+    groups.iter().map(line).chain(service.groups_note.clone()).collect()
 }
 
 fn quorum_words(quorum: &QuorumStatus) -> String {
@@ -164,6 +182,11 @@ fn state(backend: &BackendStatus) -> (String, Tone) {
 
 pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<String> {
     let mut remarks = Vec::new();
+    if backend.backup {
+        remarks.push("backup".to_owned());
+    } else if backend.priority > 0 {
+        remarks.push(format!("priority {}", backend.priority));
+    }
     if backend.max_connections > 0 {
         let (flows, most) = (number(backend.active_flows), number(backend.max_connections.into()));
         let is_full = backend.active_flows >= backend.max_connections.into();

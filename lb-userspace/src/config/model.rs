@@ -160,6 +160,9 @@ pub struct Service {
     pub hooks: Hooks,
     /// What happens to new flows when no backend can take them.
     pub on_no_backend: OnNoBackend,
+    /// While less than this part of a priority's weight can take flows, later ones take what is missing; percent, 0 (only with nobody
+    /// left) to 100.
+    pub overflow_threshold: u8,
     /// What happens to the present flows of a backend that went down.
     pub on_backend_down: OnBackendDown,
     /// What happens to fragments whose first one has not come.
@@ -420,10 +423,25 @@ pub enum Initial {
 pub enum OnNoBackend {
     /// Spread over all backends as if they were healthy.
     FailOpen,
+    /// To the backups, as if they were healthy.
+    Backup,
     /// Dropped and counted as `no-backend`.
     Drop,
     /// TCP: a reset; UDP: ICMP port unreachable.
     Reject,
+}
+
+impl OnNoBackend {
+    /// As the configuration has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FailOpen => "fail-open",
+            Self::Backup => "backup",
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+        }
+    }
 }
 
 /// What happens to the present flows of a backend that went down.
@@ -534,7 +552,9 @@ pub struct Backend {
     pub weight: u16,
     /// Live flows that it may have, 0: any number; `None`: as the service says.
     pub max_connections: Option<u32>,
-    /// Takes flows only while no other backend of the service can.
+    /// Whose turn it is: 0 (first) to 127. Later ones take what earlier ones cannot.
+    pub priority: u8,
+    /// Takes flows only while no other backend of the service can; of priority 0.
     pub backup: bool,
     /// What the operator wants of it.
     pub admin_state: AdminState,

@@ -202,6 +202,11 @@ macro_rules! with_options {
             /// What happens to new flows when no backend can take them. Default: `drop`.
             #[serde(default)]
             pub(super) on_no_backend: Field<OnNoBackend>,
+            /// While less than this part of a priority's weight can take flows, in percent, later priorities take what is missing; 0:
+            /// only when nobody of it can. Default: 70.
+            #[serde(default)]
+            #[schemars(range(min = 0, max = 100))]
+            pub(super) overflow_threshold: Field<Whole>,
             /// What happens to the present flows of a backend that went down. Default: `move`.
             #[serde(default)]
             pub(super) on_backend_down: Field<OnBackendDown>,
@@ -246,7 +251,7 @@ macro_rules! with_options {
             pub(super) fn options(&self) -> Options<'_> {
                 let Self { mode, scheduler, probe, quorum, hooks, on_no_backend, on_backend_down, fragments, .. } = self;
                 let Self { on_unknown_flow, affinity, slow_start, drain_timeout, on_drain_timeout, timeouts, .. } = self;
-                let Self { max_connections, limits, allow, deny, .. } = self;
+                let Self { max_connections, limits, allow, deny, overflow_threshold, .. } = self;
                 Options {
                     mode,
                     scheduler,
@@ -254,6 +259,7 @@ macro_rules! with_options {
                     quorum,
                     hooks,
                     on_no_backend,
+                    overflow_threshold,
                     on_backend_down,
                     fragments,
                     on_unknown_flow,
@@ -281,6 +287,7 @@ pub(super) struct Options<'a> {
     pub(super) quorum: &'a Field<Quorum>,
     pub(super) hooks: &'a Field<Hooks>,
     pub(super) on_no_backend: &'a Field<OnNoBackend>,
+    pub(super) overflow_threshold: &'a Field<Whole>,
     pub(super) on_backend_down: &'a Field<OnBackendDown>,
     pub(super) fragments: &'a Field<Fragments>,
     pub(super) on_unknown_flow: &'a Field<OnUnknownFlow>,
@@ -530,6 +537,10 @@ pub struct Backend {
     #[serde(default)]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub max_connections: Field<Whole>,
+    /// Whose turn it is: later ones take what earlier ones cannot, by the service's `overflow_threshold`. Default: 0, the first.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 127))]
+    pub priority: Field<Whole>,
     /// Takes flows only while no other backend of the service can. Default: false.
     #[serde(default)]
     pub backup: Field<bool>,

@@ -72,7 +72,7 @@ const IPVS: [(&[&str], &str); 9] = [
     ),
     (&["nq", "never-queue"], "use `least-connections`: a backend without connections goes before others of its weight"),
     (&["lblc", "lblcr"], "use `source-hash`, or `least-connections` with affinity"),
-    (&["fo", "ovf"], "use backends with `backup: true`"),
+    (&["fo", "ovf"], "use backends with a `priority`, or with `backup: true`"),
 ];
 
 /// What the configuration takes.

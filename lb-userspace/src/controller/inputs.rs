@@ -46,6 +46,7 @@ pub(super) fn leaving_backend((address, port): BackendKey, leaving: &Leaving) ->
         port,
         weight: 0,
         max_connections: None,
+        priority: 0,
         backup: false,
         admin_state,
         quic_server_id: None,

@@ -6,12 +6,14 @@
 //! - [`reconciler`]: the part that needs no file: events in, writes out. `users`: which services an event concerns. `inputs`:
 //!   what the plan needs to know of them. `drains`: when drains begin and end, `progress`: what the log says of them.
 //!   `watch`: what hooks are told of. `next_hops`: what is said when one is lost or back. `precedence`: which services
-//!   a packet is not for, and why. `scores`: what schedulers go by. `slow_start`: shares of backends that begin.
+//!   a packet is not for, and why. `scores`: what schedulers go by. `slow_start`: shares of backends that begin. `groups`: which
+//!   priorities take flows, and why.
 //! - [`change`]: changes through the API. `register`: backends that are added, `registrations`: for how long. `server`: all backends of an
 //!   address. [`report`]: answers.
 
 pub mod change;
 mod drains;
+mod groups;
 mod inputs;
 mod limits;
 mod next_hops;

@@ -118,6 +118,7 @@ fn added(backend: &Backend, ttl: Option<Duration>) -> Added {
         mode: backend.mode,
         weight: backend.weight,
         max_connections: backend.max_connections,
+        priority: backend.priority,
         backup: backend.backup,
         admin_state: backend.admin_state,
         quic_server_id: backend.quic_server_id.as_ref().map(ToString::to_string),
@@ -138,6 +139,7 @@ fn differs(service: &Service, key: BackendKey, present: Option<&Added>, wanted: 
         part("weight", present.weight.to_string(), wanted.weight.to_string());
         let most = |added: &Added| added.max_connections.map_or("unset".to_owned(), |most| most.to_string());
         part("max_connections", most(present), most(wanted));
+        part("priority", present.priority.to_string(), wanted.priority.to_string());
         part("backup", present.backup.to_string(), wanted.backup.to_string());
         part("state", state_name(present.admin_state).to_owned(), state_name(wanted.admin_state).to_owned());
     }

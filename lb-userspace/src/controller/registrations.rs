@@ -70,6 +70,7 @@ mod tests {
             mode: None,
             max_connections: None,
             weight: 1,
+            priority: 0,
             backup: false,
             admin_state: AdminState::Enabled,
             quic_server_id: None,

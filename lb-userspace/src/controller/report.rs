@@ -22,7 +22,7 @@ use crate::{
         HealthTransition, InterfaceStatus, LastProbe, LimitStatus, NextHopStatus, NodeStatus, NodeTotals,
         QuicServerStatus, QuorumStatus, RegistrationStatus, ServiceStatus, Status,
     },
-    config::model::{Backend, OnNoBackend, Protocol, SchedulerKind, Service},
+    config::model::{Backend, Protocol, SchedulerKind, Service},
     dataplane::{
         explain::{self, Answer, Question},
         scan::{self, FlowCounts, Scan},
@@ -84,6 +84,7 @@ impl Controller {
             let drain = Some(drain_status(service, &leaving.drain, flows));
             backends.push(BackendStatus { leaving: true, drain, ..status });
         }
+        let (groups, groups_note) = self.group_status(service);
         Ok(ServiceStatus {
             name: service.name.clone(),
             vip: service.vip_text(),
@@ -100,12 +101,10 @@ impl Controller {
             }),
             slots: slots.values().sum(),
             quorum: self.quorum_status(service),
-            on_no_backend: match service.on_no_backend {
-                OnNoBackend::FailOpen => "fail-open",
-                OnNoBackend::Drop => "drop",
-                OnNoBackend::Reject => "reject",
-            }
-            .to_owned(),
+            on_no_backend: service.on_no_backend.name().to_owned(),
+            overflow_threshold: service.overflow_threshold,
+            groups,
+            groups_note,
             on_backend_down: service.on_backend_down.name().to_owned(),
             drain_timeout_ms: service.drain_timeout.as_millis() as u64,
             on_drain_timeout: service.on_drain_timeout.name().to_owned(),
@@ -203,6 +202,7 @@ impl Controller {
             toa: backend.mode.unwrap_or(service.mode).toa(),
             weight: backend.weight,
             max_connections: backend.max_connections.unwrap_or(service.max_connections),
+            priority: backend.priority,
             backup: backend.backup,
             admin_state: backend.admin_state,
             health: match (health, known) {

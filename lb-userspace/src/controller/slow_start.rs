@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, time::SystemTime};
 use super::Reconciler;
 use crate::{
     config::model::{Service, SlowStart},
-    plan::desired::{BackendKey, ServiceKey, backend_key, takers},
+    plan::{
+        desired::{BackendKey, ServiceKey, backend_key},
+        takers::takers,
+    },
 };
 
 /// Steps to the full share: each is a change of the service's slots.
@@ -125,7 +128,7 @@ impl Reconciler {
             let id = known.and_then(|known| known.backends.get(backend));
             id.and_then(|id| self.actual.destinations.get(id)).is_some_and(|found| found.state.takes_flows)
         };
-        let begin = takers.iter().copied().filter(|backend| !takes_already(backend)).collect();
+        let begin = takers.keys().filter(|backend| !takes_already(backend)).collect();
         let all = service.backends.iter().map(backend_key);
         let not = all.filter(|backend| !takers.contains(backend)).collect();
         (key, begin, not)

@@ -1,11 +1,6 @@
 //! What the tables should say: the configuration with health, drains and next hops put in.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    num::NonZero,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZero, sync::Arc};
 
 use ipnet::IpNet;
 use lb_common::{
@@ -19,6 +14,7 @@ use lb_common::{
 };
 
 use super::{
+    takers::takers,
     weights::Weights,
     write::{EgressRecord, TimeoutTicks},
 };
@@ -330,7 +326,7 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
         backends.insert(
             key,
             DesiredBackend {
-                weight: if takes { weights.weight(backend, inputs) } else { 0 },
+                weight: weights.weight(&key),
                 keeps_flows: takes || fate == Fate::Stay,
                 resets_flows: !takes && fate == Fate::Reset,
                 most: backend.max_connections.unwrap_or(service.max_connections),
@@ -360,7 +356,7 @@ pub fn resolve(service: &Service, inputs: &Inputs, clock: Clock) -> DesiredServi
     DesiredService {
         on_no_backend: match service.on_no_backend {
             OnNoBackend::Reject => ON_NO_BACKEND_REJECT,
-            OnNoBackend::Drop | OnNoBackend::FailOpen => ON_NO_BACKEND_DROP,
+            OnNoBackend::Drop | OnNoBackend::FailOpen | OnNoBackend::Backup => ON_NO_BACKEND_DROP,
         },
         fragments: match service.fragments {
             Fragments::Drop => FRAGMENTS_DROP,
@@ -438,34 +434,6 @@ fn scheduling(service: &Service) -> Scheduling {
         affinity_seconds: service.affinity.as_ref().map_or(0, |affinity| affinity.timeout.as_secs() as u16),
         resets_unknown: !pick.is_stateless() && service.on_unknown_flow == OnUnknownFlow::Reset,
     }
-}
-
-/// The backends that take new flows: healthy ones; else healthy backups; else, with `fail-open`, the same as if all were
-/// healthy. Only enabled ones with a weight count, and those that say themselves that they want no flows do not.
-#[must_use]
-pub fn takers(service: &Service, inputs: &Inputs) -> BTreeSet<BackendKey> {
-    let healthy = |backend: &Backend| inputs.health.get(&backend_key(backend)).is_none_or(|(_, eligible)| *eligible);
-    let pick = |backup: bool, whatever_health: bool| -> Vec<&Backend> {
-        let enabled = |backend: &&Backend| backend.admin_state == AdminState::Enabled && inputs.weight(backend) > 0;
-        let fits = |backend: &&Backend| backend.backup == backup && (whatever_health || healthy(backend));
-        service.backends.iter().filter(enabled).filter(fits).collect()
-    };
-    let fail_open = service.on_no_backend == OnNoBackend::FailOpen;
-    let preference = [(false, false), (true, false), (false, true), (true, true)];
-    let choices: Vec<Vec<&Backend>> = preference
-        .into_iter()
-        .filter(|(_, whatever_health)| fail_open || !whatever_health)
-        .map(|(backup, whatever_health)| pick(backup, whatever_health))
-        .filter(|choice| !choice.is_empty())
-        .collect();
-    // A backend whose next hop is not known would lose every flow it is given, as long as others can take them.
-    let reachable = choices.iter().find_map(|choice| {
-        let known: Vec<&Backend> =
-            choice.iter().filter(|backend| inputs.next_hops.contains_key(&backend.address)).copied().collect();
-        (!known.is_empty()).then_some(known)
-    });
-    let chosen = reachable.or_else(|| choices.into_iter().next()).unwrap_or_default();
-    chosen.into_iter().map(backend_key).collect()
 }
 
 /// What becomes of the known flows of a backend if it takes no new ones.

@@ -25,6 +25,7 @@ pub mod quic;
 mod room;
 pub mod slot_table;
 mod slots;
+pub mod takers;
 mod weights;
 pub mod write;
 

@@ -62,6 +62,9 @@ pub struct Added {
     /// Live flows that it may have; nothing: as the service says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<u32>,
+    /// Whose turn it is, 0 the first.
+    #[serde(default)]
+    pub priority: u8,
     /// Takes flows only while no other backend can.
     pub backup: bool,
     /// What the operator wants of it.
@@ -219,6 +222,7 @@ fn added_backend(added: &Added, change: &BackendRuntime, address: IpAddr, port: 
         port,
         weight: change.weight.unwrap_or(added.weight),
         max_connections: added.max_connections,
+        priority: added.priority,
         backup: added.backup,
         admin_state: change.admin_state.unwrap_or(added.admin_state),
         quic_server_id: added.quic_server_id.as_ref().and_then(|id| id.parse().ok()),
@@ -250,6 +254,7 @@ mod tests {
             mode: None,
             weight: 2,
             max_connections: None,
+            priority: 0,
             backup: false,
             admin_state: AdminState::Enabled,
             quic_server_id: None,

@@ -17,7 +17,8 @@ use lb_common::abi::{ON_NO_BACKEND_DROP, ON_NO_BACKEND_REJECT};
 const SUBJECT: u8 = 1;
 const OTHER: u8 = 2;
 const ADMIN: [AdminState; 3] = [AdminState::Enabled, AdminState::Draining, AdminState::Disabled];
-const ON_NO_BACKEND: [OnNoBackend; 3] = [OnNoBackend::FailOpen, OnNoBackend::Drop, OnNoBackend::Reject];
+const ON_NO_BACKEND: [OnNoBackend; 4] =
+    [OnNoBackend::FailOpen, OnNoBackend::Backup, OnNoBackend::Drop, OnNoBackend::Reject];
 const ON_DOWN: [OnBackendDown; 3] = [OnBackendDown::Move, OnBackendDown::Keep, OnBackendDown::Reset];
 const THEN: [OnDrainTimeout; 2] = [OnDrainTimeout::Keep, OnDrainTimeout::Reset];
 const BOTH: [bool; 2] = [false, true];
@@ -94,6 +95,7 @@ fn backend(host: u8) -> Backend {
         port,
         weight: 7,
         max_connections: None,
+        priority: 0,
         backup: false,
         admin_state,
         quic_server_id: None,
@@ -119,6 +121,7 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         quorum: None,
         hooks: Hooks::default(),
         on_no_backend: case.on_no_backend,
+        overflow_threshold: 70,
         on_backend_down: case.on_down,
         fragments: Fragments::Drop,
         on_unknown_flow: OnUnknownFlow::Hash,
@@ -160,13 +163,18 @@ fn resolved(case: &Case, others: &[Backend]) -> (DesiredBackend, Option<DesiredB
     (subject, found.backends.get(&key(OTHER)).copied())
 }
 
-/// Without another backend it takes flows if it may, healthy or, with fail-open, not. Whether it is a backup or resolved makes
+/// Without another backend it takes flows if it may, healthy or, with fail-open or as a sorry server, not. Whether it is resolved makes
 /// no difference: there is none better.
 #[test]
 fn alone() {
     for case in cases() {
         let (subject, _) = resolved(&case, &[]);
-        let takes = case.enabled() && (case.healthy() || case.on_no_backend == OnNoBackend::FailOpen);
+        let whatever = match case.on_no_backend {
+            OnNoBackend::FailOpen => true,
+            OnNoBackend::Backup => case.backup,
+            OnNoBackend::Drop | OnNoBackend::Reject => false,
+        };
+        let takes = case.enabled() && (case.healthy() || whatever);
         assert_eq!(subject.weight > 0, takes, "{case:?}");
     }
 }

@@ -298,6 +298,7 @@ fn model_backend((address, port): BackendKey) -> config::model::Backend {
         port,
         weight: 1,
         max_connections: None,
+        priority: 0,
         backup: false,
         admin_state: config::model::AdminState::Enabled,
         quic_server_id: None,

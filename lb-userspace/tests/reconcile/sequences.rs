@@ -113,6 +113,7 @@ impl Node {
                     mode: None,
                     weight,
                     max_connections: None,
+                    priority: 0,
                     backup: host == 7,
                     admin_state: AdminState::Enabled,
                     quic_server_id: None,

@@ -30,7 +30,7 @@ use rand::rngs::StdRng;
 
 use super::{
     oracle::{Oracle, Wanted},
-    world::{Event, IN_FILE, INITIALLY_UP, SERVICES, file, policies},
+    world::{Event, IN_FILE, INITIALLY_UP, SERVICES, file, policies, priority},
 };
 
 /// Of both clocks.
@@ -72,6 +72,7 @@ struct Seen {
     forwarded: u64,
     without_takers: u64,
     open: u64,
+    groups: u64,
     leaving: u64,
 }
 
@@ -138,8 +139,7 @@ impl Simulation {
     pub(crate) fn new(random: &mut StdRng) -> Self {
         let policies = policies(random);
         let config = parse(&file(&policies));
-        let mut oracle = Oracle::new();
-        oracle.fails_open = policies.map(|policy| policy.on_no_backend == "fail-open");
+        let oracle = Oracle::new(policies);
         let mut simulation = Self {
             node: Node::new(&config),
             twin: Node::new(&config),
@@ -180,7 +180,7 @@ impl Simulation {
             }
             Event::File(ref policies) => {
                 self.config = parse(&file(policies));
-                self.oracle.fails_open = policies.map(|policy| policy.on_no_backend == "fail-open");
+                self.oracle.policies = **policies;
                 self.node.load(&self.config, self.now);
                 self.twin.load(&self.config, self.now);
             }
@@ -200,6 +200,7 @@ impl Simulation {
             assert_eq!(by_state, expected, "takers of service {service}; {what}\n{:?}", self.oracle);
             assert_eq!(by_slots, expected, "slots of service {service}; {what}\n{:?}", self.oracle);
             self.seen.without_takers += u64::from(expected.is_empty());
+            self.seen.groups += u64::from(self.oracle.is_shared(&expected));
             self.seen.open += u64::from(expected.iter().any(|host| !self.oracle.is_up(service, *host)));
         }
         // The same again: what was told, and all there is to look at.
@@ -241,13 +242,14 @@ impl Simulation {
         self.follow_targets();
     }
 
-    pub(crate) fn seen(&self) -> [(&'static str, u64); 5] {
-        let Seen { writes, forwarded, without_takers, open, leaving } = self.seen;
+    pub(crate) fn seen(&self) -> [(&'static str, u64); 6] {
+        let Seen { writes, forwarded, without_takers, open, groups, leaving } = self.seen;
         [
             ("writes", writes),
             ("new flows that went to a taker", forwarded),
             ("services without takers", without_takers),
-            ("services that failed open", open),
+            ("services that took backends that are down", open),
+            ("services of which two priorities took flows", groups),
             ("events while a backend was leaving", leaving),
         ]
     }
@@ -360,6 +362,7 @@ impl Simulation {
             mode: None,
             max_connections: None,
             weight,
+            priority: priority(host),
             backup: host == 7,
             admin_state: AdminState::Enabled,
             quic_server_id: None,

@@ -35,6 +35,24 @@ pub(crate) struct Policy {
     pub(crate) slow_start: bool,
     pub(crate) on_no_backend: &'static str,
     pub(crate) on_backend_down: &'static str,
+    pub(crate) threshold: u8,
+}
+
+impl Policy {
+    /// Of a service; one whose file names no backup cannot have it take over.
+    pub(crate) fn on_no_backend(self, service: usize) -> &'static str {
+        let has_backup = IN_FILE[service].contains(&6);
+        if self.on_no_backend == "backup" && !has_backup { "drop" } else { self.on_no_backend }
+    }
+}
+
+/// Of a host in all services.
+pub(crate) fn priority(host: u8) -> u8 {
+    match host {
+        3 | 5 => 1,
+        8 => 2,
+        _ => 0,
+    }
 }
 
 pub(crate) type Policies = [Policy; SERVICES.len()];
@@ -64,8 +82,9 @@ pub(crate) fn policies(random: &mut StdRng) -> Policies {
     std::array::from_fn(|_| Policy {
         scheduler: SCHEDULERS.choose(random).expect("there are some"),
         slow_start: random.random_bool(0.5),
-        on_no_backend: ["drop", "reject", "fail-open"].choose(random).expect("there are some"),
+        on_no_backend: ["drop", "reject", "fail-open", "backup"].choose(random).expect("there are some"),
         on_backend_down: ["move", "keep", "reset"].choose(random).expect("there are some"),
+        threshold: *[0, 50, 70, 100].choose(random).expect("there are some"),
     })
 }
 
@@ -109,16 +128,20 @@ pub(crate) fn file(policies: &Policies) -> String {
     );
     for (s, (policy, (vip, port))) in policies.iter().zip(SERVICES).enumerate() {
         let protocol = if port == INITIALLY_UP { "udp" } else { "tcp" };
-        let Policy { scheduler, slow_start, on_no_backend, on_backend_down } = policy;
+        let Policy { scheduler, slow_start, on_backend_down, threshold, .. } = policy;
+        let on_no_backend = policy.on_no_backend(s);
         // Small tables: most of the time goes into building them.
         let has_table = matches!(*scheduler, "maglev" | "source-hash" | "random");
         let size = if has_table { ", table_size: 251" } else { "" };
-        let backends: Vec<String> =
-            IN_FILE[s].iter().map(|host| format!("{{address: 10.0.0.{host}, backup: {}}}", *host == 6)).collect();
+        let backends: Vec<String> = IN_FILE[s]
+            .iter()
+            .map(|host| format!("{{address: 10.0.0.{host}, backup: {}, priority: {}}}", *host == 6, priority(*host)))
+            .collect();
         write!(
             text,
             "  - name: s{s}\n    vip: 192.0.2.{vip}\n    port: {port}\n    protocol: {protocol}\n    \
-             scheduler: {{type: {scheduler}{size}}}\n    on_no_backend: {on_no_backend}\n    on_backend_down: {on_backend_down}\n"
+             scheduler: {{type: {scheduler}{size}}}\n    on_no_backend: {on_no_backend}\n    on_backend_down: {on_backend_down}\n    \
+             overflow_threshold: {threshold}\n"
         )
         .expect("a string takes everything");
         if *slow_start {

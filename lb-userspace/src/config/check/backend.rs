@@ -91,10 +91,26 @@ pub(super) fn check(
         port: port.unwrap_or(0),
         weight,
         max_connections: limits::connections(findings, &raw.max_connections),
-        backup: raw.backup.get().copied().unwrap_or(false),
+        priority: priority(findings, raw),
+        backup: is_backup(raw),
         admin_state: raw.admin_state.get().copied().unwrap_or(AdminState::Enabled),
         quic_server_id: quic::server_id(findings, &raw.quic_server_id),
     })
+}
+
+fn is_backup(raw: &raw::Backend) -> bool {
+    raw.backup.get().copied().unwrap_or(false)
+}
+
+/// A backup comes after all priorities.
+fn priority(findings: &mut Findings, raw: &raw::Backend) -> u8 {
+    let priority = values::whole(findings, &raw.priority, "priority", 0..=127).unwrap_or(0);
+    if priority > 0 && is_backup(raw) {
+        let reason = "a backup has no `priority`: it comes after all others";
+        findings.add(raw.priority.at(), reason, "remove one of the two");
+        return 0;
+    }
+    priority
 }
 
 fn own_address(

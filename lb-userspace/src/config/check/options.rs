@@ -26,6 +26,7 @@ pub(super) struct Options {
     pub(super) quorum: Option<Quorum>,
     pub(super) hooks: Hooks,
     pub(super) on_no_backend: OnNoBackend,
+    pub(super) overflow_threshold: u8,
     pub(super) on_backend_down: OnBackendDown,
     pub(super) fragments: Fragments,
     pub(super) on_unknown_flow: OnUnknownFlow,
@@ -47,6 +48,8 @@ pub(super) struct Use {
     pub(super) flow_entries: u32,
 }
 
+/// As what others overprovision by.
+const OVERFLOW: u8 = 70;
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 const SLOW_START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
@@ -62,6 +65,7 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
     let drain = values::pick(own.drain_timeout, defaults.drain_timeout);
     let timeouts = timeouts(findings, own.timeouts, defaults.timeouts);
     let room = Room { flow_entries: used.flow_entries, protocol: used.protocol, timeouts };
+    let overflow = values::pick(own.overflow_threshold, defaults.overflow_threshold);
     let connections = values::pick(own.max_connections, defaults.max_connections);
     let scheduler = scheduler(findings, values::pick(own.scheduler, defaults.scheduler));
     let kind = scheduler.kind;
@@ -72,6 +76,7 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
         hooks: watch::hooks(findings, values::pick(own.hooks, defaults.hooks), quorum),
         probe: probe::check(findings, own.probe, defaults.probe, used),
         on_no_backend: plain(own.on_no_backend, defaults.on_no_backend, OnNoBackend::Drop),
+        overflow_threshold: values::whole(findings, overflow, "overflow_threshold", 0..=100).unwrap_or(OVERFLOW),
         on_backend_down: plain(own.on_backend_down, defaults.on_backend_down, OnBackendDown::Move),
         fragments: plain(own.fragments, defaults.fragments, Fragments::Drop),
         on_unknown_flow: plain(own.on_unknown_flow, defaults.on_unknown_flow, OnUnknownFlow::Hash),

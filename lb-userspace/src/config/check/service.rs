@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     super::{
         field::{Field, ShortOrMap},
-        model::{Backend, PoolFamilies, Service, TunnelSources},
+        model::{Backend, OnNoBackend, PoolFamilies, Service, TunnelSources},
         problem::{Findings, Position},
         raw,
     },
@@ -71,6 +71,7 @@ pub(super) fn check(
     let protocol = values::required(findings, &raw.protocol, at, "protocol").copied();
     let options = options::check(findings, raw.options(), defaults, Use { at, protocol, ports, flow_entries });
     let backends = backends(findings, &raw.backends, Surroundings::new(vip, ports, options.mode, (tunnel, pool)), at);
+    sorry_backup(findings, &raw.on_no_backend, &backends);
     let quic = quic::configurations(findings, &raw.quic, protocol, read_secret);
     let service = Service {
         name: name?,
@@ -85,6 +86,7 @@ pub(super) fn check(
         quorum: options.quorum,
         hooks: options.hooks,
         on_no_backend: options.on_no_backend,
+        overflow_threshold: options.overflow_threshold,
         on_backend_down: options.on_backend_down,
         fragments: options.fragments,
         on_unknown_flow: options.on_unknown_flow,
@@ -99,6 +101,19 @@ pub(super) fn check(
         backends,
     };
     Some((Arc::new(service), Places::of(raw, at)))
+}
+
+/// A service that says itself that its backups go on has one. Of `defaults` it is for those that do.
+fn sorry_backup(findings: &mut Findings, field: &Field<OnNoBackend>, backends: &[Backend]) {
+    let asks = field.get() == Some(&OnNoBackend::Backup);
+    if asks && !backends.is_empty() && backends.iter().all(|backend| !backend.backup) {
+        let reason = "`on_no_backend: backup`, and no backend is a backup";
+        findings.add(
+            field.at(),
+            reason,
+            "give one of the backends `backup: true`, or use `drop`, `reject` or `fail-open`",
+        );
+    }
 }
 
 fn backends(
