@@ -18,7 +18,7 @@ const FLAGGED: &str = "schedulers";
 pub(crate) struct Arguments {
     /// Sections to run; all but `vm` if none is named.
     sections: Vec<String>,
-    /// Only what the bars need, in under two minutes.
+    /// Only what the bars need, in a few minutes.
     #[arg(long)]
     short: bool,
     /// Fail if a bar falls short, or has no figures though its section ran.

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// Sections to run: `data-path`, `quic`, `veth`, `services`, `flood`, `control-plane`, `probes`, `schedulers`, `vm` (default: all but `vm`).
     #[arg(value_name = "SECTION")]
     sections: Vec<String>,
-    /// Only what the bars need, in under two minutes.
+    /// Only what the bars need, in a few minutes.
     #[arg(long)]
     short: bool,
     /// Fail if a bar falls short, or has no figures though its section ran.

@@ -145,12 +145,13 @@ mod tests {
         parts.iter().map(|part| part / parts.iter().sum::<f64>()).collect()
     }
 
+    /// Not that of two choices: no backend is among them more often than two times in eight.
     #[test]
     fn models_by_score_are_near_their_limits() {
+        assert!(model(SchedulerKind::PowerOfTwo).shares.iter().all(|share| *share < 0.26));
         for (kind, power) in [
             (SchedulerKind::LeastConnections, 1),
             (SchedulerKind::LeastBandwidth, 1),
-            (SchedulerKind::PowerOfTwo, 1),
             (SchedulerKind::LeastResponseTime, 2),
         ] {
             for (share, limit) in model(kind).shares.iter().zip(in_the_limit(power)) {
