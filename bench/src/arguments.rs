@@ -9,6 +9,8 @@ use crate::section::{Run, Section};
 
 /// The section that boots guests: it runs only where it is asked for.
 const ON_REQUEST: &str = "vm";
+/// The section that has a flag of its own.
+const FLAGGED: &str = "schedulers";
 
 /// Measures Evenkeel against references in the same run.
 #[derive(Debug, Parser)]
@@ -16,7 +18,7 @@ const ON_REQUEST: &str = "vm";
 pub(crate) struct Arguments {
     /// Sections to run; all but `vm` if none is named.
     sections: Vec<String>,
-    /// Only what the bars need, in under two minutes.
+    /// Only what the bars need, in a few minutes.
     #[arg(long)]
     short: bool,
     /// Fail if a bar falls short, or has no figures though its section ran.
@@ -31,6 +33,15 @@ pub(crate) struct Arguments {
     /// Run the section `vm` too: IPVS and Evenkeel in a QEMU guest.
     #[arg(long)]
     vm: bool,
+    /// The section `schedulers`: who gets flows with each scheduler, beside a model.
+    #[arg(long)]
+    schedulers: bool,
+    /// Write the tables of `schedulers` into docs/schedulers.md.
+    #[arg(long)]
+    pub(crate) write_docs: bool,
+    /// Print all results as JSON instead of tables.
+    #[arg(long)]
+    pub(crate) json: bool,
     /// CPU to measure on.
     #[arg(long, default_value_t = 0)]
     cpu: usize,
@@ -57,8 +68,8 @@ impl Arguments {
     }
 
     fn asks_for(&self, name: &str) -> bool {
-        let named = self.sections.iter().any(|section| section == name);
-        named || if name == ON_REQUEST { self.vm } else { self.sections.is_empty() }
+        let named = self.sections.iter().any(|section| section == name) || name == FLAGGED && self.schedulers;
+        named || if name == ON_REQUEST { self.vm } else { self.sections.is_empty() && !self.schedulers }
     }
 }
 
@@ -72,7 +83,7 @@ mod tests {
         const fn section(name: &'static str) -> Section {
             Section { name, about: "", run: |_| Ok(Vec::new()) }
         }
-        const ALL: &[Section] = &[section("data-path"), section("veth"), section("vm")];
+        const ALL: &[Section] = &[section("data-path"), section("veth"), section("schedulers"), section("vm")];
         let arguments = Arguments::parse_from([&["bench"], words].concat());
         Ok(arguments.select(ALL)?.iter().map(|section| section.name).collect())
     }
@@ -85,8 +96,10 @@ mod tests {
     #[test]
     fn guests_are_booted_only_on_request() {
         for (words, expected) in [
-            (&[][..], &["data-path", "veth"][..]),
-            (&["--vm"], &["data-path", "veth", "vm"]),
+            (&[][..], &["data-path", "veth", "schedulers"][..]),
+            (&["--vm"], &["data-path", "veth", "schedulers", "vm"]),
+            (&["--schedulers"], &["schedulers"]),
+            (&["veth", "--schedulers"], &["veth", "schedulers"]),
             (&["veth"], &["veth"]),
             (&["veth", "--vm"], &["veth", "vm"]),
             (&["vm"], &["vm"]),
@@ -98,6 +111,6 @@ mod tests {
     #[test]
     fn a_section_that_does_not_exist_is_an_error_with_those_that_do() {
         let error = selected(&["vteh"]).expect_err("misspelt").to_string();
-        assert_eq!(error, "there is no section vteh; there are data-path, veth, vm");
+        assert_eq!(error, "there is no section vteh; there are data-path, veth, schedulers, vm");
     }
 }

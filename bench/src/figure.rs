@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 /// One quantity of one subject in one case, over all repetitions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Figure {
-    /// The section that measured it: `data-path`, `veth`, `services`, `vm`, `control-plane`, `probes`.
+    /// The section that measured it: `data-path`, `veth`, `services`, `flood`, `vm`, `control-plane`, `probes`,
+    /// `schedulers`.
     pub(crate) section: String,
     /// What was done: `tcp4-hit`.
     pub(crate) case: String,

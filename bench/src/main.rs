@@ -12,6 +12,7 @@ mod output;
 mod priority;
 mod probes;
 mod quic;
+mod schedulers;
 mod section;
 mod services;
 mod subjects;
@@ -39,8 +40,10 @@ const SECTIONS: &[Section] = &[
     quic::SECTION,
     veth::SECTION,
     services::SECTION,
+    services::FLOOD,
     control_plane::SECTION,
     probes::SECTION,
+    schedulers::SECTION,
     vm::SECTION,
 ];
 
@@ -74,7 +77,10 @@ fn bench(arguments: &Arguments) -> Result<()> {
     if arguments.check {
         repeat_where_short(&mut results, &sections, &run);
     }
-    show(&results, old.as_ref())?;
+    show(&results, old.as_ref(), arguments.json)?;
+    if arguments.write_docs {
+        schedulers::document::write(&results.figures, &workspace().join("docs/schedulers.md"))?;
+    }
     ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
     if arguments.check { check(&results) } else { Ok(()) }
 }
@@ -111,17 +117,29 @@ fn repeat_where_short(results: &mut Results, sections: &[&Section], run: &Run) {
     }
 }
 
-fn show(results: &Results, old: Option<&Results>) -> Result<()> {
+fn show(results: &Results, old: Option<&Results>, as_json: bool) -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    print!("{}", terminal::figures(results));
-    print!("{}", terminal::bars(BARS, results));
-    if let Some(old) = old {
-        print!("{}", compare::compare(old, results));
+    if as_json {
+        print!("{}", json::text(results)?);
+    } else {
+        print!("{}", terminal::figures(results));
+        if let Some(tables) = schedulers::document::tables(&results.figures) {
+            print!("\n{tables}");
+        }
+        print!("{}", terminal::bars(BARS, results));
+        if let Some(old) = old {
+            print!("{}", compare::compare(old, results));
+        }
     }
     let path = json::save(results, &folder.join("results"))?;
     report::save(results, folder)?;
     eprintln!("\nresults: {}\nreport:  {}", path.display(), folder.join("report.html").display());
     Ok(())
+}
+
+fn workspace() -> &'static Path {
+    let bench = Path::new(env!("CARGO_MANIFEST_DIR"));
+    bench.parent().unwrap_or(bench)
 }
 
 fn check(results: &Results) -> Result<()> {

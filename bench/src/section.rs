@@ -20,7 +20,7 @@ pub(crate) struct Section {
 /// How a run is done.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    /// Only what the bars need, in under two minutes for everything.
+    /// Only what the bars need, in a few minutes for everything.
     pub(crate) short: bool,
     /// The CPU that everything is pinned to.
     pub(crate) cpu: usize,

@@ -9,7 +9,12 @@
 //! A backend is *interrupted* when it is killed, stopped, disabled or removed at once: only that may break connections, only its
 //! own, and of new ones only those that were open between the interruption and the moment when `status` shows it.
 
-use std::{collections::BTreeMap, mem, net::SocketAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    mem,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use evenkeel_tests::{
@@ -26,10 +31,11 @@ use evenkeel_tests::{
 use nix::sys::signal::Signal;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
+/// Seconds that changes go on, with each of two schedulers; a long test takes ten minutes with each.
+const SECONDS: usize = 30;
+const LONG_SECONDS: usize = 600;
 /// Changes in one round.
-const STEPS: usize = 60;
-/// Rounds of a long test, which take about ten minutes.
-const LONG_ROUNDS: usize = 20;
+const STEPS: usize = 20;
 
 const BACKENDS: usize = 6;
 /// Backends that nothing interrupts.
@@ -38,6 +44,10 @@ const STEADY: usize = 2;
 const IN_FILE: usize = 4;
 /// Connections that are held at any time.
 const HELD: usize = 60;
+/// Of these, connections that stay until they are interrupted.
+const HELD_ON: usize = 20;
+/// Others that give their place to new ones after each change: else all would soon be with who is never interrupted.
+const LEAVE: usize = 2;
 /// Downloads at any time.
 const DOWNLOADS: usize = 8;
 const SIZE: usize = 1_000_000;
@@ -303,6 +313,10 @@ impl Churn<'_> {
             self.held.retain(|held| held.backend() != name);
         }
         self.look_at_downloads(false)?;
+        for _ in 0..LEAVE.min(self.held.len().saturating_sub(HELD_ON)) {
+            let leaves = self.random.random_range(HELD_ON..self.held.len());
+            drop(self.held.swap_remove(leaves));
+        }
         self.top_up()
     }
 
@@ -423,11 +437,13 @@ fn check(vip: std::net::IpAddr, topology: &Topology, scheduler: &str) -> Result<
         totals: Totals::default(),
     };
     churn.top_up()?;
-    let mut background = 0;
-    for round in 0..effort::either(1, LONG_ROUNDS) {
+    let (begun, length) = (Instant::now(), Duration::from_secs(effort::either(SECONDS, LONG_SECONDS) as u64));
+    let (mut background, mut round) = (0, 0);
+    while begun.elapsed() < length {
         background += churn.round().with_context(|| format!("round {round}, {:?}", churn.members))?;
+        round += 1;
     }
-    println!("{vip}, {scheduler}: 0 broken in {background} in the background and {:?}", churn.totals);
+    println!("{vip}, {scheduler}: {round} rounds, 0 broken in {background} in the background and {:?}", churn.totals);
     Ok(())
 }
 

@@ -18,10 +18,10 @@ use crate::{
 /// What `cargo xtask bench` takes; all of it is passed on to the bench.
 #[derive(Args, Default)]
 pub(crate) struct Options {
-    /// Sections to run: `data-path`, `control-plane`, `veth`, `services`, `probes`, `vm` (default: all but `vm`).
+    /// Sections to run: `data-path`, `quic`, `veth`, `services`, `flood`, `control-plane`, `probes`, `schedulers`, `vm` (default: all but `vm`).
     #[arg(value_name = "SECTION")]
     sections: Vec<String>,
-    /// Only what the bars need, in under two minutes.
+    /// Only what the bars need, in a few minutes.
     #[arg(long)]
     short: bool,
     /// Fail if a bar falls short, or has no figures though its section ran.
@@ -36,6 +36,15 @@ pub(crate) struct Options {
     /// Run the section `vm` too: IPVS and Evenkeel in a QEMU guest.
     #[arg(long)]
     vm: bool,
+    /// Run the section `schedulers`: who gets flows with each scheduler, beside a model.
+    #[arg(long)]
+    schedulers: bool,
+    /// Write the tables of `schedulers` into docs/schedulers.md.
+    #[arg(long)]
+    write_docs: bool,
+    /// Print all results as JSON instead of tables.
+    #[arg(long)]
+    json: bool,
     /// CPU to measure on (default: 0).
     #[arg(long)]
     cpu: Option<usize>,
@@ -63,7 +72,14 @@ fn command(options: &Options, daemon: &Path) -> Result<Command> {
     let mut cargo = workspace::cargo();
     cargo.args(["run", "--quiet", "--release", "--package", "evenkeel-bench", "--"]).env("EVENKEEL_BIN", daemon);
     cargo.args(&options.sections);
-    for (flag, given) in [("--short", options.short), ("--check", options.check), ("--vm", options.vm)] {
+    for (flag, given) in [
+        ("--short", options.short),
+        ("--check", options.check),
+        ("--vm", options.vm),
+        ("--schedulers", options.schedulers),
+        ("--write-docs", options.write_docs),
+        ("--json", options.json),
+    ] {
         cargo.args(given.then_some(flag));
     }
     // The bench runs in the workspace's root, and paths are meant from where we are.
@@ -105,7 +121,8 @@ mod tests {
     fn every_argument_is_passed_on() {
         let empty: [&str; 0] = [];
         assert_eq!(given(&[]), empty);
-        let words = ["data-path", "veth", "--short", "--check", "--vm", "--compare", "/old.json"];
+        let words = ["data-path", "veth", "--short", "--check", "--vm", "--schedulers", "--write-docs", "--json"];
+        let words = [&words[..], &["--compare", "/old.json"]].concat();
         let words = [&words[..], &["--program", "/sys/fs/bpf/other", "--cpu", "1"]].concat();
         assert_eq!(given(&words), words);
     }

@@ -33,6 +33,13 @@ const LATENCY: Term = Term { case: "latency", quantity: "p50", ..CONNECTIONS };
 const PROBES: Term = Term { case: "tcp", subject: "evenkeel", quantity: "cpu", flows: None, statistic: Median };
 const DOWN: Term = Term { case: "one-down", quantity: "time", ..CONNECTIONS };
 
+const SHARES: Term = Term { case: "shares", subject: "all", quantity: "of-allowed", flows: None, statistic: Maximum };
+/// Of balls and bins: 100 000 flows that do not end, over 64 equal backends.
+const PEAK: Term = Term { case: "most-flows-of-64", subject: "power-of-two", quantity: "beyond-theory", ..SHARES };
+const ABOVE: Term = Term { quantity: "above-average", ..PEAK };
+
+const IN_FLOOD: Term = Term { case: "requests", subject: "syn-flood", quantity: "p99", ..CONNECTIONS };
+
 const fn bar(section: &'static str, name: &'static str, formula: Formula, bound: Bound) -> Bar {
     Bar { name, section, formula, bound, kept: None }
 }
@@ -165,6 +172,12 @@ pub(crate) const BARS: &[Bar] = &[
         Added { subject: LATENCY, other: LATENCY.of("haproxy"), direct: LATENCY.of("direct") },
         AtMost(0.1),
     ),
+    bar(
+        "flood",
+        "p99 in a SYN flood: of as many harmless packets'",
+        Ratio(IN_FLOOD, IN_FLOOD.of("harmless")),
+        AtMost(2.0),
+    ),
     bar("control-plane", "one backend down: ms to the last write", Value(DOWN), Below(5.0)),
     bar(
         "control-plane",
@@ -188,5 +201,21 @@ pub(crate) const BARS: &[Bar] = &[
             Below(0.25),
         ),
         AtMost(0.4),
+    ),
+    bar("schedulers", "share furthest off: of what it may be off", Value(SHARES), AtMost(1.0)),
+    bar(
+        "schedulers",
+        "random: most flows above average, of theory's",
+        Value(Term { quantity: "of-theory", ..PEAK.of("random") }),
+        AtMost(1.35),
+    ),
+    // The theory's O(1).
+    bar("schedulers", "power-of-two: most flows beyond theory's", Value(PEAK), AtMost(2.0)),
+    bar("schedulers", "power-of-two: most above average, of random's", Ratio(ABOVE, ABOVE.of("random")), AtMost(0.1)),
+    bar(
+        "schedulers",
+        "least-connections: most flows beyond theory's",
+        Value(PEAK.of("least-connections")),
+        AtMost(0.0),
     ),
 ];

@@ -92,11 +92,16 @@ fn every_bar_has_a_value_once_its_figures_are_there() {
         ("vm", "packet", &["direct", "evenkeel", "ipvs-dr"], "instructions", None),
         ("services", "new-connections", &["direct", "evenkeel", "haproxy", "nginx"], "rate", None),
         ("services", "latency", &["direct", "evenkeel", "haproxy"], "p50", None),
+        ("flood", "requests", &["syn-flood", "harmless"], "p99", None),
         ("control-plane", "one-down", &["evenkeel"], "time", None),
         ("control-plane", "one-down", &["evenkeel"], "foreign-writes", None),
         ("control-plane", "flow-scan", &["evenkeel"], "time", Some(1 << 24)),
         ("probes", "tcp", &["evenkeel"], "cpu", None),
         ("probes", "tcp-1000-silent", &["evenkeel"], "cpu", None),
+        ("schedulers", "shares", &["all"], "of-allowed", None),
+        ("schedulers", "most-flows-of-64", &["random"], "of-theory", None),
+        ("schedulers", "most-flows-of-64", &["power-of-two", "least-connections"], "beyond-theory", None),
+        ("schedulers", "most-flows-of-64", &["power-of-two", "random"], "above-average", None),
     ];
     let mut figures = Vec::new();
     for (section, case, subjects, quantity, flows) in named {

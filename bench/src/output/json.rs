@@ -26,13 +26,22 @@ struct Header {
     format: u32,
 }
 
+/// The results as text.
+///
+/// # Errors
+///
+/// With a figure that is no number.
+pub(crate) fn text(results: &Results) -> Result<String> {
+    Ok(serde_json::to_string_pretty(&File { format: FORMAT, results })? + "\n")
+}
+
 /// Writes results into a folder, which is made if it is missing. Returns the file that belongs to this run alone.
 ///
 /// # Errors
 ///
 /// If the folder or a file cannot be written.
 pub(crate) fn save(results: &Results, folder: &Path) -> Result<PathBuf> {
-    let text = serde_json::to_string_pretty(&File { format: FORMAT, results })? + "\n";
+    let text = text(results)?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let own = folder.join(format!("{}-{}.json", results.machine.date.replace(':', ""), results.form()));
     for path in [&own, &folder.join("latest.json")] {

@@ -6,10 +6,12 @@
 //!
 //! - [`subject`]: who is measured; [`proxies`]: HAProxy and nginx; [`translation`]: nftables. [`stage`]: a subject at
 //!   work. [`responders`]: the servers. [`wrk`], [`clients`]: the clients. [`cpu`]: CPU time. [`cases`]: what is measured.
+//! - [`flood`]: a section of its own, about latency in a SYN flood.
 
 mod cases;
 mod clients;
 mod cpu;
+mod flood;
 mod proxies;
 mod responders;
 mod stage;
@@ -18,3 +20,4 @@ mod translation;
 mod wrk;
 
 pub(crate) use cases::SECTION;
+pub(crate) use flood::SECTION as FLOOD;

@@ -100,6 +100,11 @@ impl SchedulerKind {
         (Self::PowerOfTwo, "power-of-two", SlotKind::List, Pick::TwoChoices),
     ];
 
+    /// All of them, in the order of the documentation.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ROWS.iter().map(|row| row.0)
+    }
+
     fn row(self) -> (&'static str, SlotKind, Pick) {
         let row = Self::ROWS.iter().find(|row| row.0 == self).expect("each has a row");
         (row.1, row.2, row.3)

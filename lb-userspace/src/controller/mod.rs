@@ -23,7 +23,7 @@ pub mod reconciler;
 mod register;
 mod registrations;
 pub mod report;
-mod scores;
+pub mod scores;
 mod server;
 mod slow_start;
 mod users;

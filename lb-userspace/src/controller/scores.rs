@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! least-connections, power-of-two   load = live flows                  score = (load + 1) / weight
-//! least-bandwidth                   load = kbit/s, moving average      score = (load + an average flow's) / weight
+//! least-bandwidth                   load = kbit/s, see `Measured`      score = (load + an average flow's) / weight
 //! least-response-time               load = live flows                  score = (load + 1) / weight × time to answer
 //! ```
 
@@ -33,19 +33,41 @@ const SLOWEST: f64 = 64.0;
 
 /// What is known of destinations besides the tables, and when it is published next.
 #[derive(Debug, Default)]
-pub(super) struct Scores {
+pub struct Scores {
     next: Option<Instant>,
     before: Option<Instant>,
     measured: HashMap<u32, Measured>,
 }
 
 /// Moving averages of a destination.
+///
+/// An average of bandwidth alone comes too late: new flows would go on to whom it does not show yet that he has them, then stay
+/// away from him as long, and long flows would swing between backends for ever. So what begins and ends is expected to change the
+/// bandwidth by an average flow's, less and less as the average learns what it is.
 #[derive(Debug, Default)]
 struct Measured {
     generation: u16,
     bytes: Option<u64>,
-    bits_per_second: f64,
+    kbit_per_second: f64,
+    /// Kilobits a second that are not in the average yet.
+    expected: f64,
+    /// The load that was published last.
+    published: Option<u32>,
     seconds: Option<f64>,
+}
+
+impl Measured {
+    /// Takes note of the bytes so far, and of the load that the data path has made of the published one. `past` is the time since
+    /// the last note, of which `share` goes into the average.
+    fn note_bandwidth(&mut self, bytes: u64, load: i64, past: Duration, share: f64) {
+        if let Some(before) = self.bytes.replace(bytes) {
+            let rate = bytes.saturating_sub(before) as f64 * 8.0 / 1000.0 / past.as_secs_f64();
+            self.kbit_per_second += (rate - self.kbit_per_second) * share;
+        }
+        let changed = self.published.map_or(0, |published| load - i64::from(published));
+        self.expected = (self.expected + changed as f64) * (1.0 - share);
+        self.published = Some((self.kbit_per_second + self.expected).clamp(0.0, 1e9) as u32);
+    }
 }
 
 /// A destination with a score.
@@ -67,12 +89,12 @@ impl Scores {
         self.next = None;
     }
 
-    /// Publishes what is due.
+    /// Publishes what is due at this time: the present, or that of whoever simulates it.
     ///
     /// # Errors
     ///
     /// If clock or counters cannot be read.
-    pub(super) fn publish(&mut self, reconciler: &Reconciler, plane: &Loaded, now: Instant) -> Result<()> {
+    pub fn publish(&mut self, reconciler: &Reconciler, plane: &Loaded, now: Instant) -> Result<()> {
         if self.next.is_some_and(|next| now < next) {
             return Ok(());
         }
@@ -86,8 +108,9 @@ impl Scores {
         let tables = plane.tables();
         let score = |one: &Scored<'_>| &tables.scores[one.id as usize];
         let before: Vec<Before> = scored.iter().map(|one| (score(one).live(), score(one).load())).collect();
+        let begun = Instant::now();
         let scan = reconciler.scan(plane)?;
-        self.next = Some(now + INTERVAL.max(now.elapsed() * SHARE));
+        self.next = Some(now + INTERVAL.max(begun.elapsed() * SHARE));
         for one in &scored {
             self.measure(one, reconciler, plane, past)?;
         }
@@ -122,10 +145,7 @@ impl Scores {
         let share = 1.0 - (-past.as_secs_f64() / MEMORY.as_secs_f64()).exp();
         if kind == SchedulerKind::LeastBandwidth {
             let bytes = plane.destination_counters(one.id)?.forwarded().bytes.get();
-            if let Some(before) = measured.bytes.replace(bytes) {
-                let rate = bytes.saturating_sub(before) as f64 * 8.0 / past.as_secs_f64();
-                measured.bits_per_second += (rate - measured.bits_per_second) * share;
-            }
+            measured.note_bandwidth(bytes, plane.tables().scores[one.id as usize].load(), past, share);
         } else if let Some(seconds) = time_to_answer(reconciler, one) {
             let average = measured.seconds.get_or_insert(seconds);
             *average += (seconds - *average) * share;
@@ -177,10 +197,10 @@ impl Averages {
     ) -> Self {
         let flows: u64 = scored.clone().map(|one| scan.of(one.id).active).sum();
         let all = scored.filter_map(|one| measured.get(&one.id));
-        let bits: f64 = all.clone().map(|measured| measured.bits_per_second).sum();
+        let kbit: f64 = all.clone().map(|measured| measured.kbit_per_second).sum();
         let times: Vec<f64> = all.filter_map(|measured| measured.seconds).collect();
         let seconds = (!times.is_empty()).then(|| times.iter().sum::<f64>() / times.len() as f64);
-        Self { kbit_per_flow: bits / 1000.0 / flows.max(1) as f64, seconds }
+        Self { kbit_per_flow: kbit / flows.max(1) as f64, seconds }
     }
 
     fn publish(&self, one: &Scored<'_>, score: &Score, (live, load): Before, flows: u64, measured: Option<&Measured>) {
@@ -188,7 +208,7 @@ impl Averages {
         score.adjust_live(flows - (live + score.live()) / 2);
         let terms = match (one.service.scheduler.kind, measured) {
             (SchedulerKind::LeastBandwidth, Some(measured)) => {
-                score.set_load((measured.bits_per_second / 1000.0) as u32);
+                score.set_load(measured.published.unwrap_or(0));
                 ScoreTerms { step: self.kbit_per_flow.clamp(1.0, 1e9) as u32, ..one.terms }
             }
             (kind, measured) => {
@@ -223,6 +243,45 @@ mod tests {
         let averages = Averages { kbit_per_flow: 0.0, seconds: None };
         averages.publish(&one, &score, before, 100, None);
         assert_eq!((score.live(), score.load()), (105, 105));
+    }
+
+    /// Bandwidth of a flow, kbit/s, as much as is expected of it.
+    const RATE: u32 = 800;
+
+    #[test]
+    fn a_flow_that_begins_counts_at_once_and_never_twice() {
+        let (mut measured, second) = (Measured::default(), Duration::from_secs(1));
+        let share = 1.0 - (-1.0 / MEMORY.as_secs_f64()).exp();
+        let mut bytes = 0;
+        measured.note_bandwidth(bytes, 0, second, share);
+        let mut begun = i64::from(RATE);
+        for second_number in 0..120 {
+            bytes += u64::from(RATE) * 1000 / 8;
+            let load = i64::from(measured.published.expect("there was a note")) + begun;
+            measured.note_bandwidth(bytes, load, second, share);
+            begun = 0;
+            let published = measured.published.expect("there was a note");
+            assert!(published.abs_diff(RATE) <= 1, "{published} after {second_number} s");
+        }
+        assert!(measured.expected < 1.0, "{measured:?}");
+        // It ends, and counts no more, though the average still has it.
+        let load = i64::from(RATE) - i64::from(RATE);
+        measured.note_bandwidth(bytes, load, second, share);
+        assert!(measured.published.is_some_and(|published| published <= 1), "{measured:?}");
+        assert!(measured.kbit_per_second > 700.0, "{measured:?}");
+    }
+
+    #[test]
+    fn a_flow_that_sends_otherwise_than_expected_counts_as_it_sends() {
+        let (mut measured, second) = (Measured::default(), Duration::from_secs(1));
+        let share = 1.0 - (-1.0 / MEMORY.as_secs_f64()).exp();
+        measured.note_bandwidth(0, 0, second, share);
+        for seconds in 1..=120_u64 {
+            let begun = if seconds == 1 { i64::from(RATE) } else { 0 };
+            let load = i64::from(measured.published.expect("there was a note")) + begun;
+            measured.note_bandwidth(seconds * 10 * u64::from(RATE) * 1000 / 8, load, second, share);
+        }
+        assert!(measured.published.is_some_and(|published| published.abs_diff(10 * RATE) <= 10), "{measured:?}");
     }
 
     fn service() -> Service {

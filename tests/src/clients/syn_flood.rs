@@ -1,4 +1,4 @@
-//! SYNs from random sources.
+//! SYNs from random sources, and as many harmless packets.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -6,13 +6,26 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::namespace::Namespace;
+
+/// Packets between two looks at the clock of a flood with a rate.
+const BURST: u64 = 32;
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packets {
+    /// TCP SYNs, each from another source.
+    Syns,
+    /// UDP datagrams of one flow, as long as the SYNs.
+    Datagrams,
+}
 
 /// A flood that is under way, bounded in count. Its checksums are wrong, which is the backends' business: they need not answer.
 #[derive(Debug)]
@@ -25,9 +38,20 @@ pub struct SynFlood {
 impl SynFlood {
     /// Begins to send `count` SYNs to a server, each from another source.
     pub fn start(namespace: &Namespace, server: SocketAddr, count: u64) -> Self {
+        Self::start_with(Packets::Syns, namespace, server, count, None)
+    }
+
+    /// Begins to send `count` packets to a server, at most `rate` a second, or as fast as it goes.
+    pub fn start_with(
+        packets: Packets,
+        namespace: &Namespace,
+        server: SocketAddr,
+        count: u64,
+        rate: Option<f64>,
+    ) -> Self {
         let (sent, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (counter, ends) = (Arc::clone(&sent), Arc::clone(&stop));
-        let thread = namespace.thread(move || flood(server, count, &counter, &ends));
+        let thread = namespace.thread(move || flood((packets, rate), server, count, &counter, &ends));
         Self { sent, stop, thread }
     }
 
@@ -52,16 +76,33 @@ impl SynFlood {
     }
 }
 
-fn flood(server: SocketAddr, count: u64, sent: &AtomicU64, stop: &AtomicBool) -> Result<()> {
+fn flood(
+    (packets, rate): (Packets, Option<f64>),
+    server: SocketAddr,
+    count: u64,
+    sent: &AtomicU64,
+    stop: &AtomicBool,
+) -> Result<()> {
     // The kernel takes the IP header from us.
     let raw = Protocol::from(libc::IPPROTO_RAW);
     let socket = Socket::new(Domain::for_address(server), Type::RAW, Some(raw)).context("a raw socket")?;
     let to = SockAddr::from(SocketAddr::new(server.ip(), 0));
+    let begun = Instant::now();
     for number in 0..count {
+        if let Some(rate) = rate
+            && number % BURST == 0
+        {
+            let due = Duration::from_secs_f64(number as f64 / rate);
+            thread::sleep(due.saturating_sub(begun.elapsed()));
+        }
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        socket.send_to(&syn(server, scattered(number)), &to).context("a SYN")?;
+        let packet = match packets {
+            Packets::Syns => syn(server, scattered(number)),
+            Packets::Datagrams => datagram(server),
+        };
+        socket.send_to(&packet, &to).context("a packet of the flood")?;
         sent.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
@@ -75,21 +116,37 @@ fn scattered(number: u64) -> u64 {
     z ^ z >> 31
 }
 
-/// A SYN from an address of 10.128.0.0/9 or 2001:db8:f::/48.
-fn syn(server: SocketAddr, random: u64) -> Vec<u8> {
+/// An IP header of 20 more bytes from an address of 10.128.0.0/9 or 2001:db8:f::/48.
+fn header(server: SocketAddr, protocol: u8, random: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(60);
     match server.ip() {
         IpAddr::V4(address) => {
-            bytes.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 128 | (random >> 16) as u8]);
+            bytes.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, protocol, 0, 0, 10, 128 | (random >> 16) as u8]);
             bytes.extend([(random >> 8) as u8, random as u8]);
             bytes.extend(address.octets());
         }
         IpAddr::V6(address) => {
-            bytes.extend([0x60, 0, 0, 0, 0, 20, 6, 64, 0x20, 0x01, 0x0d, 0xb8, 0, 0x0f, 0, 0]);
+            bytes.extend([0x60, 0, 0, 0, 0, 20, protocol, 64, 0x20, 0x01, 0x0d, 0xb8, 0, 0x0f, 0, 0]);
             bytes.extend(random.to_be_bytes());
             bytes.extend(address.octets());
         }
     }
+    bytes
+}
+
+/// A datagram of a flow that is always the same. Over IPv4 it needs no checksum.
+fn datagram(server: SocketAddr) -> Vec<u8> {
+    let mut bytes = header(server, libc::IPPROTO_UDP as u8, 1);
+    bytes.extend(4000_u16.to_be_bytes());
+    bytes.extend(server.port().to_be_bytes());
+    bytes.extend([0, 20, 0, 0]);
+    bytes.extend([0; 12]);
+    bytes
+}
+
+/// A SYN.
+fn syn(server: SocketAddr, random: u64) -> Vec<u8> {
+    let mut bytes = header(server, libc::IPPROTO_TCP as u8, random);
     bytes.extend(((random >> 40) as u16 | 1024).to_be_bytes());
     bytes.extend(server.port().to_be_bytes());
     bytes.extend((random as u32).to_be_bytes());

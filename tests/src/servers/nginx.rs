@@ -86,13 +86,15 @@ fn configure(directory: &Path, name: &str, ports: &[u16]) -> String {
         "daemon off;
 master_process off;
 pid {directory}/pid;
-events {{ worker_connections 1000; }}
+worker_rlimit_nofile 8192;
+events {{ worker_connections 4000; }}
 http {{
   access_log off;
   default_type application/octet-stream;
   sendfile on;
   tcp_nopush on;
   keepalive_requests 100000000;
+  keepalive_timeout 1h;
   client_body_temp_path {directory}/body;
   proxy_temp_path {directory}/proxy;
   fastcgi_temp_path {directory}/fastcgi;
