@@ -15,6 +15,7 @@ pub mod decap;
 pub mod health;
 pub mod hooks;
 pub mod neighbour;
+mod open_files;
 pub mod plan;
 pub mod probe;
 mod process;

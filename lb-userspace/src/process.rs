@@ -15,6 +15,8 @@ use tokio::{
     process::{Child, Command},
 };
 
+use crate::open_files;
+
 /// Where programs are looked for that a script calls.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How much of the output is kept, in bytes.
@@ -77,6 +79,8 @@ fn start(command: &[String], environment: &[(&str, String)]) -> io::Result<(Chil
         .stderr(writer)
         .process_group(0)
         .spawn()?;
+    // Beside it rather than before it: the program has hardly begun, and this needs no `unsafe`.
+    child.id().into_iter().for_each(open_files::lower_for);
     Ok((child, reader))
 }
 

@@ -19,10 +19,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use lb_common::{abi::LAYOUT_VERSION, features::Features, memory::Sizes};
-use nix::{
-    fcntl::{Flock, FlockArg},
-    sys::resource::{Resource, getrlimit, setrlimit},
-};
+use nix::fcntl::{Flock, FlockArg};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -40,7 +37,7 @@ use crate::{
     dataplane::kernel::{LoadOptions, Loaded, Pins, grace, object},
     hooks::Hooks,
     neighbour::Resolver,
-    plan,
+    open_files, plan,
     probe::{self, Prober, Relay},
     state::{Store, secret},
 };
@@ -60,22 +57,11 @@ const JOBS: usize = 64;
 pub async fn run(config_file: &Path) -> Result<()> {
     let config = config::load(config_file)?;
     object::balancer(true)?;
-    raise_open_files().context("the limit of open files cannot be raised")?;
+    open_files::raise()?;
     // Before anyone can know that the daemon is there: by default each of them would kill it.
     let signals = Signals::register()?;
     let mut daemon = Daemon::start(config_file.to_owned(), config).await?;
     daemon.serve(signals).await
-}
-
-/// Lets this process have as many open files as it may: each probe under way has one, and the usual limit of 1 024 is for
-/// programs that call `select(2)`.
-///
-/// # Errors
-///
-/// If the kernel refuses.
-pub(crate) fn raise_open_files() -> Result<()> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
 /// What the daemon is told by signals.

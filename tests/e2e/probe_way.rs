@@ -18,7 +18,7 @@ use evenkeel_tests::{
     scenario::{backend_status, configuration, nginx_everywhere, wait_for_backend, wait_for_takers},
     servers::{DNS_PORT, TXT_NAME, dns},
     topology::Topology,
-    wait::PATIENCE,
+    wait::{PATIENCE, wait_ok},
 };
 use serde_json::Value;
 
@@ -106,6 +106,16 @@ fn check(mode: &'static str, topology: &Topology) -> Result<()> {
         wait_both(&daemon).with_context(|| case.name())?;
         let shown = daemon.cli_text(&["backend", "show", "way", "b1"])?;
         ensure!(shown.contains(&format!(" at {} by {mode}", case.vip)), "{shown}");
+
+        // Somebody flushes rules.
+        let before = rules(topology)?;
+        for family in ["-4", "-6"] {
+            topology.balancer().exec("ip", [family, "rule", "del", "priority", "99"])?;
+        }
+        wait_ok("the rules are there again", PATIENCE, || {
+            ensure!(rules(topology)? == before, "{}", rules(topology)?);
+            Ok(())
+        })?;
 
         vip_at(topology, case.vip, "del")?;
         wait_down(&daemon, "does the backend have the VIP").with_context(|| case.name())?;

@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::{reconciler::Reconciler, users::Concerned};
 use crate::{
     config::model::{AdminState, OnDrainTimeout, Protocol, Service},
-    dataplane::DataPlane,
+    dataplane::{DataPlane, scan::Scan},
     plan::desired::{BackendKey, ServiceKey, backend_key},
     state::{
         DrainRecord, Leaving, Runtime, ServiceRuntime,
@@ -45,16 +45,17 @@ impl Reconciler {
             self.unsaved |= begin_drains(&mut self.runtime, &service, now);
             self.begin_leaving(index, &service, now);
         }
-        self.follow_drains(plane, now)?;
-        self.end_leaving(plane, now)
-    }
-
-    /// A drain is over with the last flow. How far it is goes to the log.
-    fn follow_drains(&mut self, plane: &impl DataPlane, now: SystemTime) -> Result<()> {
         if !self.has_drains() || !self.progress.is_due(now) {
             return Ok(());
         }
         let scan = self.scan(plane)?;
+        self.follow_drains(&scan, now);
+        self.end_leaving(&scan, now);
+        Ok(())
+    }
+
+    /// A drain is over with the last flow. How far it is goes to the log.
+    fn follow_drains(&mut self, scan: &Scan, now: SystemTime) {
         let destinations = &self.actual.destinations;
         let mut ended = false;
         let mut present = BTreeSet::new();
@@ -81,7 +82,6 @@ impl Reconciler {
         }
         self.progress.retain(&present);
         self.unsaved |= ended;
-        Ok(())
     }
 
     /// Backends that have a destination but are no longer configured leave; one that is configured again stays.
@@ -112,13 +112,9 @@ impl Reconciler {
     }
 
     /// A backend that leaves is gone with its last flow, or when its deadline passes.
-    fn end_leaving(&mut self, plane: &impl DataPlane, now: SystemTime) -> Result<()> {
-        if self.runtime.services.values().all(|changes| changes.leaving.is_empty()) {
-            return Ok(());
-        }
-        let scan = self.scan(plane)?;
+    fn end_leaving(&mut self, scan: &Scan, now: SystemTime) {
         let destinations = &self.actual.destinations;
-        let mut changed = false;
+        let (mut changed, mut writes) = (false, false);
         for (name, changes) in self.runtime.services.iter_mut().filter(|(_, changes)| !changes.leaving.is_empty()) {
             let Some(index) = self.users.named(name) else { continue };
             let service = &self.effective.services[index as usize];
@@ -129,8 +125,9 @@ impl Reconciler {
                 // Before its destination was written there is nothing to wait for. Closing flows count: the client may have
                 // closed its half alone and still be receiving.
                 let flows = id.map_or(0, |id| scan.of(*id).all());
-                // While it takes new flows, one may come behind the scan's back.
+                // While it takes new flows, one may come behind the scan's back. It will not for long: the plan that ends it is due.
                 let takes = id.and_then(|id| destinations.get(id)).is_some_and(|found| found.state.takes_flows);
+                writes |= takes;
                 let resets = service.protocol != Protocol::Udp && leaving.drain.then(service) == OnDrainTimeout::Reset;
                 // Each client that is still there is to be told.
                 let stays = (takes || flows > 0) && (resets || !leaving.drain.is_overdue(now));
@@ -147,7 +144,9 @@ impl Reconciler {
             });
         }
         self.note_leaving(changed);
-        Ok(())
+        if writes {
+            self.progress.hasten();
+        }
     }
 
     /// What leaves is probed and kept.

@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// Registrations that end in one tick of the daemon.
+const AT_A_TIME: usize = 32;
+
 impl Controller {
     /// Adds a backend to a service: for good or, with `ttl` (such as `30s`), until it is not added again for so long. To add the same
     /// again changes nothing else, and leaves what was changed since as it is.
@@ -93,9 +96,12 @@ impl Controller {
         service.backends.iter().find(|backend| backend_key(backend) == key)
     }
 
-    /// Removes the backends whose time to live is over, as [`Self::remove_backend`] does: they drain.
+    /// Removes backends whose time to live is over, as [`Self::remove_backend`] does: they drain. Each is a plan of its own, so
+    /// others have to wait for the next time.
     pub fn expire_registrations(&mut self) {
-        for (service, key) in self.registrations.expired(&self.reconciler.runtime, Instant::now()) {
+        for (service, key) in
+            self.registrations.expired(&self.reconciler.runtime, Instant::now()).into_iter().take(AT_A_TIME)
+        {
             let backend = key_text(key);
             match self.remove_backend(&service, &backend, false) {
                 Ok(_) => tracing::warn!(service, backend, "no heartbeat for its time to live: the backend leaves"),

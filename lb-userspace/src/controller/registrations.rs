@@ -18,7 +18,12 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Registrations {
     ends: BTreeMap<(String, BackendKey), Instant>,
+    /// The last look at who has expired.
+    looked: Option<Instant>,
 }
+
+/// The longest time between two looks in which heartbeats were heard all the while.
+const STANDSTILL: Duration = Duration::from_secs(1);
 
 impl Registrations {
     /// A heartbeat.
@@ -44,6 +49,11 @@ impl Registrations {
                 Some(((service.clone(), parse_key(text)?), ttl))
             })
         });
+        // Nobody was heard while the process stood still.
+        let since = self.looked.replace(now).map_or(Duration::ZERO, |looked| now.duration_since(looked));
+        if since > STANDSTILL {
+            self.ends.values_mut().for_each(|end| *end += since);
+        }
         let mut before = std::mem::take(&mut self.ends);
         self.ends = registered
             .map(|(name, ttl)| {
@@ -79,16 +89,33 @@ mod tests {
         runtime
     }
 
+    /// Who has expired when the daemon has looked every second.
+    fn look(from: &mut Registrations, runtime: &Runtime, start: Instant, time: Duration) -> Vec<(String, BackendKey)> {
+        (1..=time.as_secs()).for_each(|second| drop(from.expired(runtime, start + Duration::from_secs(second))));
+        from.expired(runtime, start + time)
+    }
+
     #[test]
     fn it_ends_its_time_after_the_last_heartbeat() {
         let (runtime, start) = (registered(Some(TTL)), Instant::now());
         let mut registrations = Registrations::default();
         registrations.renew("web", BACKEND, Some(TTL), start);
-        assert!(registrations.expired(&runtime, start + TTL - Duration::from_millis(1)).is_empty());
+        assert!(look(&mut registrations, &runtime, start, TTL - Duration::from_millis(1)).is_empty());
         registrations.renew("web", BACKEND, Some(TTL), start + TTL / 2);
-        assert!(registrations.expired(&runtime, start + TTL).is_empty());
+        assert!(look(&mut registrations, &runtime, start, TTL).is_empty());
         assert_eq!(registrations.remaining("web", BACKEND, start + TTL), Some(TTL / 2));
-        assert_eq!(registrations.expired(&runtime, start + TTL / 2 + TTL), [("web".to_owned(), BACKEND)]);
+        assert_eq!(look(&mut registrations, &runtime, start + TTL, TTL / 2), [("web".to_owned(), BACKEND)]);
+    }
+
+    #[test]
+    fn a_standstill_of_the_daemon_ends_nothing() {
+        let (runtime, start) = (registered(Some(TTL)), Instant::now());
+        let mut registrations = Registrations::default();
+        registrations.renew("web", BACKEND, Some(TTL), start);
+        assert!(registrations.expired(&runtime, start).is_empty());
+        assert!(registrations.expired(&runtime, start + 10 * TTL).is_empty());
+        assert_eq!(registrations.remaining("web", BACKEND, start + 10 * TTL), Some(TTL));
+        assert_eq!(look(&mut registrations, &runtime, start + 10 * TTL, TTL).len(), 1);
     }
 
     #[test]
@@ -97,8 +124,8 @@ mod tests {
         let mut registrations = Registrations::default();
         assert!(registrations.expired(&runtime, start).is_empty());
         assert_eq!(registrations.remaining("web", BACKEND, start), Some(TTL));
-        assert!(registrations.expired(&runtime, start + TTL / 2).is_empty());
-        assert_eq!(registrations.expired(&runtime, start + TTL).len(), 1);
+        assert!(look(&mut registrations, &runtime, start, TTL / 2).is_empty());
+        assert_eq!(look(&mut registrations, &runtime, start + TTL / 2, TTL / 2).len(), 1);
     }
 
     #[test]

@@ -24,6 +24,11 @@ pub(super) trait Check: Clone + Send + Sync + 'static {
         false
     }
 
+    /// Whether what leads to a target is there, or is known not to be.
+    fn is_ready(&self, _: &Target) -> bool {
+        true
+    }
+
     /// What is known of a target that no answer comes from.
     fn remark(&self, _: &Target) -> Option<String> {
         None
@@ -74,6 +79,11 @@ impl Check for Network {
         self.relay.as_ref().is_some_and(|relay| trouble(relay).is_some())
     }
 
+    fn is_ready(&self, target: &Target) -> bool {
+        let settled = |relay: &Relay| target.way().is_none_or(|way| relay.is_settled(way));
+        self.relay.as_ref().is_none_or(settled)
+    }
+
     fn remark(&self, target: &Target) -> Option<String> {
         let way = target.way()?;
         let (vip, mode) = (way.via.vip, way.via.mode.name());
@@ -104,6 +114,7 @@ pub(super) async fn outcome(check: &impl Check, target: &Target, limit: Duration
             let remark = is_lost.then(|| check.remark(target)).flatten().map(|remark| format!(" {remark}"));
             Outcome::Failure(shown(reason.as_bytes()) + &remark.unwrap_or_default())
         }
+        Err(_) if !check.is_ready(target) => Outcome::Inconclusive("cannot probe: no way to it yet".to_owned()),
         Err(_) if target.kind.takes_silence() && !check.is_unsent(target) => Outcome::Success(Answer::default()),
         Err(_) => {
             let remark = check.remark(target).map(|remark| format!(" {remark}")).unwrap_or_default();

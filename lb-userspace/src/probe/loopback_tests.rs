@@ -101,7 +101,7 @@ async fn a_target_is_probed_once_however_often_it_is_set() {
 /// Real sockets, a thousand of which hang for as long as the test lasts.
 #[tokio::test]
 async fn a_thousand_that_hang_hold_up_nobody() {
-    crate::supervisor::raise_open_files().unwrap();
+    crate::open_files::raise().unwrap();
     let hole = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     hole.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into()).unwrap();
     hole.listen(0).unwrap();

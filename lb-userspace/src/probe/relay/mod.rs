@@ -31,19 +31,22 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{
     sync::watch,
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 pub use self::routes::{remove as remove_rules, remove_leftover as remove_leftover_rules};
 use self::{
     device::{Sender, Tun},
     flow::Flow,
+    routes::Rules,
 };
 use super::trouble::{Trouble, words};
 use crate::{config::model::ForwardingMode, dataplane::kernel::Forwarder};
 
 /// How long a new probe waits for the way to be there.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How often the rules are looked at, which anybody may flush. Far less than it takes to fail three probes.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long until it is tried again to open the device.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -90,6 +93,12 @@ struct State {
     is_open: bool,
     /// Why the device could not be opened.
     trouble: Option<String>,
+}
+
+impl State {
+    fn is_settled(&self, way: Way) -> bool {
+        self.trouble.is_some() || self.is_open && self.ways.contains_key(&way)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -146,11 +155,15 @@ impl Relay {
 
     async fn ready(&self, way: Way) -> Result<(), Trouble> {
         let mut state = self.0.state.subscribe();
-        let is_settled = |state: &State| state.trouble.is_some() || state.is_open && state.ways.contains_key(&way);
-        match timeout(PATIENCE, state.wait_for(is_settled)).await {
+        match timeout(PATIENCE, state.wait_for(|state| state.is_settled(way))).await {
             Ok(Ok(state)) => state.trouble.clone().map_or(Ok(()), |trouble| Err(Trouble::Node(trouble))),
             _ => Err(Trouble::Node("the data path has no way to it yet".to_owned())),
         }
+    }
+
+    /// Whether probes can be put on a way, or there is a reason why not.
+    pub(super) fn is_settled(&self, way: Way) -> bool {
+        self.0.state.borrow().is_settled(way)
     }
 
     /// Why the newest packet on a way could not be sent.
@@ -212,6 +225,9 @@ async fn pump(
     mut state: watch::Receiver<State>,
 ) -> Result<()> {
     let mut buffer = vec![0; usize::from(u16::MAX)];
+    let rules = Rules::present().await.context("the rules for probes")?;
+    let mut clock = interval(LOOK);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let ways = Arc::clone(&state.borrow_and_update().ways);
         if ways.is_empty() {
@@ -219,6 +235,10 @@ async fn pump(
         }
         tokio::select! {
             changed = state.changed() => changed?,
+            _ = clock.tick() => if rules.are_gone().await.context("the rules for probes")? {
+                tracing::warn!("somebody has removed the routing rules for probes on the way of the traffic: adding them again");
+                routes::add(tun.name(), shared.mark).await.context("the rules for probes")?;
+            },
             read = tun.read(&mut buffer) => {
                 let packet = &buffer[..read.context("the device for probes")?];
                 relay(shared, forwarder, sender, &ways, packet);

@@ -44,6 +44,44 @@ async fn try_add(handle: &Handle, device: &str, mark: u32) -> Result<()> {
     }
 }
 
+/// Sees to it that the rules stay.
+#[derive(Debug)]
+pub(super) struct Rules {
+    handle: Handle,
+    connection: tokio::task::JoinHandle<()>,
+    /// Those that were there first.
+    count: usize,
+}
+
+impl Rules {
+    /// Remembers the rules that are there.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot be asked.
+    pub(super) async fn present() -> Result<Self> {
+        let (connection, handle, _) = new_connection()?;
+        let connection = tokio::spawn(connection);
+        let count = ours(&handle).await?.len();
+        Ok(Self { handle, connection, count })
+    }
+
+    /// Whether somebody has removed one since.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot be asked.
+    pub(super) async fn are_gone(&self) -> Result<bool> {
+        Ok(ours(&self.handle).await?.len() < self.count)
+    }
+}
+
+impl Drop for Rules {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
 /// Removes the rules of a daemon that is gone; those of one that has its device stay.
 ///
 /// # Errors
@@ -68,6 +106,14 @@ pub async fn remove() -> Result<()> {
 }
 
 async fn remove_by(handle: &Handle) -> Result<()> {
+    for rule in ours(handle).await? {
+        handle.rule().del(rule).execute().await?;
+    }
+    Ok(())
+}
+
+async fn ours(handle: &Handle) -> Result<Vec<RuleMessage>> {
+    let mut found = Vec::new();
     for version in [IpVersion::V4, IpVersion::V6] {
         let rules: Vec<RuleMessage> = match handle.rule().get(version).execute().try_collect().await {
             Ok(rules) => rules,
@@ -75,11 +121,9 @@ async fn remove_by(handle: &Handle) -> Result<()> {
             Err(Error::NetlinkError(error)) if -error.raw_code() == Errno::EAFNOSUPPORT as i32 => continue,
             Err(error) => bail!(error),
         };
-        for rule in rules.into_iter().filter(is_ours) {
-            handle.rule().del(rule).execute().await?;
-        }
+        found.extend(rules.into_iter().filter(is_ours));
     }
-    Ok(())
+    Ok(found)
 }
 
 fn is_ours(rule: &RuleMessage) -> bool {
