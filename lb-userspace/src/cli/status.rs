@@ -242,7 +242,7 @@ pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<S
             }
         });
     }
-    if backend.origin == "runtime" {
+    if backend.origin == "runtime" && service.origin != "runtime" {
         remarks.push("added at run time, not in the configuration file".to_owned());
     }
     if let Some(registration) = &backend.registration {
