@@ -17,7 +17,6 @@ use evenkeel_tests::{
 };
 
 const TWO: [&str; 2] = ["b1", "b2"];
-const ALL: [&str; 3] = ["b1", "b2", "b3"];
 
 /// What a command came to: exit code, what it printed, and what it complained of.
 fn run(daemon: &Daemon<'_>, arguments: &[&str]) -> Result<(i32, String, String)> {
@@ -111,7 +110,7 @@ fn a_document_becomes_what_runs_and_survives_a_restart() -> Result<()> {
     ensure!(status["origin"] == "runtime" && status["place"].is_null(), "{status}");
     let status = service_status(&daemon, "web")?;
     let place = status["place"].as_str().context("a place")?;
-    ensure!(status["origin"] == "file" && place.ends_with("evenkeel.yaml:9"), "{status}");
+    ensure!(status["origin"] == "file" && place.ends_with("evenkeel.yaml:10"), "{status}");
 
     let (code, out, error) = apply(&daemon, "version: 1\nservices: []\n", &["--prune"])?;
     ensure!(code == 0 && out.contains("- service more"), "{out}{error}");
@@ -205,7 +204,7 @@ fn drop_ins_are_read_and_a_service_of_the_file_takes_the_place_of_an_applied_one
 }
 
 /// Documents and arguments that are refused: exit code, a part of the message, the document, the arguments.
-fn refused(file: &str, b1: &str, b3: &str) -> Vec<(i32, &'static str, String, Vec<&'static str>)> {
+fn refused<'a>(file: &'a str, b1: &str, b3: &str) -> Vec<(i32, &'a str, String, Vec<&'static str>)> {
     let of = |services: &str| format!("version: 1\nservices:\n{services}");
     let new = |more: &str| of(&format!("- {{name: new, vip: 192.0.2.77, port: 80, protocol: tcp{more}}}\n"));
     let web = |more: &str, backends: &str| {
@@ -253,7 +252,7 @@ fn refused(file: &str, b1: &str, b3: &str) -> Vec<(i32, &'static str, String, Ve
         (2, "overlaps service `web`", new(&one).replace("192.0.2.77", &VIP4.to_string()), vec![]),
         (2, "a duration without a unit", new(&format!(", drain_timeout: 5{one}")), vec![]),
         (2, "10.0.0.300", new(", backends: [10.0.0.300]"), vec![]),
-        (2, "probe", new(&format!(", probe: {{type: htpp}}{one}")), vec![]),
+        (2, "did you mean `http`?", new(&format!(", probe: {{type: htpp}}{one}")), vec![]),
         (1, "web is the configuration file's (", web(&format!("{quick}, scheduler: random"), &named), vec![]),
         (
             1,
@@ -281,7 +280,7 @@ fn refused(file: &str, b1: &str, b3: &str) -> Vec<(i32, &'static str, String, Ve
             }),
             vec![],
         ),
-        (1, file, web(&format!("{quick}, mode: ipip"), &named), vec![]),
+        (1, file, web(&format!("{quick}, on_no_backend: reject"), &named), vec![]),
     ]
 }
 
@@ -292,7 +291,7 @@ fn what_is_refused_changes_nothing() -> Result<()> {
     let daemon = start(&topology, &bpffs, &[Service::tcp("web", vip, 80, &topology).only(&["b1"])])?;
     let address = |name| backend(&topology, name).addresses().like(vip).to_string();
     let before = daemon.cli_text(&["export"])?;
-    let place = format!("{}:9", daemon.paths().config.display());
+    let place = format!("{}:10", daemon.paths().config.display());
     let cases = refused(&place, &address("b1"), &address("b3"));
     let mut wrong = Vec::new();
     for (code, fragment, document, arguments) in &cases {
@@ -323,7 +322,7 @@ fn what_is_refused_changes_nothing() -> Result<()> {
     }
     ensure!(daemon.cli_text(&["export"])? == before, "something was changed");
     ensure!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len() + 10, wrong.join("\n---\n"));
-    let text = configuration(daemon.paths(), &topology, &[]);
+    let text = configuration(daemon.paths(), &topology, &[]) + "  []\n";
     ensure!(apply(&daemon, &text, &["--dry-run"])?.0 == 0, "the node may be said if it is the same");
     println!("{} bad inputs were refused with a reason, and nothing was changed", cases.len() + 10);
     Ok(())

@@ -98,7 +98,7 @@ fn junk_in_the_tables_is_told_and_repaired_and_a_flow_stays() -> Result<()> {
         scribble(&daemon, "DESTINATIONS", other, 0xa5)?;
         scribble(&daemon, "DESTINATIONS", 200, 0xa5)?;
         scribble(&daemon, "SERVICES", 1, 0)?;
-        scribble(&daemon, "SERVICES", 60, 0x5a)?;
+        scribble(&daemon, "SERVICES", 60, 0x01)?;
         scribble(&daemon, "LIMITS", 1, 0x5a)?;
         scribble(&daemon, "SERVICE_BUCKETS", 0, 0x5a)?;
         scribble(&daemon, "EGRESS", 0, 0x5a)?;
@@ -109,9 +109,9 @@ fn junk_in_the_tables_is_told_and_repaired_and_a_flow_stays() -> Result<()> {
         ensure!(output.status.code() == Some(5) && told["repaired"] == false, "{told}");
         let text = daemon.cli_text(&["verify"])?;
         for part in [
-            "SLOTS[",
+            "SLOTS[0] and ",
             ", service web: slot",
-            "backend b2 of web: address",
+            "backend b2 of web: the whole record",
             "SERVICES[1], service web",
             "SERVICES[60]: a service that is not configured",
             "DESTINATIONS[200]: a backend that is not configured",

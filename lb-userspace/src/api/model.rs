@@ -510,7 +510,7 @@ pub struct ConfigChange {
 pub struct Verified {
     /// What differs, up to 1 000 of it.
     pub drifts: Vec<DriftStatus>,
-    /// How much that is.
+    /// How many records that are in all.
     pub total: u64,
     /// It was put right.
     pub repaired: bool,
@@ -523,8 +523,10 @@ pub struct Verified {
 pub struct DriftStatus {
     /// The table, by the name of its map.
     pub table: String,
-    /// The record in it.
+    /// The record in it, or the first of several.
     pub index: u32,
+    /// How many records.
+    pub count: u64,
     /// What of it.
     pub what: String,
     /// The service that it belongs to.

@@ -32,17 +32,18 @@ fn print(verified: &Verified) {
     let what = if verified.repaired { "repaired" } else { "left as it is" };
     output::print(&format!("{} differ from what they should be, {what} ({milliseconds} ms):", verified.total));
     verified.drifts.iter().for_each(|drift| output::print(&format!("  {}", line(drift))));
-    if verified.total > verified.drifts.len() as u64 {
+    if verified.total > verified.drifts.iter().map(|drift| drift.count).sum() {
         output::print("  and more");
     }
 }
 
 /// A drift in one line.
-fn line(DriftStatus { table, index, what, service, backend }: &DriftStatus) -> String {
+fn line(DriftStatus { table, index, count, what, service, backend }: &DriftStatus) -> String {
     let of = match (service, backend) {
         (Some(service), Some(backend)) => format!(", backend {backend} of {service}"),
         (Some(service), None) => format!(", service {service}"),
         _ => String::new(),
     };
-    format!("{table}[{index}]{of}: {what}")
+    let more = if *count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+    format!("{table}[{index}]{more}{of}: {what}")
 }

@@ -248,7 +248,7 @@ impl Reconciler {
     pub fn verify(&mut self, plane: &mut impl DataPlane, now: SystemTime, repairs: bool) -> Result<Drifts> {
         let records = plan::drift::find(&self.actual, &plane.tables());
         if repairs && !records.is_empty() {
-            let writes: Vec<Write> = records.iter().map(|drift| drift.repair.clone()).collect();
+            let writes: Vec<Write> = records.iter().flat_map(|drift| drift.repairs.iter().cloned()).collect();
             // They are in force as far as anyone here knows, so nothing is to be noted of them but a failure.
             if let Err(error) = publish(plane, &writes) {
                 self.actual = Actual::read(&plane.tables());

@@ -46,7 +46,7 @@ impl Controller {
         let drifts = result?;
         let all = self.describe(&drifts);
         self.note(&all, took, repairs);
-        let total = all.len() as u64;
+        let total = all.iter().map(|drift| drift.count).sum();
         let repaired = repairs && total > 0;
         Ok(Verified { drifts: all.into_iter().take(TOLD).collect(), total, repaired, took_us: took.as_micros() as u64 })
     }
@@ -56,14 +56,14 @@ impl Controller {
         let VerifyStatus { runs, drifted, last_drift, .. } = &self.verified;
         self.verified = VerifyStatus {
             runs: runs + 1,
-            drifted: drifted + if repaired { drifts.len() as u64 } else { 0 },
+            drifted: drifted + if repaired { drifts.iter().map(|drift| drift.count).sum() } else { 0 },
             last: Some(now),
             took_us: took.as_micros() as u64,
             last_drift: if drifts.is_empty() { *last_drift } else { Some(now) },
         };
         let how = if repaired { "repaired" } else { "left as it is" };
-        for DriftStatus { table, index, what, service, backend } in drifts.iter().take(LOGGED) {
-            tracing::warn!(table, index, service, backend, "{what} was not as it should be, {how}");
+        for DriftStatus { table, index, count, what, service, backend } in drifts.iter().take(LOGGED) {
+            tracing::warn!(table, index, count, service, backend, "{what} was not as it should be, {how}");
         }
         if drifts.len() > LOGGED {
             tracing::warn!("and {} more in the tables, {how}", drifts.len() - LOGGED);
@@ -74,6 +74,7 @@ impl Controller {
         let record = drifts.records.iter().map(|drift| DriftStatus {
             table: drift.table.to_owned(),
             index: drift.index,
+            count: 1,
             what: drift.what.to_owned(),
             service: drift.service.as_ref().map(|key| self.name_of(key)),
             backend: drift.service.as_ref().zip(drift.backend).map(|(key, backend)| self.backend_of(key, backend)),
@@ -83,19 +84,22 @@ impl Controller {
 
     /// What a plan found, which is slots and the service table if only strangers wrote.
     fn describe_write(&self, write: &Write) -> Vec<DriftStatus> {
-        let one = |table: &str, index, what: &str, service| {
+        let one = |table: &str, index, count, what: &str| {
             let (table, what) = (table.to_owned(), what.to_owned());
-            DriftStatus { table, index, what, service, backend: None }
+            DriftStatus { table, index, count, what, service: None, backend: None }
         };
         match write {
             Write::SlotChanges { changes } => {
-                let service = changes.first().and_then(|(slot, _)| self.service_with_slot(*slot));
-                changes.iter().map(|(slot, _)| one("SLOTS", *slot, "slot", service.clone())).collect()
+                let first = changes.first().map_or(0, |(slot, _)| *slot);
+                let found = one("SLOTS", first, changes.len() as u64, "slot");
+                vec![DriftStatus { service: self.service_with_slot(first), ..found }]
             }
-            Write::Slots { offset, .. } => vec![one("SLOTS", *offset, "slots", None)],
-            Write::ServiceTable { .. } => vec![one("SERVICE_BUCKETS", 0, "table of services", None)],
+            Write::Slots { offset, table } => vec![one("SLOTS", *offset, table.size().into(), "slot")],
+            Write::ServiceTable { .. } => vec![one("SERVICE_BUCKETS", 0, 1, "table of services")],
+            // A service that got no slots back where they were, so that its record names others.
+            Write::ServiceSlots { index, .. } => vec![one("SERVICES", *index, 1, "range of slots")],
             Write::Quiesce => Vec::new(),
-            _ => vec![one("CONTROL", 0, "something else of the plan", None)],
+            _ => vec![one("CONTROL", 0, 1, "something else of the plan")],
         }
     }
 

@@ -34,7 +34,7 @@ pub struct Drift {
     /// The backend.
     pub backend: Option<BackendKey>,
     /// What puts it right.
-    pub repair: Write,
+    pub repairs: Vec<Write>,
 }
 
 /// Compares what was published with what is there. It trusts nothing that the tables say.
@@ -51,7 +51,7 @@ pub fn find(actual: &Actual, tables: &Slices<'_>) -> Vec<Drift> {
 }
 
 fn of_node(table: &'static str, index: u32, what: &'static str, repair: Write) -> Drift {
-    Drift { table, index, what, service: None, backend: None, repair }
+    Drift { table, index, what, service: None, backend: None, repairs: vec![repair] }
 }
 
 fn node(actual: &Actual, tables: &Slices<'_>, found: &mut Vec<Drift>) {
@@ -94,7 +94,7 @@ fn node(actual: &Actual, tables: &Slices<'_>, found: &mut Vec<Drift>) {
 fn of_service(actual: &Actual, key: &ServiceKey, service: &ActualService, tables: &Slices<'_>, found: &mut Vec<Drift>) {
     let index = service.index;
     let mut note = |table, index, what, repair| {
-        found.push(Drift { table, index, what, service: Some(*key), backend: None, repair });
+        found.push(Drift { table, index, what, service: Some(*key), backend: None, repairs: vec![repair] });
     };
     let record = &tables.services[index as usize];
     let timeouts = FlowState::ALL.map(|state| record.timeout(state));
@@ -121,9 +121,9 @@ fn of_service(actual: &Actual, key: &ServiceKey, service: &ActualService, tables
 fn destinations(actual: &Actual, tables: &Slices<'_>, found: &mut Vec<Drift>) {
     for (id, wanted) in actual.destinations.iter() {
         let service = actual.key_of(wanted.state.service);
-        let mut note = |table, what, repair| {
+        let mut add = |table, what, repairs| {
             let backend = Some(wanted.backend);
-            found.push(Drift { table, index: id, what, service: service.copied(), backend, repair });
+            found.push(Drift { table, index: id, what, service: service.copied(), backend, repairs });
         };
         let (record, score) = (&tables.destinations[id as usize], &tables.scores[id as usize]);
         let (words, port) = record.address();
@@ -132,12 +132,13 @@ fn destinations(actual: &Actual, tables: &Slices<'_>, found: &mut Vec<Drift>) {
         if (backend_address_of(&words), port) != wanted.backend {
             let (address, port): (IpAddr, u16) = wanted.backend;
             let (next_hop, tunnel, state) = (wanted.next_hop, wanted.tunnel, wanted.state);
-            note("DESTINATIONS", "address", Write::Destination { id, address, port, next_hop, tunnel, state });
-            // That begins its score anew.
-            note("SCORES", "weight", Write::Score { id, terms: wanted.score });
-            note("SCORES", "most flows", Write::MostFlows { id, most: wanted.most });
+            // The whole record, which begins its score anew.
+            let whole = Write::Destination { id, address, port, next_hop, tunnel, state };
+            let score = [Write::Score { id, terms: wanted.score }, Write::MostFlows { id, most: wanted.most }];
+            add("DESTINATIONS", "the whole record", [whole].into_iter().chain(score).collect());
             continue;
         }
+        let mut note = |table, what, repair| add(table, what, vec![repair]);
         if record.state() != wanted.state {
             note("DESTINATIONS", "state", Write::Way { id, tunnel: wanted.tunnel, state: wanted.state });
         } else if tunnel.is_some() {
