@@ -112,6 +112,9 @@ fn a_document_becomes_what_runs_and_survives_a_restart() -> Result<()> {
     let place = status["place"].as_str().context("a place")?;
     ensure!(status["origin"] == "file" && place.ends_with("evenkeel.yaml:10"), "{status}");
 
+    let text = daemon.cli_text(&["status"])?;
+    ensure!(text.contains("applied at run time") && text.contains(&format!("from {place}")), "{text}");
+
     let (code, out, error) = apply(&daemon, "version: 1\nservices: []\n", &["--prune"])?;
     ensure!(code == 0 && out.contains("- service more"), "{out}{error}");
     ensure!(service_status(&daemon, "more").is_err() && service_status(&daemon, "web").is_ok());

@@ -98,7 +98,7 @@ fn junk_in_the_tables_is_told_and_repaired_and_a_flow_stays() -> Result<()> {
         scribble(&daemon, "DESTINATIONS", other, 0xa5)?;
         scribble(&daemon, "DESTINATIONS", 200, 0xa5)?;
         scribble(&daemon, "SERVICES", 1, 0)?;
-        scribble(&daemon, "SERVICES", 60, 0x01)?;
+        scribble(&daemon, "SERVICES", 60, 0x06)?;
         scribble(&daemon, "LIMITS", 1, 0x5a)?;
         scribble(&daemon, "SERVICE_BUCKETS", 0, 0x5a)?;
         scribble(&daemon, "EGRESS", 0, 0x5a)?;
