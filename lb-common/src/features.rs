@@ -47,6 +47,8 @@ impl Features {
     pub const TOA: Self = Self(1 << 12);
     /// Services that choose otherwise than by the flow's hash.
     pub const SCHEDULERS: Self = Self(1 << 13);
+    /// What packets tell of backends is counted ([`crate::passive`]).
+    pub const PASSIVE_HEALTH: Self = Self(1 << 14);
     /// Limits of new flows: rates, connections of a backend, floods ([`crate::limits`]).
     pub const LIMITS: Self = Self(1 << 15);
     /// Services with lists of prefixes that are allowed or denied.

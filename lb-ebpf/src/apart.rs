@@ -10,6 +10,7 @@ use lb_common::{
     nat::{self, NatPlace, back::FoundSlot, forth::Opened, table::Round},
     packet::{self, Rare},
     parse::Place,
+    passive::{self, Sight},
     quic,
     reply::{Answer, Sender},
     schedule::{least, pick},
@@ -355,6 +356,14 @@ pub(crate) extern "C" fn closed(id: u32) -> u32 {
     0
 }
 
+/// See [`passive::saw`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn saw(id: u32, sight: u32) -> u32 {
+    passive::saw(&MAPS, id, Sight::from_bits(sight));
+    0
+}
+
 /// See [`quic::route::follow`].
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -491,11 +500,11 @@ pub(crate) extern "C" fn icmp_back_find(context: *mut xdp_md) -> u64 {
 /// Sends an ICMP error to the client. Returns the XDP action.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp_back(context: *mut xdp_md, slot: u32) -> u32 {
+pub(crate) extern "C" fn icmp_back(context: *mut xdp_md, place: u32, slot: u32) -> u32 {
     let frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    let sent = nat::error_back::send(&env, &frame, FoundSlot::from_bits(slot));
+    let sent = nat::error_back::send(&env, &frame, Place::from_bits(place), FoundSlot::from_bits(slot));
     finish(&env, nat::error::settle(sent), bytes)
 }
 

@@ -9,8 +9,8 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, NatBucket, NatSlots,
-        NodeCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, SlotRange,
-        Tunnel, Word32, Word64,
+        NodeCounters, PassiveCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket,
+        ServiceLimits, SlotRange, Tunnel, Word32, Word64,
     },
     environment::Environment,
     features::Features,
@@ -18,6 +18,7 @@ use lb_common::{
     frame::Frame,
     hash::HashKey,
     nat::{NatPlace, scratch::Scratch},
+    passive::Sight,
     quic::QuicLb,
     schedule::pick::{self, Chooser},
     service::filter::{BACKEND, VIP},
@@ -245,6 +246,16 @@ impl Environment for Maps {
     #[inline(always)]
     fn destination_counters(&self, id: u32) -> Option<&DestinationCounters> {
         maps::DESTINATION_COUNTERS.get(id)
+    }
+
+    #[inline(always)]
+    fn passive_counters(&self, id: u32) -> Option<&PassiveCounters> {
+        maps::PASSIVE_COUNTERS.get(id)
+    }
+
+    #[inline(always)]
+    fn saw(&self, id: u32, sight: Sight) {
+        apart::saw(id, sight.bits());
     }
 
     #[inline(always)]
