@@ -58,6 +58,7 @@ fn web() -> Service {
         on_unknown_flow: OnUnknownFlow::Hash,
         quic: Vec::new(),
         slow_start: None,
+        passive_health: None,
         max_connections: 0,
         limits: FlowLimits::default(),
         drain_timeout: Duration::from_secs(300),

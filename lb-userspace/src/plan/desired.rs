@@ -230,6 +230,8 @@ pub struct Inputs {
     pub leaving: BTreeMap<BackendKey, Drain>,
     /// The shares of backends that have not their whole one yet, in thousandths.
     pub slow_start: BTreeMap<BackendKey, u16>,
+    /// Backends that get no new flows for what clients' packets say; their present ones go on.
+    pub ejected: BTreeSet<BackendKey>,
 }
 
 impl Inputs {
@@ -439,7 +441,10 @@ fn scheduling(service: &Service) -> Scheduling {
 /// healthy. Only enabled ones with a weight count, and those that say themselves that they want no flows do not.
 #[must_use]
 pub fn takers(service: &Service, inputs: &Inputs) -> BTreeSet<BackendKey> {
-    let healthy = |backend: &Backend| inputs.health.get(&backend_key(backend)).is_none_or(|(_, eligible)| *eligible);
+    let healthy = |backend: &Backend| {
+        let key = backend_key(backend);
+        inputs.health.get(&key).is_none_or(|(_, eligible)| *eligible) && !inputs.ejected.contains(&key)
+    };
     let pick = |backup: bool, whatever_health: bool| -> Vec<&Backend> {
         let enabled = |backend: &&Backend| backend.admin_state == AdminState::Enabled && inputs.weight(backend) > 0;
         let fits = |backend: &&Backend| backend.backup == backup && (whatever_health || healthy(backend));

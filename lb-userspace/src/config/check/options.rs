@@ -9,13 +9,13 @@ use super::{
         field::{Field, ShortOrMap, Time, Whole},
         model::{
             FlowLimits, ForwardingMode, Fragments, Hooks, OnBackendDown, OnDrainTimeout, OnNoBackend, OnUnknownFlow,
-            Ports, Probe, Protocol, Quorum, Scheduler, SchedulerKind, SlotKind, SlowStart, Timeouts,
+            PassiveHealth, Ports, Probe, Protocol, Quorum, Scheduler, SchedulerKind, SlotKind, SlowStart, Timeouts,
         },
         problem::{Findings, Position},
         raw,
     },
     limits::{self, Room},
-    probe, values, watch,
+    passive, probe, values, watch,
 };
 
 /// The options of one service, checked.
@@ -23,6 +23,7 @@ pub(super) struct Options {
     pub(super) mode: ForwardingMode,
     pub(super) scheduler: Scheduler,
     pub(super) probe: Option<Probe>,
+    pub(super) passive_health: Option<PassiveHealth>,
     pub(super) quorum: Option<Quorum>,
     pub(super) hooks: Hooks,
     pub(super) on_no_backend: OnNoBackend,
@@ -67,6 +68,7 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
         scheduler: scheduler(findings, values::pick(own.scheduler, defaults.scheduler)),
         quorum: watch::quorum(findings, quorum),
         hooks: watch::hooks(findings, values::pick(own.hooks, defaults.hooks), quorum),
+        passive_health: passive::check(findings, own.passive_health, defaults.passive_health, used.protocol),
         probe: probe::check(findings, own.probe, defaults.probe, used),
         on_no_backend: plain(own.on_no_backend, defaults.on_no_backend, OnNoBackend::Drop),
         on_backend_down: plain(own.on_backend_down, defaults.on_backend_down, OnBackendDown::Move),
