@@ -27,6 +27,7 @@ mod nat_replies;
 mod neighbour;
 mod next_hops;
 mod no_backend;
+mod passive;
 mod probe_way;
 mod programs;
 mod protocols;

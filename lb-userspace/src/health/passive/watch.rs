@@ -386,17 +386,15 @@ mod tests {
         world.run(360);
         // 30 s, 60 s, 90 s, and 100 s at most; an interval in between.
         let log = world.log();
-        let times: Vec<u64> =
-            log.chunks(2).map(|pair| pair[1..].iter().map(|(end, ..)| end - pair[0].0).sum()).collect();
         assert!(log.iter().all(|(_, key, _)| *key == 2), "{log:?}");
-        assert!(log.len() >= 6 && log[0].2 == "fine", "{log:?} {times:?}");
+        assert!(log.len() >= 6 && log[0].2 == "fine", "{log:?}");
         let lengths: Vec<u64> = log[1..].chunks_exact(2).map(|pair| pair[1].0 - pair[0].0).collect();
         assert_eq!(lengths[..3], [60, 90, 100], "{log:?}");
         world.failing.clear();
         world.run(130);
         world.log();
         let times = world.watch.of(&2).expect("it is there").times;
-        world.run(90);
+        world.run(60);
         assert_eq!(world.log(), []);
         let left = world.watch.of(&2).expect("it is there").times;
         assert!(left < times && left > 0, "{left} after {times}");
@@ -421,7 +419,7 @@ mod tests {
         assert!(world.watch.ejected().is_empty());
         world.failing.clear();
         world.run(30);
-        assert_eq!(world.log(), [(121, 1, "fine")]);
+        assert_eq!(world.log(), [(111, 1, "fine")]);
     }
 
     #[test]
