@@ -120,8 +120,12 @@ fn check_ejection(topology: &Topology, vip: IpAddr, verdict: &str) -> Result<()>
     let all = ["b1", "b2", "b3"];
     wait_for_takers(&daemon, "web", &all)?;
     let (client, server) = (topology.client(), SocketAddr::new(vip, PORT));
-    let mut held = Held::open_many(12, client, server)?;
-    ensure!(all.iter().all(|name| held.iter().any(|held| held.backend() == *name)), "{held:?}");
+    let mut held: Vec<Held> = Vec::new();
+    wait_ok("a connection to each is open", PATIENCE, || {
+        held.push(Held::open(client, server)?);
+        ensure!(all.iter().all(|name| held.iter().any(|held| held.backend() == *name)), "{held:?}");
+        Ok(())
+    })?;
     let crowd = Crowd::gather(client, server);
     wait_judged(&daemon, &all, |percent| percent < 20.0)?;
 
