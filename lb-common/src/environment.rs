@@ -9,7 +9,7 @@ use crate::{
         ServiceLimits, SlotRange, Tunnel, Word32, Word64,
     },
     features::Features,
-    flow::{FlowBucket, FlowWord, Placement, room},
+    flow::{FlowBucket, FlowState, FlowWord, Placement, room},
     fragment,
     frame::Frame,
     hash::HashKey,
@@ -312,11 +312,11 @@ pub trait Environment {
 
     /// See [`pick::begun`].
     #[inline(always)]
-    fn begun(&self, service: u32, id: u32, placement: Placement) -> u32
+    fn begun(&self, service: u32, id: u32, placement: Placement, state: FlowState) -> u32
     where
         Self: Sized,
     {
-        pick::begun(self, service, id, placement)
+        pick::begun(self, service, id, placement, state)
     }
 
     /// See [`pick::closed`].

@@ -206,6 +206,13 @@ impl Features {
         self.0 & (Self::SCHEDULERS.0 | Self::LIMITS.0) != 0
     }
 
+    /// Whether somebody asks which flows begin.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tells_beginnings(self) -> bool {
+        self.counts_live_flows() || self.has(Self::PASSIVE_HEALTH)
+    }
+
     /// Whether a packet may be larger than what leads to its destination takes: it leaves by another interface, or wrapped, or
     /// in another VLAN.
     #[inline(always)]

@@ -319,16 +319,13 @@ fn known<'a, E: Environment>(
     // The entry of a flow that is reset stays until it times out as a closing one, so that packets which were under way, and
     // what a client asks that takes no reset unless its number is exact (RFC 5961, section 3.2), meet the same answer.
     let next = state.after(if resets { RST } else { flags });
-    if env.features().has(Features::PASSIVE_HEALTH)
-        && let Some(sight) = Sight::of(state, packet.tcp_flags)
-    {
-        env.saw(word.destination(), sight);
-    }
     let refreshed = word.refreshed(next, now);
     // At most one store for each tick keeps the line clean in other CPUs' caches.
     if refreshed != word {
         entry.refresh(refreshed);
-        if state.is_active() && !next.is_active() {
+        if env.features().has(Features::PASSIVE_HEALTH) {
+            env.saw(word.destination(), Sight::of(state, next, packet.tcp_flags));
+        } else if state.is_active() && !next.is_active() {
             env.closed(word.destination());
         }
     }
@@ -390,14 +387,8 @@ fn admit<'a, E: Environment, F: Frame>(
         let generation = env.destination(id).ok_or(DropReason::Tables)?.state().generation;
         let word = FlowWord::new(id, generation, state, env.now());
         let placement = remember(env, hash, stale, word);
-        if env.features().has(Features::PASSIVE_HEALTH)
-            && matches!(state, FlowState::Setup)
-            && !matches!(placement, Placement::Untracked)
-        {
-            env.saw(id, Sight::OPENED);
-        }
-        if env.features().counts_live_flows() {
-            id = env.begun(service_index, id, placement);
+        if env.features().tells_beginnings() {
+            id = env.begun(service_index, id, placement, state);
         }
         let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
         counters.flows_new.add(1);

@@ -15,29 +15,26 @@ use crate::{
     flow::{FlowState, FlowWord},
     frame::{Frame, Window},
     parse::{Family, Place},
+    schedule::pick,
     wire::{
         icmp,
         tcp::{RST, SYN},
     },
 };
 
-/// Something that was seen of a flow. As a number: the flags of a client's segment, and above them the state that it met.
+/// A client's segment, as a number: its flags, and above them the state of the flow before it and after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sight(u32);
 
 const STATE: u32 = 8;
+const NEXT: u32 = 16;
 
 impl Sight {
-    /// A flow has begun with a SYN.
-    pub const OPENED: Self = Self(0);
-
-    /// A client's segment that meets a flow in this state; `None` where it tells nothing.
+    /// A segment with these flags, that takes a flow from one state to another or the same.
     #[inline(always)]
     #[must_use]
-    pub const fn of(state: FlowState, tcp_flags: u8) -> Option<Self> {
-        let tells =
-            matches!(state, FlowState::Setup) || matches!(state, FlowState::Established) && tcp_flags & RST != 0;
-        if tells { Some(Self((state as u32) << STATE | tcp_flags as u32)) } else { None }
+    pub const fn of(state: FlowState, next: FlowState, tcp_flags: u8) -> Self {
+        Self(tcp_flags as u32 | (state as u32) << STATE | (next as u32) << NEXT)
     }
 
     /// As a number.
@@ -53,21 +50,42 @@ impl Sight {
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
+
+    #[inline(always)]
+    const fn has(self, flag: u8) -> bool {
+        self.0 & flag as u32 != 0
+    }
 }
 
-/// Counts what was seen of a flow of a destination.
+/// Counts a flow that has begun in this state and is remembered.
+#[inline(always)]
+pub fn began<E: Environment>(env: &E, id: u32, state: FlowState) {
+    if matches!(state, FlowState::Setup)
+        && let Some(counters) = env.passive_counters(id)
+    {
+        counters.opened.add(1);
+    }
+}
+
+/// Counts what was seen of a flow of a destination, and its end. Called where the flow's entry changes, so a SYN that is repeated within a
+/// tick is not counted.
 #[inline(always)]
 pub fn saw<E: Environment>(env: &E, id: u32, sight: Sight) {
+    const SETUP: u32 = FlowState::Setup as u32;
+    const ESTABLISHED: u32 = FlowState::Established as u32;
+    const CLOSING: u32 = FlowState::Closing as u32;
+    let (state, next) = (sight.0 >> STATE & 0xff, sight.0 >> NEXT);
+    if next == CLOSING && state != CLOSING {
+        pick::closed(env, id);
+    }
     let Some(counters) = env.passive_counters(id) else { return };
-    let resets = sight.0 & RST as u32 != 0;
-    let counter = match sight.0 >> STATE {
-        0 => &counters.opened,
-        state if state == FlowState::Established as u32 => &counters.reset,
-        _ if resets => &counters.aborted,
-        _ if sight.0 & SYN as u32 != 0 => &counters.repeated,
-        _ => &counters.confirmed,
-    };
-    counter.add(1);
+    match state {
+        SETUP if sight.has(RST) => counters.aborted.add(1),
+        SETUP if sight.has(SYN) => counters.repeated.add(1),
+        SETUP => counters.confirmed.add(1),
+        ESTABLISHED if sight.has(RST) => counters.reset.add(1),
+        _ => {}
+    }
 }
 
 /// Counts a backend's packet of a translated flow that was in this state: its RST.

@@ -344,8 +344,9 @@ pub(crate) extern "C" fn find_room(service: u32) -> u32 {
 /// See [`pick::begun`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn begun(service: u32, id: u32, placement: u32) -> u32 {
-    pick::begun(&MAPS, service, id, Placement::from_bits(placement))
+pub(crate) extern "C" fn begun(service: u32, id: u32, placement: u32, state: u32) -> u32 {
+    let state = FlowState::from_bits(u64::from(state)).unwrap_or(FlowState::Closing);
+    pick::begun(&MAPS, service, id, Placement::from_bits(placement), state)
 }
 
 /// See [`pick::closed`].

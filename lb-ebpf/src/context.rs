@@ -14,7 +14,7 @@ use lb_common::{
     },
     environment::Environment,
     features::Features,
-    flow::{FlowBucket, FlowWord, Placement, TICK_MASK},
+    flow::{FlowBucket, FlowState, FlowWord, Placement, TICK_MASK},
     frame::Frame,
     hash::HashKey,
     nat::{NatPlace, scratch::Scratch},
@@ -373,8 +373,8 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
-    fn begun(&self, service: u32, id: u32, placement: Placement) -> u32 {
-        apart::begun(service, id, placement as u32)
+    fn begun(&self, service: u32, id: u32, placement: Placement, state: FlowState) -> u32 {
+        apart::begun(service, id, placement as u32, state as u32)
     }
 
     #[inline(always)]

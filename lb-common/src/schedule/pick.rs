@@ -5,10 +5,10 @@ use crate::{
     abi::{Pick, Scheduling, Service, SlotRange},
     environment::Environment,
     features::Features,
-    flow::Placement,
+    flow::{FlowState, Placement},
     hash::FlowHash,
     parse::Parsed,
-    quic,
+    passive, quic,
     wire::tcp::{ACK, RST, SYN},
 };
 
@@ -107,10 +107,10 @@ pub fn pick<E: Environment>(env: &E, service: u32) -> Option<u32> {
     Some(choose(env, service, scheduling, slots, chooser).unwrap_or(NOWHERE))
 }
 
-/// What is due when a flow was given a destination. Returns the destination that it has: of one that found no room in the flow
+/// What is due when a flow in this state was given a destination. Returns the destination that it has: of one that found no room in the flow
 /// table nobody will remember any other than the one by its hash.
 #[inline(always)]
-pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placement) -> u32 {
+pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placement, state: FlowState) -> u32 {
     let is_stateless = env.service(service).is_none_or(|found| found.scheduling().pick.is_stateless());
     if matches!(placement, Placement::Untracked) {
         // A full destination had to give way: nobody will remember that.
@@ -121,8 +121,13 @@ pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placemen
         scratch.set_newcomer(scratch.newcomer().unknown());
         return pick(env, service).unwrap_or(NOWHERE);
     }
-    if let Some(score) = env.score(id) {
+    if env.features().counts_live_flows()
+        && let Some(score) = env.score(id)
+    {
         score.begin();
+    }
+    if env.features().has(Features::PASSIVE_HEALTH) {
+        passive::began(env, id, state);
     }
     id
 }
