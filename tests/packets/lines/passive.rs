@@ -134,6 +134,9 @@ fn flows_without_an_entry_are_not_counted() {
     }
 }
 
+/// Segments after a SYN, from the client or back, and what is counted.
+type Conversation = (&'static str, &'static [(bool, u8)], PassiveCounts);
+
 /// Opens a connection as far as these segments go, from the client or back.
 fn converse(node: &mut dyn Tested, client: &dyn Fn(u8) -> Wire, segments: &[(bool, u8)]) {
     let ends = forth(node, &client(SYN));
@@ -151,7 +154,7 @@ fn converse(node: &mut dyn Tested, client: &dyn Fn(u8) -> Wire, segments: &[(boo
 fn resets_of_backends() {
     const FORTH: bool = false;
     const BACK: bool = true;
-    let rows: [(&str, &[(bool, u8)], PassiveCounts); 5] = [
+    let rows: [Conversation; 5] = [
         ("refused", &[(BACK, RST | ACK)], [1, 0, 0, 0, 0, 1, 0, 0]),
         ("refused, twice", &[(BACK, RST | ACK), (BACK, RST | ACK)], [1, 0, 0, 0, 0, 1, 0, 0]),
         ("not reset", &[(BACK, SYN | ACK), (FORTH, ACK), (BACK, ACK)], [1, 1, 0, 0, 0, 0, 0, 0]),
