@@ -1,6 +1,6 @@
 //! Passive health: what the packets of clients say about the backends of a service, against each other.
 //!
-//! Pure: what the data path counted and the time go in, changes come out. [`judge`] says who stands out, [`Watch`] what becomes of it:
+//! Pure: what the data path counted and the time go in, changes come out. [`outliers`] says who stands out, [`Watch`] what becomes of it:
 //!
 //! ```text
 //!            stands out                     time is over, not probed
