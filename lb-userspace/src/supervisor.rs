@@ -169,7 +169,7 @@ impl Daemon {
                 _ = clock.tick() => {
                     self.controller.publish_scores();
                     self.controller.expire_registrations();
-                    if self.controller.has_work() {
+                    if self.controller.judge_passively() || self.controller.has_work() {
                         self.reconcile();
                     }
                 }

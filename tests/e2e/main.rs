@@ -28,6 +28,7 @@ mod nat_replies;
 mod neighbour;
 mod next_hops;
 mod no_backend;
+mod passive;
 mod priority;
 mod probe_way;
 mod programs;

@@ -7,6 +7,7 @@ mod check;
 mod field;
 mod limits;
 pub mod model;
+mod passive;
 mod probe;
 mod problem;
 pub mod raw;

@@ -7,7 +7,7 @@
 //!   what the plan needs to know of them. `drains`: when drains begin and end, `progress`: what the log says of them.
 //!   `watch`: what hooks are told of. `next_hops`: what is said when one is lost or back. `precedence`: which services
 //!   a packet is not for, and why. `scores`: what schedulers go by. `slow_start`: shares of backends that begin. `groups`: which
-//!   priorities take flows, and why.
+//!   priorities take flows, and why. `passive`: what clients' packets tell.
 //! - [`change`]: changes through the API. `register`: backends that are added, `registrations`: for how long. `server`: all backends of an
 //!   address. [`report`]: answers.
 
@@ -17,6 +17,7 @@ mod groups;
 mod inputs;
 mod limits;
 mod next_hops;
+mod passive;
 mod precedence;
 mod progress;
 pub mod reconciler;
@@ -75,6 +76,7 @@ pub struct Controller {
     /// The last reconciliation failed.
     behind: bool,
     scores: scores::Scores,
+    readings: passive::Readings,
 }
 
 /// What a controller starts with.
@@ -114,6 +116,7 @@ impl Controller {
             registrations: Registrations::default(),
             behind: false,
             scores: scores::Scores::default(),
+            readings: passive::Readings::default(),
         })
     }
 
@@ -242,7 +245,8 @@ impl Controller {
     /// comes back with the plan that needs it.
     pub fn specialise(&mut self) {
         let of_node = plan::features::of_node(&self.config.node);
-        let needed = Features::of(&self.plane.tables(), self.plane.ingress()).with(of_node);
+        let passive = if passive::is_used(&self.config) { Features::PASSIVE_HEALTH } else { Features::NONE };
+        let needed = Features::of(&self.plane.tables(), self.plane.ingress()).with(of_node).with(passive);
         if needed == self.plane.constants().features {
             return;
         }

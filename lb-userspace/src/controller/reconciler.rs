@@ -21,6 +21,7 @@ use imbl::ordmap::DiffItem;
 use super::{
     inputs,
     next_hops::Missing,
+    passive::Passive,
     progress::Progress,
     slow_start::SlowStarts,
     users::{Concerned, Users},
@@ -71,6 +72,7 @@ pub struct Reconciler {
     pub(super) watch: Watch,
     memo: Memo,
     pub(super) slow_starts: SlowStarts,
+    pub(super) passive: Passive,
 }
 
 /// Another state, which fits.
@@ -125,6 +127,7 @@ impl Reconciler {
             watch: Watch::default(),
             memo: Memo::default(),
             slow_starts: SlowStarts::default(),
+            passive: Passive::default(),
         }
     }
 

@@ -11,8 +11,8 @@ use anyhow::{Result, ensure};
 use lb_common::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, NatBucket, NatSlots,
-        NodeCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, Tunnel,
-        Word32, Word64,
+        NodeCounters, PassiveCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket,
+        ServiceLimits, Tunnel, Word32, Word64,
     },
     environment::Environment,
     features::Features,
@@ -100,6 +100,7 @@ pub fn explain(
         ingress,
         node_counters: &counters,
         destination_counters: &[],
+        passive_counters: &[],
         reply_budget: &budget,
         scratch: &scratch,
         turns: &[],
@@ -347,6 +348,10 @@ impl Environment for Dry<'_> {
 
     fn client_mask(&self) -> u32 {
         self.view.client_mask()
+    }
+
+    fn passive_counters(&self, id: u32) -> Option<&PassiveCounters> {
+        self.view.passive_counters(id)
     }
 
     fn limit_counters(&self, _: u32) -> Option<&LimitCounters> {

@@ -63,6 +63,7 @@ impl Forwarder {
             ingress: 0,
             node_counters: &counters,
             destination_counters: &[],
+            passive_counters: &[],
             reply_budget: &budget,
             scratch: &scratch,
             turns: &[],

@@ -15,8 +15,8 @@ use aya::{
 use lb_common::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, MAX_EGRESS,
-        MAX_POOL, NatBucket, NatSlots, NodeCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget,
-        Score, Service, ServiceBucket, ServiceLimits, Tunnel, Word8, Word32, Word64, map,
+        MAX_POOL, NatBucket, NatSlots, NodeCounters, PassiveCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord,
+        ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, Tunnel, Word8, Word32, Word64, map,
     },
     features::Features,
     flow::FlowBucket,
@@ -86,7 +86,7 @@ pub struct Loaded {
 
 impl LoadOptions {
     /// Entries of each map whose size is not fixed.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 18] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 19] {
         let sizes = &self.sizes;
         [
             (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
@@ -95,6 +95,7 @@ impl LoadOptions {
             (map::DESTINATIONS, sizes.destinations as u32),
             (map::TUNNELS, 2 * sizes.destinations as u32),
             (map::DESTINATION_COUNTERS, sizes.destinations as u32),
+            (map::PASSIVE_COUNTERS, sizes.destinations as u32),
             (map::FLOWS, sizes.flow_buckets as u32),
             (map::NAT_BUCKETS, sizes.nat_buckets as u32),
             (map::NAT_SLOTS, sizes.nat_buckets as u32),
@@ -356,6 +357,17 @@ impl Loaded {
     pub fn destination_counters(&self, id: u32) -> Result<DestinationCounters> {
         let sum = DestinationCounters::default();
         self.read_per_cpu(map::DESTINATION_COUNTERS, id..id + 1, |_, words| sum.add_words(words))?;
+        Ok(sum)
+    }
+
+    /// What was seen of a destination's connections, summed over CPUs, since the table was made.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn passive_counters(&self, id: u32) -> Result<PassiveCounters> {
+        let sum = PassiveCounters::default();
+        self.read_per_cpu(map::PASSIVE_COUNTERS, id..id + 1, |_, words| sum.add_words(words))?;
         Ok(sum)
     }
 

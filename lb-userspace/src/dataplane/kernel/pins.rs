@@ -19,8 +19,8 @@ use aya::maps::{MapInfo, MapType};
 use lb_common::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, LimitCounters, ListBound,
-        MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord,
-        ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, SlotPair, Tunnel, Word64, map,
+        MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters, PassiveCounters, PoolAddress, QUIC_PLACES, QuicBucket,
+        QuicRecord, ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, SlotPair, Tunnel, Word64, map,
     },
     decap,
     flow::FlowBucket,
@@ -81,7 +81,7 @@ struct Shape {
 
 impl Pins {
     /// Names of all maps.
-    pub const MAPS: [&'static str; 24] = [
+    pub const MAPS: [&'static str; 25] = [
         map::CONTROL,
         map::SERVICE_BUCKETS,
         map::SERVICES,
@@ -105,6 +105,7 @@ impl Pins {
         map::LIMIT_COUNTERS,
         map::NODE_COUNTERS,
         map::DESTINATION_COUNTERS,
+        map::PASSIVE_COUNTERS,
         map::REPLY_BUDGET,
     ];
 
@@ -315,6 +316,7 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
         per_cpu(map::LIMIT_COUNTERS, size_of::<LimitCounters>()),
         per_cpu(map::NODE_COUNTERS, size_of::<NodeCounters>()),
         per_cpu(map::DESTINATION_COUNTERS, size_of::<DestinationCounters>()),
+        per_cpu(map::PASSIVE_COUNTERS, size_of::<PassiveCounters>()),
         per_cpu(map::REPLY_BUDGET, size_of::<ReplyBudget>()),
     ]
 }
