@@ -181,6 +181,7 @@ impl Daemon {
                 Some(job) = self.jobs.recv() => job(&mut self.controller),
                 Some(()) = signals.hangup.recv() => self.reload(),
                 _ = clock.tick() => {
+                    self.controller.settle_flows();
                     self.controller.publish_scores();
                     self.controller.expire_registrations();
                     if self.controller.has_work() {
@@ -259,7 +260,7 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
     };
     let adopts = pins.check(&options)?;
     let fingerprint = secret::fingerprint(&secret);
-    let plane = Loaded::load(&options)?;
+    let mut plane = Loaded::load(&options)?;
     if adopts {
         // The daemon before may have been killed between a replacement and its grace period.
         grace::wait()?;
@@ -278,6 +279,7 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
              them, or `evenkeel detach` (which ends all flows) and start again"
         ),
     }
+    plane.adopt_flows(pins).context("the flows of the present tables cannot be taken over")?;
     tracing::info!(adopted = adopts, pins = %node.pin_directory.display(), "tables are ready");
     Ok((plane, adopts))
 }

@@ -20,7 +20,8 @@ pub struct Control {
     longest_timeouts: [Word32; 8],
     /// Used places of the pool of source addresses, for IPv4 and IPv6: now in the lower half, before the last change in the upper one.
     pool: [Word32; 2],
-    pad: Word64,
+    /// Buckets of the flow table before it grew, as long as copies may be there that no flow looks for; else 0.
+    flow_buckets_before: Word64,
     headers: [TableHeader; 2],
 }
 
@@ -151,6 +152,18 @@ impl Control {
     pub fn set_layout(&self, version: u32, key_fingerprint: u64) {
         self.key_fingerprint.store(key_fingerprint);
         self.layout_version.publish(version);
+    }
+
+    /// Buckets that the flow table had before it grew, as long as flows may have several entries for that
+    /// ([`crate::flow::resize`]); else 0.
+    #[must_use]
+    pub fn flow_buckets_before(&self) -> u64 {
+        self.flow_buckets_before.load()
+    }
+
+    /// Sets it.
+    pub fn set_flow_buckets_before(&self, buckets: u64) {
+        self.flow_buckets_before.store(buckets);
     }
 
     /// The longest time-out of any service for a state, in ticks, by [`FlowWord::state_index`](crate::flow::FlowWord::state_index); 0 for an entry

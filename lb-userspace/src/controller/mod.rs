@@ -148,6 +148,13 @@ impl Controller {
         }
     }
 
+    /// Goes on to tidy up a flow table that grew.
+    pub fn settle_flows(&mut self) {
+        if let Err(error) = self.plane.settle_flows() {
+            tracing::warn!("copies of flows could not be removed: {error:#}");
+        }
+    }
+
     fn try_reconcile(&mut self) -> Result<usize> {
         let published = self.reconciler.reconcile(&mut self.plane, SystemTime::now());
         // The tables do not wait for a disk that is full.

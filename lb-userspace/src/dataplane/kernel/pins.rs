@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! PIN_DIRECTORY/                  0700
-//!   layout-5/                     one for each layout of the tables
-//!     maps/CONTROL, …
+//!   layout-7/                     one for each layout of the tables
+//!     maps/CONTROL, …             and for a while flow tables of two sizes (`migration`)
 //!     links/eth0:2:native, …      attached interfaces
 //! ```
 
@@ -30,7 +30,7 @@ use nix::{
     sys::statfs::statfs,
 };
 
-use super::{LoadOptions, detach::detach};
+use super::{LoadOptions, detach::detach, migration};
 
 /// `BPF_FS_MAGIC` of the kernel's `magic.h`.
 const BPF_FS: i64 = 0xcafe_4a11;
@@ -75,7 +75,8 @@ struct Shape {
     name: &'static str,
     kind: MapType,
     value: usize,
-    entries: u32,
+    /// How many; `None`: the table is taken over whatever its size.
+    entries: Option<u32>,
     flags: u32,
 }
 
@@ -178,7 +179,8 @@ impl Pins {
         self.layout().join("links")
     }
 
-    /// Whether tables are there that can be adopted.
+    /// Whether tables are there that can be adopted. The flow table may have another size
+    /// ([`Loaded::adopt_flows`](super::Loaded::adopt_flows)).
     ///
     /// Remnants of a start that did not get far enough for a packet to pass are removed.
     ///
@@ -186,7 +188,39 @@ impl Pins {
     ///
     /// If a map is there but has another type, size or flag than we need: nothing is touched then.
     pub fn check(&self, options: &LoadOptions) -> Result<bool> {
-        self.check_shapes(&shapes(options))
+        let adopts = self.check_shapes(&shapes(options))?;
+        migration::remove_unused(self)?;
+        Ok(adopts)
+    }
+
+    /// The pin of a flow table that is not in force yet.
+    pub(super) fn next_flows(&self) -> PathBuf {
+        self.maps().join(format!("{}_next", map::FLOWS))
+    }
+
+    /// Pins of flow tables that were in force, and whose flows may not be in the present one.
+    pub(super) fn flows_before(&self) -> Result<Vec<PathBuf>> {
+        let prefix = format!("{}_before_", map::FLOWS);
+        let is_before =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
+        Ok(entries(&self.maps())?.filter(is_before).collect())
+    }
+
+    /// Puts the next flow table in the place of the present one, which stays as one of [`Self::flows_before`]. At any moment
+    /// one of both is at its place.
+    pub(super) fn exchange_flows(&self) -> Result<()> {
+        let (present, next) = (self.map(map::FLOWS), self.next_flows());
+        let place = |number| self.maps().join(format!("{}_before_{number}", map::FLOWS));
+        let before = (1_u32..).map(place).find(|place| !place.exists()).context("a free number")?;
+        fs::hard_link(&present, &before).with_context(|| format!("{}", before.display()))?;
+        fs::rename(&next, &present).with_context(|| format!("{}", next.display()))
+    }
+
+    /// Forgets [`Self::flows_before`].
+    pub(super) fn remove_flows_before(&self) -> Result<()> {
+        self.flows_before()?
+            .iter()
+            .try_for_each(|pin| fs::remove_file(pin).with_context(|| format!("{}", pin.display())))
     }
 
     /// [`Self::check`] for the decapsulator.
@@ -220,7 +254,8 @@ impl Pins {
             format!("pinned map {} cannot be opened; {} removes all pins", path.display(), self.owner.detach)
         })?;
         let found = (info.map_type()?, info.key_size(), info.value_size(), info.max_entries(), info.map_flags());
-        let wanted = (shape.kind, 4, shape.value as u32, shape.entries, shape.flags);
+        let entries = shape.entries.unwrap_or(info.max_entries());
+        let wanted = (shape.kind, 4, shape.value as u32, entries, shape.flags);
         ensure!(
             found == wanted,
             "pinned map {} has (type, key, value, entries, flags) = {found:?}, this configuration needs {wanted:?}; \
@@ -286,8 +321,9 @@ impl Pins {
 }
 
 fn shapes(options: &LoadOptions) -> Vec<Shape> {
-    let entries =
-        |name: &str| options.entries().iter().find(|(other, _)| *other == name).map_or(1, |(_, entries)| *entries);
+    let entries = |name: &str| {
+        Some(options.entries().iter().find(|(other, _)| *other == name).map_or(1, |(_, entries)| *entries))
+    };
     let array = |name, value| Shape { name, kind: MapType::Array, value, entries: entries(name), flags: MAPPED };
     let per_cpu = |name, value| Shape { name, kind: MapType::PerCpuArray, value, entries: entries(name), flags: 0 };
     vec![
@@ -297,16 +333,16 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
         array(map::SLOTS, size_of::<SlotPair>()),
         array(map::DESTINATIONS, size_of::<Destination>()),
         array(map::TUNNELS, size_of::<Tunnel>()),
-        Shape { entries: MAX_EGRESS, ..array(map::EGRESS, size_of::<Egress>()) },
+        Shape { entries: Some(MAX_EGRESS), ..array(map::EGRESS, size_of::<Egress>()) },
         // The kernel adds BPF_F_RDONLY_PROG to device maps.
-        Shape { name: map::EGRESS_DEVICES, kind: MapType::DevMap, value: 8, entries: MAX_EGRESS, flags: 1 << 7 },
-        array(map::FLOWS, size_of::<FlowBucket>()),
+        Shape { name: map::EGRESS_DEVICES, kind: MapType::DevMap, value: 8, entries: Some(MAX_EGRESS), flags: 1 << 7 },
+        Shape { entries: None, ..array(map::FLOWS, size_of::<FlowBucket>()) },
         array(map::NAT_BUCKETS, size_of::<NatBucket>()),
         array(map::NAT_SLOTS, size_of::<NatSlots>()),
         array(map::BACKEND_SET, size_of::<Word64>()),
-        Shape { entries: 2 * MAX_POOL, ..array(map::NAT_POOL, size_of::<PoolAddress>()) },
+        Shape { entries: Some(2 * MAX_POOL), ..array(map::NAT_POOL, size_of::<PoolAddress>()) },
         array(map::FRAGMENTS, size_of::<FlowBucket>()),
-        Shape { entries: QUIC_PLACES, ..array(map::QUIC_CONFIGURATIONS, size_of::<QuicRecord>()) },
+        Shape { entries: Some(QUIC_PLACES), ..array(map::QUIC_CONFIGURATIONS, size_of::<QuicRecord>()) },
         array(map::QUIC_SERVERS, size_of::<QuicBucket>()),
         array(map::SCORES, size_of::<Score>()),
         array(map::LIMITS, size_of::<ServiceLimits>()),
@@ -320,7 +356,7 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
 }
 
 fn decap_shapes() -> [Shape; 2] {
-    let shape = |name, kind, value, flags| Shape { name, kind, value, entries: 1, flags };
+    let shape = |name, kind, value, flags| Shape { name, kind, value, entries: Some(1), flags };
     [
         shape(decap::map::CONTROL, MapType::Array, size_of::<decap::Control>(), MAPPED),
         shape(decap::map::COUNTERS, MapType::PerCpuArray, size_of::<decap::Counters>(), 0),
