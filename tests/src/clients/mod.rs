@@ -2,6 +2,7 @@
 
 mod connections;
 mod download;
+mod echoes;
 mod held;
 mod single;
 mod syn_flood;
@@ -10,6 +11,7 @@ mod udp;
 
 pub use connections::{Attempt, Load, Tally, attempts, connections};
 pub use download::{Download, DownloadReport};
+pub use echoes::{EchoReport, Echoes, Failure};
 pub use held::Held;
 pub use single::{SILENCE, connect, who};
 pub use syn_flood::SynFlood;
