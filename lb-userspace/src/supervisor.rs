@@ -37,7 +37,7 @@ use crate::{
         model::{Config, Node},
     },
     controller::{Controller, Parts},
-    dataplane::kernel::{LoadOptions, Loaded, Pins, grace, object},
+    dataplane::kernel::{LoadOptions, Loaded, Pins, grace, layouts, object},
     hooks::Hooks,
     neighbour::Resolver,
     plan,
@@ -258,6 +258,7 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
         flows_writable: false,
         one_buffer: false,
     };
+    pins.stage()?;
     let adopts = pins.check(&options)?;
     let fingerprint = secret::fingerprint(&secret);
     let mut plane = Loaded::load(&options)?;
@@ -268,8 +269,8 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
     let control = plane.tables().control;
     match control.layout_version() {
         // Fresh, or made by a daemon that was killed before it wrote anything.
-        0 => control.set_layout(LAYOUT_VERSION, fingerprint),
-        LAYOUT_VERSION => ensure!(
+        0 => {}
+        known if layouts::is_known(known) => ensure!(
             control.key_fingerprint() == fingerprint,
             "the pinned tables were made with another hash secret; restore `node.hash_secret`, or run \
              `evenkeel detach` (which ends all flows) and start again"
@@ -280,6 +281,7 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
         ),
     }
     plane.adopt_flows(pins).context("the flows of the present tables cannot be taken over")?;
+    plane.tables().control.set_layout(LAYOUT_VERSION, fingerprint);
     tracing::info!(adopted = adopts, pins = %node.pin_directory.display(), "tables are ready");
     Ok((plane, adopts))
 }

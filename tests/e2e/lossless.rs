@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use evenkeel_tests::{
     bpffs::Bpffs,
     clients::{Echoes, UdpSink, UdpStream, collect},
-    daemon::{Daemon, Paths},
+    daemon::{Daemon, Paths, find_binary},
     effort::either,
     scenario::{QUICK_PROBE, configuration, wait_for_takers},
     servers::{Echo, echo},
@@ -283,7 +284,53 @@ fn run(mode: &'static str, setting: &'static str, topology: &Topology) -> Result
             Ok(())
         })?;
     }
+    upgrade(&mut load, &scene, &mut daemon)?;
     load.rows(&scene, &sinks, no_room)
+}
+
+/// To a binary with a newer layout of the tables, and not back.
+fn upgrade(load: &mut Load, scene: &Scene<'_>, daemon: &mut Daemon<'_>) -> Result<()> {
+    let this = find_binary()?;
+    let newer = this.with_file_name("evenkeel-next-layout");
+    ensure!(
+        newer.is_file(),
+        "{} is missing; `cargo build -p evenkeel --features next-layout --bin evenkeel-next-layout` builds it",
+        newer.display()
+    );
+    let layouts = |daemon: &Daemon<'_>| -> Result<Vec<String>> {
+        let names =
+            fs::read_dir(&daemon.paths().pins)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    };
+    let before = layouts(daemon)?;
+    load.over(scene, "newer layout", || {
+        daemon.set_binary(newer.clone());
+        ensure!(daemon.terminate()?.success());
+        restarted(daemon)?;
+        ensure!(layouts(daemon)? == ["layout-8"] && before == ["layout-7"], "{before:?}, {:?}", layouts(daemon)?);
+        ensure!(
+            daemon.log().matches("flows moved").count() == 3,
+            "tables of another size, twice, and of another layout"
+        );
+        Ok(())
+    })?;
+    load.over(scene, "older layout, refused", || {
+        ensure!(daemon.terminate()?.success());
+        let touchable = |daemon: &Daemon<'_>| -> Result<String> {
+            let pins = scene.topology.balancer().exec("find", [daemon.paths().pins.as_os_str()])?;
+            // With the ids of programs.
+            Ok(pins + &scene.topology.balancer().exec("ip", ["-details", "link", "show"])?)
+        };
+        let before = touchable(daemon)?;
+        daemon.set_binary(this.clone());
+        let refused = format!("{:#}", daemon.restart().err().context("an older version takes newer tables")?);
+        for words in ["layout-8 holds tables of a newer version", "nothing was changed", "evenkeel detach"] {
+            ensure!(refused.contains(words), "no {words:?} in {refused}");
+        }
+        ensure!(touchable(daemon)? == before, "something was changed");
+        daemon.set_binary(newer.clone());
+        restarted(daemon)
+    })
 }
 
 /// Prints the rows and checks that nothing was harmed.

@@ -34,6 +34,9 @@ const DESTINATION_SHIFT: u32 = GENERATION_SHIFT + crate::abi::GENERATION_BITS;
 const PROGRESS_MASK: u32 = (1 << GENERATION_SHIFT) - 1;
 const GENERATION_MASK: u64 = (1 << crate::abi::GENERATION_BITS) - 1;
 
+/// The layout that only tests have differs in this: checks are the other way round.
+const NEXT_LAYOUT: u64 = if cfg!(feature = "next-layout") { u64::MAX } else { 0 };
+
 /// One entry.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C)]
@@ -202,13 +205,21 @@ impl FlowEntry {
     #[must_use]
     pub fn load(&self) -> (u64, FlowWord) {
         let word = self.word();
-        (self.check.load() ^ word.identity(), word)
+        (self.check.load() ^ NEXT_LAYOUT ^ word.identity(), word)
+    }
+
+    /// [`Self::load`] of an entry of layout 7.
+    #[cfg(feature = "next-layout")]
+    #[must_use]
+    pub fn load_of_layout_7(&self) -> (u64, FlowWord) {
+        let (tag, word) = self.load();
+        (tag ^ NEXT_LAYOUT, word)
     }
 
     /// Writes a flow.
     #[inline(always)]
     pub fn store(&self, tag: u64, word: FlowWord) {
-        self.check.store(tag ^ word.identity());
+        self.check.store(tag ^ NEXT_LAYOUT ^ word.identity());
         self.word.store(word.0);
     }
 

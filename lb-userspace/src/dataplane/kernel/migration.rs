@@ -1,9 +1,10 @@
-//! Flows that move into a new flow table while packets go on: after a start with another size.
+//! Flows that move into a new flow table while packets go on: after a start with another size, or over the tables of an earlier
+//! layout.
 //!
 //! ```text
 //! maps/FLOWS             the table in force, or the new one from the exchange on
 //! maps/FLOWS_next        the new one until then
-//! maps/FLOWS_before_N    tables that programs may still use, or whose flows are not all copied
+//! maps/FLOWS_before_L_N  tables of layout L that programs may still use, or whose flows are not all copied
 //! ```
 //!
 //! 1. The new program is loaded over the present maps, but with the new flow table. Nothing uses it yet.
@@ -14,8 +15,11 @@
 //!    table any more.
 //! 5. Flows are copied again: those that began or changed since 3. What packets have written in the new table stays.
 //!
+//! With an earlier layout all of it happens in a second directory with the same pins, which takes the place of the first one in
+//! step 4 ([`Pins::stage`]).
+//!
 //! Whoever is killed in between leaves forwarding as it is, and the next start goes on: before the exchange from the beginning,
-//! after it with 2 and the tables `FLOWS_before_N`.
+//! after it with 2 and the tables `FLOWS_before_L_N`.
 
 use std::{
     fs, io,
@@ -25,13 +29,18 @@ use std::{
 use anyhow::{Context, Result};
 use aya::maps::{MapData, MapInfo};
 use lb_common::{
-    abi::{NodeCounters, Pick, ReplyBudget, Scheduling, Service, Word64, map},
-    flow::{FlowBucket, FlowEntry, FlowWord, resize},
+    abi::{LAYOUT_VERSION, NodeCounters, Pick, ReplyBudget, Scheduling, Service, Word64, map},
+    flow::{FlowBucket, resize},
     memory::{Slices, View},
     nat::scratch::Scratch,
 };
 
-use super::{Loaded, Pins, attach, grace, loaded::region, region::Region};
+use super::{
+    Loaded, Pins, attach, grace,
+    layouts::{self, ReadFlow},
+    loaded::region,
+    region::Region,
+};
 
 /// How often flows are copied before the exchange. A flow that moves to its other bucket may be missed once.
 const ROUNDS: usize = 2;
@@ -76,18 +85,21 @@ impl Drop for Hashing<'_> {
 
 /// A flow table of an earlier program.
 struct Source {
+    read: ReadFlow,
     table: Region<FlowBucket>,
     // Keeps the map.
     _map: MapData,
 }
 
 impl Source {
-    fn open(pin: &Path) -> Result<Self> {
+    fn open(layout: u32, pin: &Path) -> Result<Self> {
+        let read = layouts::reader(layout)
+            .with_context(|| format!("{} is of a layout that this version cannot read", pin.display()))?;
         let map = MapData::from_pin(pin).with_context(|| format!("{}", pin.display()))?;
         let entries = map.info()?.max_entries() as usize;
         let table = Region::map(std::os::fd::AsFd::as_fd(map.fd()), entries, false)
             .with_context(|| format!("{} cannot be mapped into memory", pin.display()))?;
-        Ok(Self { table, _map: map })
+        Ok(Self { read, table, _map: map })
     }
 }
 
@@ -128,12 +140,12 @@ impl Loaded {
         let is_new = pins.next_flows().exists();
         let mut old = pins.flows_before()?;
         if is_new {
-            old.push(pins.map(map::FLOWS));
+            old.push((LAYOUT_VERSION, pins.map(map::FLOWS)));
         }
         if old.is_empty() {
-            return Ok(());
+            return pins.commit();
         }
-        let sources = old.iter().map(|pin| Source::open(pin)).collect::<Result<Vec<_>>>()?;
+        let sources = old.iter().map(|(layout, pin)| Source::open(*layout, pin)).collect::<Result<Vec<_>>>()?;
         let least = sources.iter().map(|source| source.table.records().len()).min().unwrap_or_default();
         // A mapping of its own: `replace_all` takes all of this value.
         let services: Region<Service> = region(self.ebpf(), map::SERVICES, self.tables().services.len(), true)?;
@@ -150,11 +162,13 @@ impl Loaded {
         if is_new {
             pins.exchange_flows()?;
         }
+        pins.commit()?;
         attach::replace_all(self, pins)?;
         grace::wait()?;
         let copied = self.copy_flows(&sources)?;
         drop(hashing);
         pins.remove_flows_before()?;
+        pins.remove_others()?;
         tracing::info!(
             flows = copied.flows,
             without_room = copied.without_room,
@@ -192,7 +206,7 @@ impl Loaded {
 
     fn copy_flows(&self, sources: &[Source]) -> Result<resize::Copied> {
         self.with_writable_flows(|view| {
-            let copied = sources.iter().map(|source| resize::copy(view, source.table.records(), present));
+            let copied = sources.iter().map(|source| resize::copy(view, source.table.records(), source.read));
             copied.fold(resize::Copied::default(), |sum, one| resize::Copied {
                 flows: sum.flows + one.flows,
                 without_room: sum.without_room + one.without_room,
@@ -218,10 +232,4 @@ impl Loaded {
             random: &Word64::default(),
         }))
     }
-}
-
-/// An entry in use.
-fn present(entry: &FlowEntry) -> Option<(u64, FlowWord)> {
-    let (tag, word) = entry.load();
-    word.state().map(|_| (tag, word))
 }
