@@ -35,7 +35,7 @@ const NAMES: [&str; 3] = ["b1", "b2", "b3"];
 const FLOW_ENTRIES: u32 = 65536;
 /// When the daemon is aborted, after it was told to read another configuration: somewhere in its planning and publishing.
 const ABORTED_AFTER: [Duration; 4] =
-    [Duration::from_millis(2), Duration::from_millis(12), Duration::from_millis(30), Duration::from_millis(60)];
+    [Duration::from_millis(5), Duration::from_millis(25), Duration::from_millis(40), Duration::from_millis(55)];
 
 /// What goes on all the time.
 struct Effort {

@@ -222,7 +222,8 @@ impl Controller {
             return Err(anyhow!(
                 "{}: flow_table, fragment_table, nat.entries, limits, directories, api, hash_secret, probe_mark and the mode of an interface under `node` \
                  cannot change while the daemon runs; \
-                 restore them, or restart the daemon (other sizes or another secret also need `evenkeel detach`)",
+                 restore them, or restart the daemon (another secret, or another size of anything but the flow table, \
+                 also needs `evenkeel detach`)",
                 self.config_file.display()
             ));
         }

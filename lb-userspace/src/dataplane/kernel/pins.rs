@@ -191,8 +191,9 @@ impl Pins {
             // A start was killed after its commit.
             return self.remove_others();
         };
-        for directory in [self.staged(), self.maps(), self.links()] {
-            make_directory(&directory, setting)?;
+        let staged = self.staged();
+        for directory in [&staged, &staged.join("maps"), &staged.join("links")] {
+            make_directory(directory, setting)?;
         }
         for pin in entries(&older.join("links"))? {
             link_into(&self.links(), &pin, None)?;
