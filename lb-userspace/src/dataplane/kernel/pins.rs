@@ -178,7 +178,7 @@ impl Pins {
 
     /// Prepares to take over tables of an earlier layout, if there are any: the same maps and links are pinned a second time,
     /// and the flow table as one of an earlier program's. Nothing changes for packets, and the first pins stay in force until
-    /// [`Self::commit`]. The directory has to be locked.
+    /// `commit`. The directory has to be locked.
     ///
     /// # Errors
     ///
