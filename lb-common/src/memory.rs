@@ -250,6 +250,19 @@ pub struct Constants {
     pub features: Features,
 }
 
+/// What a CPU has for itself, for those who ask the tables outside the data path: nothing in it is anybody's afterwards.
+#[derive(Debug, Default)]
+pub struct Own {
+    /// Its counters.
+    pub node_counters: NodeCounters,
+    /// Its budget for replies, which is empty at first.
+    pub reply_budget: ReplyBudget,
+    /// Where its random numbers are.
+    pub random: Word64,
+    /// Its memory for a packet that is translated.
+    pub scratch: Scratch,
+}
+
 /// Tables, constants, the clock and where a packet came from.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
@@ -277,6 +290,27 @@ pub struct View<'a> {
     pub limit_counters: &'a [LimitCounters],
     /// Where its random numbers are.
     pub random: &'a Word64,
+}
+
+impl<'a> View<'a> {
+    /// Of tables outside the data path: nobody counts but `own`.
+    #[must_use]
+    pub fn outside(tables: Slices<'a>, constants: Constants, now: u32, own: &'a Own) -> Self {
+        Self {
+            tables,
+            constants,
+            now,
+            ingress: 0,
+            node_counters: &own.node_counters,
+            destination_counters: &[],
+            passive_counters: &[],
+            reply_budget: &own.reply_budget,
+            scratch: &own.scratch,
+            turns: &[],
+            limit_counters: &[],
+            random: &own.random,
+        }
+    }
 }
 
 impl Environment for View<'_> {

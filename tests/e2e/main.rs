@@ -21,6 +21,7 @@ mod icmp;
 mod kernel_tunnels;
 mod lifecycle;
 mod limits;
+mod lossless;
 mod modes;
 mod mtu;
 mod nat;

@@ -35,7 +35,7 @@ pub use tunnel::{GUE_HEADER, Mode, Tunnel, TunnelEnds, inner_protocol, tunnel_in
 pub use word::{Word8, Word32, Word64};
 
 /// Changes with every incompatible change of a record or of a table's meaning. User space refuses pins of another version.
-pub const LAYOUT_VERSION: u32 = 7;
+pub const LAYOUT_VERSION: u32 = if cfg!(feature = "next-layout") { 8 } else { 7 };
 
 /// Names of the maps, the same in the object, in the pin directory and in messages.
 pub mod map {

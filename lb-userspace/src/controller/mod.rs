@@ -153,6 +153,13 @@ impl Controller {
         }
     }
 
+    /// Goes on to tidy up a flow table that grew.
+    pub fn settle_flows(&mut self) {
+        if let Err(error) = self.plane.settle_flows() {
+            tracing::warn!("copies of flows could not be removed: {error:#}");
+        }
+    }
+
     fn try_reconcile(&mut self) -> Result<usize> {
         let published = self.reconciler.reconcile(&mut self.plane, SystemTime::now());
         // The tables do not wait for a disk that is full.
@@ -220,7 +227,8 @@ impl Controller {
             return Err(anyhow!(
                 "{}: flow_table, fragment_table, nat.entries, limits, directories, api, hash_secret, probe_mark and the mode of an interface under `node` \
                  cannot change while the daemon runs; \
-                 restore them, or restart the daemon (other sizes or another secret also need `evenkeel detach`)",
+                 restore them, or restart the daemon (another secret, or another size of anything but the flow table, \
+                 also needs `evenkeel detach`)",
                 self.config_file.display()
             ));
         }

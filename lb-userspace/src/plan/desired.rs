@@ -1,6 +1,11 @@
 //! What the tables should say: the configuration with health, drains and next hops put in.
 
-use std::{collections::{BTreeMap, BTreeSet}, net::IpAddr, num::NonZero, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    num::NonZero,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use lb_common::{

@@ -30,7 +30,7 @@ use lb_common::{
     steady,
 };
 
-use super::{Clock, Pins, attach, grace, object, per_cpu, region::Region};
+use super::{Clock, Pins, attach, grace, migration, object, per_cpu, region::Region};
 
 /// What the program is loaded with.
 #[derive(Clone, Debug)]
@@ -58,6 +58,7 @@ pub struct Loaded {
     options: LoadOptions,
     /// The interfaces that the program is attached to.
     ingress: Vec<u32>,
+    pub(super) settling: migration::Settling,
     constants: Constants,
     clock: Clock,
     cpus: usize,
@@ -113,7 +114,8 @@ impl LoadOptions {
 }
 
 impl Loaded {
-    /// Loads the program; adopts maps that are pinned already, which [`Pins::check`] has to have compared.
+    /// Loads the program; adopts maps that are pinned already, which [`Pins::check`] has to have compared. A flow table of
+    /// another size stays beside a new one until [`Self::adopt_flows`].
     ///
     /// # Errors
     ///
@@ -154,6 +156,7 @@ impl Loaded {
             cpus: per_cpu::cpus()?,
             options: options.clone(),
             ingress: Vec::new(),
+            settling: migration::Settling::default(),
             ebpf,
         };
         // Services that were adopted are let through before the program is attached.
@@ -507,6 +510,7 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
         for name in Pins::MAPS {
             loader.map_pin_path(name, pins.map(name));
         }
+        loader.map_pin_path(map::FLOWS, migration::place(pins, options.sizes.flow_buckets)?);
     }
     let object = object::balancer(object::takes_long_frames() && !options.one_buffer)?;
     let mut ebpf =
