@@ -111,10 +111,18 @@ fn take_out(context: &mut Context, document: &mut Document, refused: Vec<(Part, 
                 }
             }
             Part::Backend(service, backend) => {
-                if let Some(At(at, _)) = document.services[service].backends.get(backend) {
-                    context.ledger.no_counterpart(*at, why);
-                    backends.insert((service, backend));
+                let Some(&At(at, _)) = document.services[service].backends.get(backend) else { continue };
+                // A line may be a backend of several services, those of a group.
+                let is_elsewhere = |(index, entry): (usize, &Entry)| {
+                    index != service && entry.backends.iter().any(|other| other.0 == at)
+                };
+                if document.services.iter().enumerate().any(is_elsewhere) {
+                    let name = &document.services[service].name;
+                    context.ledger.changed(at, format!("no backend of service {name}: {why}"));
+                } else {
+                    context.ledger.no_counterpart(at, why);
                 }
+                backends.insert((service, backend));
             }
         }
     }

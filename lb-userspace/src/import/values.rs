@@ -53,9 +53,11 @@ pub(super) fn list(words: &[String]) -> String {
     format!("[{}]", words.iter().map(|word| scalar(word)).collect::<Vec<_>>().join(", "))
 }
 
-/// A time in YAML, in whole seconds or milliseconds.
+/// A time in YAML, in the largest unit of which it is a whole number, milliseconds at least.
 pub(super) fn time(time: Duration) -> String {
     match (time.as_millis() % 1000, time.as_secs()) {
+        (0, seconds) if seconds > 0 && seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        (0, seconds) if seconds > 0 && seconds % 60 == 0 => format!("{}m", seconds / 60),
         (0, seconds) => format!("{seconds}s"),
         _ => format!("{}ms", time.as_millis()),
     }

@@ -101,10 +101,7 @@ fn read(context: &mut Context, checker: &Statement, around: &Surroundings<'_>) -
         _ => {}
     }
     let at = checker.at();
-    context.ledger.taken(at);
-    if let Some(end) = checker.end {
-        context.ledger.taken(end);
-    }
+    checker.taken(context);
     let mut common = common(context, checker, around);
     let settings = common.settings.over(around.settings);
     let mut command = None;

@@ -31,10 +31,7 @@ pub(super) const FWMARK: &str =
     "firewall marks; write a service with the VIP, protocol and ports that are marked (`port` may be a range or any)";
 
 pub(super) fn read(context: &mut Context, statement: &Statement, services: &str) -> Group {
-    context.ledger.taken(statement.at());
-    if let Some(end) = statement.end {
-        context.ledger.taken(end);
-    }
+    statement.taken(context);
     let mut members = Vec::new();
     for line in &statement.block {
         if line.name() == "fwmark" {

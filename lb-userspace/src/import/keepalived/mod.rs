@@ -156,11 +156,7 @@ impl Contents<'_> {
     }
 
     fn global(&mut self, context: &mut Context, statement: &Statement) {
-        let at = statement.at();
-        context.ledger.note(at, Outcome::NotOurs, MACHINE);
-        if let Some(end) = statement.end {
-            context.ledger.note(end, Outcome::NotOurs, MACHINE);
-        }
+        statement.frame(context, Outcome::NotOurs, MACHINE);
         for inner in &statement.block {
             match inner.name() {
                 "lvs_timeouts" => self.lvs_timeouts(context, inner),

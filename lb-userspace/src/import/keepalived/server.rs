@@ -47,10 +47,7 @@ pub(super) fn read(
         return Vec::new();
     }
     let at = statement.at();
-    context.ledger.taken(at);
-    if let Some(end) = statement.end {
-        context.ledger.taken(end);
-    }
+    statement.taken(context);
     let vips = vips(context, statement, groups, services);
     let mut said = said(context, statement, services);
     let port = vips.first().map_or(0, |(_, _, port)| *port);
@@ -303,10 +300,7 @@ struct Servers<'a> {
 impl Servers<'_> {
     fn read(&mut self, context: &mut Context, statement: &Statement, said: &mut Said) {
         let at = statement.at();
-        context.ledger.taken(at);
-        if let Some(end) = statement.end {
-            context.ledger.taken(end);
-        }
+        statement.taken(context);
         let Some((address, port)) = endpoint(context, statement, self.services) else { return };
         let mut own = Settings::default();
         let mut server = RealServer { at, address, port, weight: 1, method: Method::Masquerade, max_connections: 0 };

@@ -251,8 +251,11 @@ impl<'a> Reader<'a> {
             return;
         }
         match self.replace(line) {
-            // The whole line, so that columns are right.
-            None => self.lines.push(Line { at, text: before.to_owned(), is_made }),
+            None => {
+                // Blanks in place of its conditions, so that columns are right.
+                let skipped = before[..before.len() - line.len()].chars().count();
+                self.lines.push(Line { at, text: format!("{}{line}", " ".repeat(skipped)), is_made });
+            }
             Some(Parameter::Text(text)) => self.line(&text, at, true, depth + 1),
             Some(Parameter::Lines(lines)) => {
                 self.context.ledger.taken(at);
@@ -485,7 +488,7 @@ mod tests {
     fn read(files: &[(&'static str, &'static str)], config_id: Option<&str>) -> (Vec<String>, Vec<String>) {
         let files = Memory(files.to_vec());
         let mut reader = Reader::new(&files, config_id);
-        reader.file(&files.0[0].0.into()).unwrap();
+        reader.file(Path::new(files.0[0].0)).unwrap();
         let lines = reader.lines.iter().map(|line| line.text.trim().to_owned()).collect();
         (lines, reader.context.faults.into_iter().map(|(_, reason, _)| reason).collect())
     }

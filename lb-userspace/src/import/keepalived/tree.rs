@@ -23,7 +23,9 @@ pub(super) struct Word {
 pub(super) struct Statement {
     pub(super) words: Vec<Word>,
     pub(super) block: Vec<Statement>,
-    pub(super) has_block: bool,
+    /// Its `{`, if it has a block.
+    pub(super) open: Option<Place>,
+    /// The `}` of its block.
     pub(super) end: Option<Place>,
 }
 
@@ -50,15 +52,23 @@ impl Statement {
 
     /// Notes the same of all its lines.
     pub(super) fn cover(&self, context: &mut Context, outcome: Outcome, note: &str) {
-        for word in &self.words {
-            context.ledger.note(word.at, outcome, note);
-        }
+        self.frame(context, outcome, note);
         for inner in &self.block {
             inner.cover(context, outcome, note);
         }
-        if let Some(end) = self.end {
-            context.ledger.note(end, outcome, note);
+    }
+
+    /// Notes the same of its first line and of the braces of its block.
+    pub(super) fn frame(&self, context: &mut Context, outcome: Outcome, note: &str) {
+        let words = self.words.iter().map(|word| word.at);
+        for at in words.chain(self.open).chain(self.end) {
+            context.ledger.note(at, outcome, note);
         }
+    }
+
+    /// As [`frame`](Self::frame), of a block that means the same here.
+    pub(super) fn taken(&self, context: &mut Context) {
+        self.frame(context, Outcome::Taken, "");
     }
 }
 
@@ -79,14 +89,13 @@ pub(super) fn read(context: &mut Context, lines: &[Line]) -> Vec<Statement> {
                     may_open = true;
                 }
                 Token::Open(at) => {
-                    context.ledger.taken(at);
                     // On a line of its own it belongs to the line before.
                     let level = open.last_mut().expect("the file itself is open");
-                    match level.last_mut().filter(|statement| !statement.has_block) {
-                        Some(statement) => statement.has_block = true,
+                    match level.last_mut().filter(|statement| statement.open.is_none()) {
+                        Some(statement) => statement.open = Some(at),
                         None => {
                             context.fault(at, "`{` without a name in front", "remove it, or name the block");
-                            level.push(Statement { has_block: true, ..Statement::default() });
+                            level.push(Statement { open: Some(at), ..Statement::default() });
                         }
                     }
                     if open.len() > MAX_DEPTH {
@@ -213,7 +222,8 @@ mod tests {
     fn show(statements: &[Statement]) -> String {
         let one = |statement: &Statement| {
             let words: Vec<_> = statement.words.iter().map(|word| word.text.as_str()).collect();
-            let block = if statement.has_block { format!("{{{}}}", show(&statement.block)) } else { String::new() };
+            let block =
+                if statement.open.is_some() { format!("{{{}}}", show(&statement.block)) } else { String::new() };
             format!("{}{block}", words.join("|"))
         };
         statements.iter().map(one).collect::<Vec<_>>().join(";")

@@ -81,10 +81,7 @@ struct Url {
 
 impl Url {
     fn read(&mut self, context: &mut Context, url: &Statement) {
-        context.ledger.taken(url.at());
-        if let Some(end) = url.end {
-            context.ledger.taken(end);
-        }
+        url.taken(context);
         for line in &url.block {
             self.line(context, line);
         }
