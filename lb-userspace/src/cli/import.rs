@@ -37,7 +37,7 @@ const MOST: u64 = 16 << 20;
 pub(super) enum Command {
     /// Read IPVS's rules.
     ///
-    /// Without FILE it runs `ipvsadm -S -n`, which reads the kernel's table and needs root.
+    /// Without FILE it runs `ipvsadm -S -n` and `ipvsadm -L -n --thresholds`, which read the kernel's table and need root.
     #[command(after_help = EXAMPLES)]
     Ipvsadm(Ipvsadm),
     /// Read keepalived's configuration, with the files that it includes.
@@ -151,17 +151,24 @@ fn read(from: impl io::Read, name: &str) -> anyhow::Result<String> {
 
 /// The kernel's table, by the program that knows how to ask for it.
 fn saved() -> anyhow::Result<String> {
-    const INSTEAD: &str = "or give a FILE with what it writes on the balancer";
-    let output = match process::Command::new("ipvsadm").args(["-S", "-n"]).output() {
+    let saved = ipvsadm_says(&["-S", "-n"])?;
+    let listed = ipvsadm_says(&["-L", "-n", "--thresholds"])?;
+    Ok(import::ipvsadm::with_thresholds(&saved, &listed))
+}
+
+fn ipvsadm_says(words: &[&str]) -> anyhow::Result<String> {
+    const INSTEAD: &str = "or give a FILE with what `ipvsadm -S -n` writes on the balancer";
+    let output = match process::Command::new("ipvsadm").args(words).output() {
         Ok(output) => output,
         Err(error) => bail!("ipvsadm cannot be started: {error}; install it, {INSTEAD}"),
     };
+    let name = format!("`ipvsadm {}`", words.join(" "));
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr);
         let why = why.lines().next().unwrap_or("it gave no reason").trim();
-        bail!("`ipvsadm -S -n` failed: {why}; run this as root where the kernel has IPVS (modprobe ip_vs), {INSTEAD}");
+        bail!("{name} failed: {why}; run this as root where the kernel has IPVS (modprobe ip_vs), {INSTEAD}");
     }
-    read(&output.stdout[..], "the output of `ipvsadm -S -n`")
+    read(&output.stdout[..], &name)
 }
 
 impl Common {

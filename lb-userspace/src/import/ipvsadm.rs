@@ -3,12 +3,14 @@
 //! The lines are carried out one after the other, so what a later one clears, edits or deletes is gone.
 
 mod options;
+mod thresholds;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use self::options::{Action, Kind, Line, Service};
+pub use self::thresholds::with_thresholds;
 use super::{
     Context, ImportError, Imported, Options, map,
     model::{At, Method, Persistence, RealServer, Transport, VirtualServer},
@@ -33,6 +35,13 @@ pub fn import(text: &str, file: &str, options: &Options) -> Result<Imported, Imp
     }
     if !table.servers.is_empty() {
         context.ledger.added("probe: none, as IPVS probes nobody; docs/health.md has the probes that there are");
+    }
+    let has_thresholds =
+        table.servers.iter().flat_map(|server| &server.servers).any(|server| server.max_connections > 0);
+    if !table.servers.is_empty() && !has_thresholds {
+        context.ledger.added(
+            "no max_connections: no line has -x, which `ipvsadm -S` does not write; `ipvsadm -L -n --thresholds` tells them",
+        );
     }
     map::finish(context, file, table.timeouts, table.servers, options)
 }

@@ -150,3 +150,30 @@ fn what_our_check_refuses_is_left_out_and_told() {
     assert!(row(&report, 9).1.contains("firewall marks"));
     assert_eq!((config.services.len(), config.services[0].backends.len()), (1, 1));
 }
+
+/// What ipvsadm 1.31 wrote (`ipvsadm -S -n`) on Debian's kernels 6.1 and 6.12.
+#[test]
+fn what_ipvsadm_wrote_is_taken() {
+    let (config, report) = of_rules(
+        "-A -t 192.0.2.10:80 -s wlc -p 600 -M 255.255.255.0
+-a -t 192.0.2.10:80 -r 10.0.0.1:8080 -m -w 3
+-a -t 192.0.2.10:80 -r 10.0.0.2:80 -g -w 1
+-A -t 192.0.2.11:0 -s rr -p 60
+-a -t 192.0.2.11:0 -r 10.0.0.3:0 -g -w 1
+-A -u 192.0.2.10:53 -s sh -b sh-fallback,sh-port
+-a -u 192.0.2.10:53 -r 10.0.0.1:53 -i -w 2 --tun-type ipip
+-a -u 192.0.2.10:53 -r 10.0.0.2:53 -i -w 2 --tun-type gue --tun-port 6080 --tun-nocsum
+-A -u 192.0.2.12:5060 -s wrr -p 300 --pe sip
+-a -u 192.0.2.12:5060 -r 10.0.0.4:5060 -m -w 1
+-A -u 192.0.2.13:53 -s rr -o
+-a -u 192.0.2.13:53 -r 10.0.0.4:53 -m -w 1
+-A -t [2001:db8::10]:443 -s mh -b mh-port
+-a -t [2001:db8::10]:443 -r [2001:db8:1::1]:443 -g -w 0
+-A -f 7 -s wlc
+-a -f 7 -r 10.0.0.5:0 -g -w 1
+",
+    );
+    assert_eq!(outcomes(&report), "ttttttttctctttnn");
+    assert_eq!((config.services.len(), config.services[1].ports), (6, Ports::Any));
+    assert!(report.added.iter().any(|note| note.contains("--thresholds")), "{:?}", report.added);
+}

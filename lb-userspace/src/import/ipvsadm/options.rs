@@ -220,8 +220,7 @@ fn split<'a>(context: &mut Context, words: &[(&'a str, Place)]) -> Option<Vec<Gi
             );
             return None;
         };
-        let mut letters = short.char_indices();
-        while let Some((index, letter)) = letters.next() {
+        for (index, letter) in short.char_indices() {
             let Some(&(name, _, value)) = OPTIONS.iter().find(|option| option.1 == letter && letter != '\0') else {
                 return unknown(context, word, at);
             };
@@ -353,13 +352,7 @@ fn one(context: &mut Context, line: &mut Line, option: &Given<'_>, services: &st
         "u-threshold" => {
             line.most = number(context, option, 0, 2_147_483_647).and_then(|most| u32::try_from(most).ok())
         }
-        "l-threshold" => {
-            if number(context, option, 0, u64::from(u32::MAX)).is_some_and(|least| least > 0) {
-                context
-                    .ledger
-                    .changed(at, "-y: a backend takes flows again as soon as it has fewer than max_connections");
-            }
-        }
+        "l-threshold" => least(context, option),
         "ops" => context
             .ledger
             .changed(at, "-o: packets of a UDP flow stay together; a flow is forgotten after timeouts.udp_single"),
@@ -368,6 +361,14 @@ fn one(context: &mut Context, line: &mut Line, option: &Given<'_>, services: &st
         }
         "tun-csum" | "tun-remcsum" => context.ledger.changed(at, format!("--{}: gue has no options", option.name)),
         _ => {}
+    }
+}
+
+/// A lower threshold: when a server that was full is asked again.
+fn least(context: &mut Context, option: &Given<'_>) {
+    let note = "-y: a backend takes flows again as soon as it has fewer than max_connections";
+    if number(context, option, 0, u64::from(u32::MAX)).is_some_and(|least| least > 0) {
+        context.ledger.changed(option.at, note);
     }
 }
 
