@@ -1,6 +1,6 @@
 //! Coming from IPVS: what `ipvsadm -S` or keepalived's file says, as our configuration, and what became of each line.
 //!
-//! [`ipvsadm`] and [`keepalived`] read their text into one neutral [`model`]; `map` finds what each thing is here, and
+//! [`ipvsadm`] and [`keepalived`] read their text into one neutral `model`; `map` finds what each thing is here, and
 //! `output` writes it. What was written goes through [`crate::config::parse`], the check of `evenkeel check`: what that
 //! refuses is taken out and reported, so whatever is handed out is accepted.
 //!
