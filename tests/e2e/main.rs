@@ -18,6 +18,7 @@ mod flood;
 mod fragments;
 mod health;
 mod icmp;
+mod import;
 mod kernel_tunnels;
 mod lifecycle;
 mod limits;
