@@ -29,7 +29,8 @@ fn main() {
             return;
         }
     };
-    embed(EVENKEEL, "EVENKEEL_OBJECT", &toolchain, &out);
+    let features = if env::var_os("CARGO_FEATURE_NEXT_LAYOUT").is_some() { "next-layout" } else { "" };
+    embed(EVENKEEL.with_features(features), "EVENKEEL_OBJECT", &toolchain, &out);
     embed(DECAP, "EVENKEEL_DECAP_OBJECT", &toolchain, &out);
     println!("cargo:rustc-cfg=has_bpf_object");
 }

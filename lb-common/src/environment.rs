@@ -5,16 +5,17 @@ use core::ops::Deref;
 use crate::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, NatBucket, NatSlots,
-        NodeCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, SlotRange,
-        Tunnel, Word32, Word64,
+        NodeCounters, PassiveCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket,
+        ServiceLimits, SlotRange, Tunnel, Word32, Word64,
     },
     features::Features,
-    flow::{FlowBucket, FlowWord, Placement, room},
+    flow::{FlowBucket, FlowState, FlowWord, Placement, room},
     fragment,
     frame::Frame,
     hash::HashKey,
     limits::{self, list, room as destination_room},
     nat::{self, NatPlace, scratch::Scratch},
+    passive::{self, Sight},
     quic::{self, QuicLb},
     schedule::{
         affinity, least,
@@ -104,6 +105,8 @@ pub trait Environment {
     fn node_counters(&self) -> Option<&NodeCounters>;
     /// This CPU's counters of a destination.
     fn destination_counters(&self, id: u32) -> Option<&DestinationCounters>;
+    /// What this CPU saw of a destination's connections.
+    fn passive_counters(&self, id: u32) -> Option<&PassiveCounters>;
     /// This CPU's budget for packets that the node makes.
     fn reply_budget(&self) -> Option<&ReplyBudget>;
 
@@ -327,11 +330,11 @@ pub trait Environment {
 
     /// See [`pick::begun`].
     #[inline(always)]
-    fn begun(&self, service: u32, id: u32, placement: Placement) -> u32
+    fn begun(&self, service: u32, id: u32, placement: Placement, state: FlowState) -> u32
     where
         Self: Sized,
     {
-        pick::begun(self, service, id, placement)
+        pick::begun(self, service, id, placement, state)
     }
 
     /// See [`pick::closed`].
@@ -341,6 +344,15 @@ pub trait Environment {
         Self: Sized,
     {
         pick::closed(self, id);
+    }
+
+    /// See [`passive::saw`].
+    #[inline(always)]
+    fn saw(&self, id: u32, sight: Sight)
+    where
+        Self: Sized,
+    {
+        passive::saw(self, id, sight);
     }
 
     /// See [`pick::pick`].

@@ -47,6 +47,8 @@ impl Features {
     pub const TOA: Self = Self(1 << 12);
     /// Services that choose otherwise than by the flow's hash.
     pub const SCHEDULERS: Self = Self(1 << 13);
+    /// What packets tell of backends is counted ([`crate::passive`]).
+    pub const PASSIVE_HEALTH: Self = Self(1 << 14);
     /// Limits of new flows: rates, connections of a backend, floods ([`crate::limits`]).
     pub const LIMITS: Self = Self(1 << 15);
     /// Services with lists of prefixes that are allowed or denied.
@@ -210,18 +212,18 @@ impl Features {
         self.0 & (Self::SCHEDULERS.0 | Self::AFFINITY.0) != 0
     }
 
-    /// Whether something is due when a flow was given its destination.
-    #[inline(always)]
-    #[must_use]
-    pub const fn follows_new_flows(self) -> bool {
-        self.counts_live_flows() || self.has(Self::AFFINITY)
-    }
-
     /// Whether live flows are counted by destination.
     #[inline(always)]
     #[must_use]
     pub const fn counts_live_flows(self) -> bool {
         self.0 & (Self::SCHEDULERS.0 | Self::LIMITS.0) != 0
+    }
+
+    /// Whether somebody asks which flows begin.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tells_beginnings(self) -> bool {
+        self.counts_live_flows() || self.0 & (Self::PASSIVE_HEALTH.0 | Self::AFFINITY.0) != 0
     }
 
     /// Whether a packet may be larger than what leads to its destination takes: it leaves by another interface, or wrapped, or

@@ -13,6 +13,7 @@
 //! - [`forward`]: one forwarding mode a file. [`reply`]: packets that the node makes itself. [`icmp`] and [`fragment`]: what
 //!   becomes of ICMP and of fragments.
 //! - [`nat`]: addresses and ports translated, and back.
+//! - [`passive`]: what packets tell of a backend's health.
 //! - [`features`]: what a configuration uses, and the program has in it.
 //! - [`abi`]: records shared between the XDP program and user space. [`verdict`]: every reason, by name.
 //!
@@ -40,6 +41,7 @@ pub mod nat;
 pub mod opaque;
 pub mod packet;
 pub mod parse;
+pub mod passive;
 pub mod quic;
 pub mod reply;
 pub mod schedule;

@@ -8,8 +8,8 @@ use std::{cell::RefCell, ops::Deref};
 use crate::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, MAX_EGRESS,
-        MAX_POOL, NatBucket, NatSlots, NodeCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget,
-        Score, Service, ServiceBucket, ServiceLimits, Tunnel, Word8, Word32, Word64,
+        MAX_POOL, NatBucket, NatSlots, NodeCounters, PassiveCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord,
+        ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, Tunnel, Word8, Word32, Word64,
     },
     environment::Environment,
     features::Features,
@@ -119,6 +119,7 @@ pub struct Tables {
     random: Word64,
     node_counters: NodeCounters,
     destination_counters: Vec<DestinationCounters>,
+    passive_counters: Vec<PassiveCounters>,
     reply_budget: ReplyBudget,
     scratch: Scratch,
 }
@@ -157,6 +158,7 @@ impl Tables {
             random: Word64::new(0),
             node_counters: NodeCounters::default(),
             destination_counters: zeroed(sizes.destinations),
+            passive_counters: zeroed(sizes.destinations),
             reply_budget: ReplyBudget::default(),
             scratch: Scratch::default(),
         }
@@ -199,6 +201,7 @@ impl Tables {
             ingress,
             node_counters: &self.node_counters,
             destination_counters: &self.destination_counters,
+            passive_counters: &self.passive_counters,
             reply_budget: &self.reply_budget,
             scratch: &self.scratch,
             turns: &self.turns,
@@ -221,6 +224,12 @@ impl Tables {
         &self.limit_counters
     }
 
+    /// What was seen of the destinations' connections.
+    #[must_use]
+    pub fn passive_counters(&self) -> &[PassiveCounters] {
+        &self.passive_counters
+    }
+
     /// The counters of the destinations.
     #[must_use]
     pub fn destination_counters(&self) -> &[DestinationCounters] {
@@ -241,6 +250,19 @@ pub struct Constants {
     pub features: Features,
 }
 
+/// What a CPU has for itself, for those who ask the tables outside the data path: nothing in it is anybody's afterwards.
+#[derive(Debug, Default)]
+pub struct Own {
+    /// Its counters.
+    pub node_counters: NodeCounters,
+    /// Its budget for replies, which is empty at first.
+    pub reply_budget: ReplyBudget,
+    /// Where its random numbers are.
+    pub random: Word64,
+    /// Its memory for a packet that is translated.
+    pub scratch: Scratch,
+}
+
 /// Tables, constants, the clock and where a packet came from.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
@@ -256,6 +278,8 @@ pub struct View<'a> {
     pub node_counters: &'a NodeCounters,
     /// This CPU's counters by destination; shorter than the destinations where nobody counts.
     pub destination_counters: &'a [DestinationCounters],
+    /// What this CPU saw of connections, by destination; shorter than the destinations where nobody counts.
+    pub passive_counters: &'a [PassiveCounters],
     /// This CPU's budget for replies.
     pub reply_budget: &'a ReplyBudget,
     /// This CPU's memory for a packet that is translated.
@@ -266,6 +290,27 @@ pub struct View<'a> {
     pub limit_counters: &'a [LimitCounters],
     /// Where its random numbers are.
     pub random: &'a Word64,
+}
+
+impl<'a> View<'a> {
+    /// Of tables outside the data path: nobody counts but `own`.
+    #[must_use]
+    pub fn outside(tables: Slices<'a>, constants: Constants, now: u32, own: &'a Own) -> Self {
+        Self {
+            tables,
+            constants,
+            now,
+            ingress: 0,
+            node_counters: &own.node_counters,
+            destination_counters: &[],
+            passive_counters: &[],
+            reply_budget: &own.reply_budget,
+            scratch: &own.scratch,
+            turns: &[],
+            limit_counters: &[],
+            random: &own.random,
+        }
+    }
 }
 
 impl Environment for View<'_> {
@@ -427,6 +472,10 @@ impl Environment for View<'_> {
 
     fn destination_counters(&self, id: u32) -> Option<&DestinationCounters> {
         self.destination_counters.get(id as usize)
+    }
+
+    fn passive_counters(&self, id: u32) -> Option<&PassiveCounters> {
+        self.passive_counters.get(id as usize)
     }
 
     fn reply_budget(&self) -> Option<&ReplyBudget> {

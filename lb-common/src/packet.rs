@@ -18,6 +18,7 @@ use crate::{
     icmp,
     nat::{self, NatPlace, table::Round},
     parse::{Family, Fault, Parsed, Place, parse},
+    passive::Sight,
     quic,
     reply::{self, Answer, Sender},
     schedule::{
@@ -322,7 +323,9 @@ fn known<'a, E: Environment>(
     // At most one store for each tick keeps the line clean in other CPUs' caches.
     if refreshed != word {
         entry.refresh(refreshed);
-        if state.is_active() && !next.is_active() {
+        if env.features().has(Features::PASSIVE_HEALTH) {
+            env.saw(word.destination(), Sight::of(state, next, packet.tcp_flags));
+        } else if state.is_active() && !next.is_active() {
             env.closed(word.destination());
         }
     }
@@ -384,8 +387,8 @@ fn admit<'a, E: Environment, F: Frame>(
         let generation = env.destination(id).ok_or(DropReason::Tables)?.state().generation;
         let word = FlowWord::new(id, generation, state, env.now());
         let placement = remember(env, hash, stale, word);
-        if env.features().follows_new_flows() {
-            id = env.begun(service_index, id, placement);
+        if env.features().tells_beginnings() {
+            id = env.begun(service_index, id, placement, state);
         }
         let counters = env.destination_counters(id).ok_or(DropReason::Tables)?;
         counters.flows_new.add(1);

@@ -10,6 +10,7 @@ use lb_common::{
     nat::{self, NatPlace, back::FoundSlot, forth::Opened, table::Round},
     packet::{self, Rare},
     parse::Place,
+    passive::{self, Sight},
     quic,
     reply::{Answer, Sender},
     schedule::{affinity, least, pick},
@@ -357,8 +358,9 @@ pub(crate) extern "C" fn find_room(service: u32) -> u32 {
 /// See [`pick::begun`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn begun(service: u32, id: u32, placement: u32) -> u32 {
-    pick::begun(&MAPS, service, id, Placement::from_bits(placement))
+pub(crate) extern "C" fn begun(service: u32, id: u32, placement: u32, state: u32) -> u32 {
+    let state = FlowState::from_bits(u64::from(state)).unwrap_or(FlowState::Closing);
+    pick::begun(&MAPS, service, id, Placement::from_bits(placement), state)
 }
 
 /// See [`pick::closed`].
@@ -366,6 +368,14 @@ pub(crate) extern "C" fn begun(service: u32, id: u32, placement: u32) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn closed(id: u32) -> u32 {
     pick::closed(&MAPS, id);
+    0
+}
+
+/// See [`passive::saw`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn saw(id: u32, sight: u32) -> u32 {
+    passive::saw(&MAPS, id, Sight::from_bits(sight));
     0
 }
 
@@ -505,11 +515,11 @@ pub(crate) extern "C" fn icmp_back_find(context: *mut xdp_md) -> u64 {
 /// Sends an ICMP error to the client. Returns the XDP action.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn icmp_back(context: *mut xdp_md, slot: u32) -> u32 {
+pub(crate) extern "C" fn icmp_back(context: *mut xdp_md, place: u32, slot: u32) -> u32 {
     let frame = Context::<true>::new(context);
     let env = Maps::of(&frame);
     let bytes = frame.length();
-    let sent = nat::error_back::send(&env, &frame, FoundSlot::from_bits(slot));
+    let sent = nat::error_back::send(&env, &frame, Place::from_bits(place), FoundSlot::from_bits(slot));
     finish(&env, nat::error::settle(sent), bytes)
 }
 

@@ -15,14 +15,24 @@ pub struct Source {
     pub package: &'static str,
     /// The binary, and the name of the object made from it.
     pub binary: &'static str,
+    /// Features of the package, comma-separated.
+    pub features: &'static str,
+}
+
+impl Source {
+    /// The same with these features.
+    #[must_use]
+    pub const fn with_features(self, features: &'static str) -> Self {
+        Self { features, ..self }
+    }
 }
 
 /// The balancer.
-pub const EVENKEEL: Source = Source { package: "lb-ebpf", binary: "evenkeel-xdp" };
+pub const EVENKEEL: Source = Source { package: "lb-ebpf", binary: "evenkeel-xdp", features: "" };
 /// The decapsulator for tunnel backends.
-pub const DECAP: Source = Source { package: "lb-ebpf", binary: "evenkeel-decap" };
+pub const DECAP: Source = Source { package: "lb-ebpf", binary: "evenkeel-decap", features: "" };
 /// The programs that the bench compares it with.
-pub const BENCH: Source = Source { package: "bench-ebpf", binary: "bench-xdp" };
+pub const BENCH: Source = Source { package: "bench-ebpf", binary: "bench-xdp", features: "" };
 
 /// Kernels from 5.1 on know BPF cpu v3 (32-bit sub-registers and jumps), and from 5.12 its atomics; our floor is 5.15.
 const RUSTFLAGS: &[&str] = &["-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"];
@@ -89,7 +99,7 @@ fn command(
     let mut cargo = Command::new(program);
     cargo
         .args(subcommand)
-        .args(["--package", source.package, "--bin", source.binary])
+        .args(["--package", source.package, "--bin", source.binary, "--features", source.features])
         .args(["--target", "bpfel-unknown-none", "-Zbuild-std=core"])
         .arg("--target-dir")
         .arg(target_directory)

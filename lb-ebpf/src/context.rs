@@ -9,15 +9,16 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, NatBucket, NatSlots,
-        NodeCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, SlotRange,
-        Tunnel, Word32, Word64,
+        NodeCounters, PassiveCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket,
+        ServiceLimits, SlotRange, Tunnel, Word32, Word64,
     },
     environment::Environment,
     features::Features,
-    flow::{FlowBucket, FlowWord, Placement, TICK_MASK},
+    flow::{FlowBucket, FlowState, FlowWord, Placement, TICK_MASK},
     frame::Frame,
     hash::HashKey,
     nat::{NatPlace, scratch::Scratch},
+    passive::Sight,
     quic::QuicLb,
     schedule::pick::{self, Chooser},
     service::filter::{BACKEND, VIP},
@@ -248,6 +249,16 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
+    fn passive_counters(&self, id: u32) -> Option<&PassiveCounters> {
+        maps::PASSIVE_COUNTERS.get(id)
+    }
+
+    #[inline(always)]
+    fn saw(&self, id: u32, sight: Sight) {
+        apart::saw(id, sight.bits());
+    }
+
+    #[inline(always)]
     fn reply_budget(&self) -> Option<&ReplyBudget> {
         maps::REPLY_BUDGET.get(0)
     }
@@ -375,8 +386,8 @@ impl Environment for Maps {
     }
 
     #[inline(always)]
-    fn begun(&self, service: u32, id: u32, placement: Placement) -> u32 {
-        apart::begun(service, id, placement as u32)
+    fn begun(&self, service: u32, id: u32, placement: Placement, state: FlowState) -> u32 {
+        apart::begun(service, id, placement as u32, state as u32)
     }
 
     #[inline(always)]

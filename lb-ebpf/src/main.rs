@@ -149,7 +149,7 @@ mod programs {
                 return rewritten as u32;
             }
             return if is_back {
-                apart::icmp_back(xdp.ctx, found as u32)
+                apart::icmp_back(xdp.ctx, place, found as u32)
             } else {
                 apart::icmp_translate(xdp.ctx, step)
             };

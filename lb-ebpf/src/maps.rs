@@ -7,8 +7,8 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, MAX_EGRESS,
-        MAX_POOL, NatBucket, NatSlots, NodeCounters, PoolAddress, QUIC_PLACES, QuicBucket, ReplyBudget, Score, Service,
-        ServiceBucket, ServiceLimits, SlotPair, Tunnel, Word32, Word64,
+        MAX_POOL, NatBucket, NatSlots, NodeCounters, PassiveCounters, PoolAddress, QUIC_PLACES, QuicBucket,
+        ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, SlotPair, Tunnel, Word32, Word64,
     },
     flow::FlowBucket,
     nat::scratch::Scratch,
@@ -71,5 +71,7 @@ pub(crate) static TURNS: PerCpuArray<Word32, 1> = PerCpuArray::new();
 pub(crate) static NODE_COUNTERS: PerCpuArray<NodeCounters, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static DESTINATION_COUNTERS: PerCpuArray<DestinationCounters, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static PASSIVE_COUNTERS: PerCpuArray<PassiveCounters, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static REPLY_BUDGET: PerCpuArray<ReplyBudget, 1> = PerCpuArray::new();

@@ -14,6 +14,7 @@ pub mod dataplane;
 pub mod decap;
 pub mod health;
 pub mod hooks;
+pub mod import;
 pub mod neighbour;
 mod open_files;
 pub mod plan;

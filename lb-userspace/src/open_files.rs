@@ -15,7 +15,7 @@ static BEFORE: OnceLock<Rlimit> = OnceLock::new();
 ///
 /// If the kernel refuses.
 pub(crate) fn raise() -> Result<()> {
-    let before = BEFORE.get_or_init(|| getrlimit(Resource::Nofile)).clone();
+    let before = *BEFORE.get_or_init(|| getrlimit(Resource::Nofile));
     let raised = Rlimit { current: before.maximum, maximum: before.maximum };
     setrlimit(Resource::Nofile, raised).context("the limit of open files cannot be raised")
 }
@@ -24,6 +24,6 @@ pub(crate) fn raise() -> Result<()> {
 pub(crate) fn lower_for(process: u32) {
     let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
     if let (Some(before), Some(pid)) = (BEFORE.get(), pid) {
-        let _ = prlimit(Some(pid), Resource::Nofile, before.clone());
+        let _ = prlimit(Some(pid), Resource::Nofile, *before);
     }
 }

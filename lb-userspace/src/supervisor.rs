@@ -34,7 +34,7 @@ use crate::{
         model::{Config, Node},
     },
     controller::{Controller, Parts},
-    dataplane::kernel::{LoadOptions, Loaded, Pins, grace, object},
+    dataplane::kernel::{LoadOptions, Loaded, Pins, grace, layouts, object},
     hooks::Hooks,
     neighbour::Resolver,
     open_files, plan,
@@ -168,10 +168,11 @@ impl Daemon {
                 Some(job) = self.jobs.recv() => job(&mut self.controller),
                 Some(()) = signals.hangup.recv() => self.reload(),
                 _ = clock.tick() => {
+                    self.controller.settle_flows();
                     self.controller.publish_scores();
                     self.controller.expire_registrations();
                     self.controller.verify_if_due();
-                    if self.controller.has_work() {
+                    if self.controller.judge_passively() || self.controller.has_work() {
                         self.reconcile();
                     }
                 }
@@ -245,9 +246,10 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
         flows_writable: false,
         one_buffer: false,
     };
+    pins.stage()?;
     let adopts = pins.check(&options)?;
     let fingerprint = secret::fingerprint(&secret);
-    let plane = Loaded::load(&options)?;
+    let mut plane = Loaded::load(&options)?;
     if adopts {
         // The daemon before may have been killed between a replacement and its grace period.
         grace::wait()?;
@@ -255,8 +257,8 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
     let control = plane.tables().control;
     match control.layout_version() {
         // Fresh, or made by a daemon that was killed before it wrote anything.
-        0 => control.set_layout(LAYOUT_VERSION, fingerprint),
-        LAYOUT_VERSION => ensure!(
+        0 => {}
+        known if layouts::is_known(known) => ensure!(
             control.key_fingerprint() == fingerprint,
             "the pinned tables were made with another hash secret; restore `node.hash_secret`, or run \
              `evenkeel detach` (which ends all flows) and start again"
@@ -266,6 +268,8 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
              them, or `evenkeel detach` (which ends all flows) and start again"
         ),
     }
+    plane.adopt_flows(pins).context("the flows of the present tables cannot be taken over")?;
+    plane.tables().control.set_layout(LAYOUT_VERSION, fingerprint);
     tracing::info!(adopted = adopts, pins = %node.pin_directory.display(), "tables are ready");
     Ok((plane, adopts))
 }

@@ -64,6 +64,7 @@ fn web() -> Service {
         quic: Vec::new(),
         affinity: None,
         slow_start: None,
+        passive_health: None,
         max_connections: 0,
         limits: FlowLimits::default(),
         drain_timeout: Duration::from_secs(300),

@@ -68,7 +68,7 @@ fn a_document_becomes_what_runs_and_survives_a_restart() -> Result<()> {
     let before = version(&daemon)?;
     let (code, out, _) = apply(&daemon, &first, &["--dry-run"])?;
     ensure!(
-        code == 5 && out.contains("+ service more: tcp 2001:db8:") && out.contains("nothing done: 1 to add"),
+        code == 6 && out.contains("+ service more: tcp 2001:db8:") && out.contains("nothing done: 1 to add"),
         "{out}"
     );
     ensure!(version(&daemon)? == before && service_status(&daemon, "more").is_err(), "a dry run changed something");
@@ -84,7 +84,7 @@ fn a_document_becomes_what_runs_and_survives_a_restart() -> Result<()> {
     ensure!(code == 0 && out.contains("nothing to change"), "{out}");
     let second = document(&topology, vip, "more", &[("b1", 3), ("b3", 1)], "scheduler: random");
     let (code, out, error) = apply(&daemon, &second, &["--if-version", &before.to_string()])?;
-    ensure!(code == 4 && out.is_empty(), "{out}");
+    ensure!(code == 5 && out.is_empty(), "{out}");
     ensure!(error.contains(&format!("has version {}, not {before}", before + 1)), "{error}");
     let (code, out, error) = apply(&daemon, &second, &[])?;
     for line in [
@@ -271,7 +271,7 @@ fn refused<'a>(file: &'a str, b1: &str, b3: &str) -> Vec<(i32, &'a str, String, 
             vec![],
         ),
         (1, "name b1 -> other", web(quick, &format!("{{name: other, address: {b1}}}")), vec![]),
-        (4, "has version", new(&one), vec!["--if-version", "999999"]),
+        (5, "has version", new(&one), vec!["--if-version", "999999"]),
         (2, "invalid value 'x' for '--if-version", new(&one), vec!["--if-version", "x"]),
         (2, "unexpected argument '--purne'", new(&one), vec!["--purne"]),
         (2, "cannot be used multiple times", new(&one), vec!["-f", "-"]),
@@ -311,11 +311,11 @@ fn what_is_refused_changes_nothing() -> Result<()> {
         (&["apply"], 2, "--file <FILE>"),
         (&["status", "--if-version", "1"], 2, "for commands that change something"),
         (&["export", "--if-version", "1"], 2, "for commands that change something"),
-        (&["backend", "weight", "web", "b1", "9", "--if-version", "77"], 4, "not 77"),
-        (&["backend", "drain", "web", "b1", "--if-version", "77"], 4, "not 77"),
-        (&["server", "disable", &address("b1"), "--if-version", "77"], 4, "not 77"),
-        (&["backend", "add", "web", &address("b3"), "--if-version", "77"], 4, "not 77"),
-        (&["backend", "remove", "web", "b1", "--now", "--if-version", "77"], 4, "not 77"),
+        (&["backend", "weight", "web", "b1", "9", "--if-version", "77"], 5, "not 77"),
+        (&["backend", "drain", "web", "b1", "--if-version", "77"], 5, "not 77"),
+        (&["server", "disable", &address("b1"), "--if-version", "77"], 5, "not 77"),
+        (&["backend", "add", "web", &address("b3"), "--if-version", "77"], 5, "not 77"),
+        (&["backend", "remove", "web", "b1", "--now", "--if-version", "77"], 5, "not 77"),
         (&["verify", "--if-version", "77"], 2, "for commands that change something"),
     ] {
         let (is, _, error) = run(&daemon, arguments)?;

@@ -111,8 +111,8 @@ fn what_does_not_fit_the_pins_is_refused_and_forwarding_goes_on() -> Result<()> 
     wait_for_takers(&daemon, "web", &["b1", "b2"])?;
 
     assert!(daemon.terminate()?.success());
-    let larger = text.replace("entries: 65536", "entries: 131072");
-    check_refused(&topology, vip, &larger, &["FLOWS", "nothing was changed", "evenkeel detach"])?;
+    let larger = text.replace("limits: {services: 64,", "limits: {services: 128,");
+    check_refused(&topology, vip, &larger, &["SERVICE_BUCKETS", "nothing was changed", "evenkeel detach"])?;
     let other_secret = text.replace("node:\n", "node:\n  hash_secret: \"not the one of these tables\"\n");
     check_refused(&topology, vip, &other_secret, &["another hash secret", "evenkeel detach"])?;
     daemon.restart()?;

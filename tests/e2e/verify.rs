@@ -106,7 +106,7 @@ fn junk_in_the_tables_is_told_and_repaired_and_a_flow_stays() -> Result<()> {
 
         let output = daemon.command(&["verify", "--dry-run", "--json"])?;
         let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        ensure!(output.status.code() == Some(5) && told["repaired"] == false, "{told}");
+        ensure!(output.status.code() == Some(6) && told["repaired"] == false, "{told}");
         let text = daemon.cli_text(&["verify"])?;
         for part in [
             "SLOTS[0] and ",

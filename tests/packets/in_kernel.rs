@@ -12,7 +12,7 @@ use lb_common::{
 
 use crate::{
     limits,
-    machine::{Action, FRAGMENT_TIMEOUT, INGRESS, Machine, hash_key},
+    machine::{Action, FRAGMENT_TIMEOUT, INGRESS, Machine, PassiveCounts, hash_key},
 };
 
 /// The real program with maps of its own, which end with this value.
@@ -170,6 +170,10 @@ impl Machine for InKernel {
         let all = self.loaded.tables().destinations.len() as u32;
         self.loaded.add_sent(&sum, all).expect("the counters are readable");
         sum
+    }
+
+    fn passive_counters(&self, id: u32) -> PassiveCounts {
+        self.loaded.passive_counters(id).expect("the counters are readable").words()
     }
 
     fn destination_counters(&self, id: u32) -> DestinationCounters {

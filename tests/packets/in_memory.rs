@@ -14,7 +14,7 @@ use lb_common::{
     verdict::{DropReason, Verdict},
 };
 
-use crate::machine::{Action, FRAGMENT_TIMEOUT, INGRESS, Machine, hash_key};
+use crate::machine::{Action, FRAGMENT_TIMEOUT, INGRESS, Machine, PassiveCounts, hash_key};
 
 /// Shortly before the clock of 24 bits begins again, so that time-outs reach over its end.
 const START: u32 = TICK_MASK - 50;
@@ -109,6 +109,10 @@ impl Machine for InMemory {
 
     fn node_counters(&self) -> NodeCounters {
         self.tables.node_counters()
+    }
+
+    fn passive_counters(&self, id: u32) -> PassiveCounts {
+        self.tables.passive_counters()[id as usize].words()
     }
 
     fn destination_counters(&self, id: u32) -> DestinationCounters {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lb_common::{
-    abi::{DestinationCounters, NodeCounters},
+    abi::{DestinationCounters, NodeCounters, PassiveCounters},
     memory::{Constants, Sizes, Slices},
     verdict::{DropReason, PassReason},
 };
@@ -75,9 +75,14 @@ pub(crate) trait Machine {
     fn advance(&mut self, ticks: u32);
     /// The node's counters, summed over CPUs.
     fn node_counters(&self) -> NodeCounters;
+    /// What was seen of a destination's connections, summed over CPUs.
+    fn passive_counters(&self, id: u32) -> PassiveCounts;
     /// A destination's counters, summed over CPUs.
     fn destination_counters(&self, id: u32) -> DestinationCounters;
 }
+
+/// [`PassiveCounters`], in the order of the fields.
+pub(crate) type PassiveCounts = [u64; PassiveCounters::WORDS];
 
 /// A copy of the node's counters, to take differences of.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -100,6 +100,23 @@ impl<'a> Daemon<'a> {
         self.process = None;
     }
 
+    /// Ends it with SIGABRT, as a failed assertion would, at whatever it is doing.
+    ///
+    /// # Errors
+    /// When it does not run, or has not ended after [`PATIENCE`].
+    pub fn abort(&mut self) -> Result<()> {
+        let process = self.running()?;
+        process.signal(Signal::SIGABRT)?;
+        process.wait_exit(PATIENCE)?;
+        self.process = None;
+        Ok(())
+    }
+
+    /// Uses another binary from the next start on.
+    pub fn set_binary(&mut self, binary: PathBuf) {
+        self.binary = binary;
+    }
+
     /// Sends SIGTERM and waits for its end.
     ///
     /// # Errors

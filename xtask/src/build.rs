@@ -60,6 +60,18 @@ pub(crate) fn daemon(release: bool) -> Result<Built> {
     Ok(built)
 }
 
+/// Builds the daemon with a newer layout of the tables beside the other one, for the test of an upgrade.
+///
+/// # Errors
+///
+/// When the build fails.
+pub(crate) fn next_layout() -> Result<()> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--package", "evenkeel", "--features", "next-layout", "--bin", "evenkeel-next-layout"]);
+    ensure!(cargo.status().context("cargo build")?.success(), "the daemon with a newer layout does not build");
+    Ok(())
+}
+
 /// Finds the binary and the object in what cargo reports.
 fn outcome(messages: &[Message]) -> Result<Built> {
     let (mut binary, mut object) = (None, None);

@@ -2,7 +2,11 @@
 
 use super::{Word32, Word64};
 
-use crate::{flow::FlowState, opaque::opaque, parse::Family};
+use crate::{
+    flow::{FlowState, TICK_MASK},
+    opaque::opaque,
+    parse::Family,
+};
 
 /// Different (prefix length, port bits) combinations for each family, besides a single address with a single port.
 /// This bounds the look-ups of a packet that is for no VIP.
@@ -21,12 +25,14 @@ pub struct Control {
     /// Used places of the pool of source addresses, for IPv4 and IPv6: now in the lower half, before the last change in the upper one.
     pool: [Word32; 2],
     /// The tick at which live flows were counted last, and that they were.
-    counted: Word64,
+    counted: Word32,
+    /// Buckets of the flow table before it grew, as long as copies may be there that no flow looks for; else 0.
+    flow_buckets_before: Word32,
     headers: [TableHeader; 2],
 }
 
-/// In [`Control`]'s word: the lower half is a tick.
-const COUNTED: u64 = 1 << 32;
+/// In [`Control`]'s word: the bits below are a tick.
+const COUNTED: u32 = 1 << 31;
 
 /// Where a service table lies and what it holds.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
@@ -157,6 +163,18 @@ impl Control {
         self.layout_version.publish(version);
     }
 
+    /// Buckets that the flow table had before it grew, as long as flows may have several entries for that
+    /// ([`crate::flow::resize`]); else 0.
+    #[must_use]
+    pub fn flow_buckets_before(&self) -> u32 {
+        self.flow_buckets_before.load()
+    }
+
+    /// Sets it.
+    pub fn set_flow_buckets_before(&self, buckets: u32) {
+        self.flow_buckets_before.store(buckets);
+    }
+
     /// The longest time-out of any service for a state, in ticks, by [`FlowWord::state_index`](crate::flow::FlowWord::state_index); 0 for an entry
     /// that is not used.
     #[inline(always)]
@@ -194,13 +212,13 @@ impl Control {
     #[must_use]
     pub fn counted(&self) -> Option<u32> {
         let word = self.counted.load();
-        (word & COUNTED != 0).then_some(word as u32)
+        (word & COUNTED != 0).then_some(word & TICK_MASK)
     }
 
     /// Live flows were counted at this tick; `None`: that is too long ago.
     #[inline(always)]
     pub fn set_counted(&self, tick: Option<u32>) {
-        self.counted.store(tick.map_or(0, |tick| tick as u64 | COUNTED));
+        self.counted.store(tick.map_or(0, |tick| tick & TICK_MASK | COUNTED));
     }
 
     /// Sets it.

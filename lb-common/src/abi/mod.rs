@@ -10,6 +10,7 @@ mod counters;
 mod destination;
 mod limits;
 mod nat;
+mod passive;
 mod quic;
 mod schedule;
 mod service;
@@ -23,6 +24,7 @@ pub use limits::{
     CLIENT_BUCKET, ClientBucket, ClientEntry, LimitCounters, LimitSettings, ListBound, PrefixList, Rate, ServiceLimits,
 };
 pub use nat::{Hop, MAX_POOL, NAT_BUCKET, NatBucket, NatRecord, NatSlots, PoolAddress, Translated};
+pub use passive::PassiveCounters;
 pub use quic::{MAX_QUIC, QUIC_BUCKET, QUIC_PLACES, QuicBucket, QuicRecord, QuicServer, quic_index, quic_place};
 pub use schedule::{Affinity, INVERSE, Pick, Scheduling, Score, ScoreTerms};
 pub use service::{
@@ -33,7 +35,7 @@ pub use tunnel::{GUE_HEADER, Mode, Tunnel, TunnelEnds, inner_protocol, tunnel_in
 pub use word::{Word8, Word32, Word64};
 
 /// Changes with every incompatible change of a record or of a table's meaning. User space refuses pins of another version.
-pub const LAYOUT_VERSION: u32 = 7;
+pub const LAYOUT_VERSION: u32 = if cfg!(feature = "next-layout") { 8 } else { 7 };
 
 /// Names of the maps, the same in the object, in the pin directory and in messages.
 pub mod map {
@@ -87,6 +89,8 @@ pub mod map {
     pub const NODE_COUNTERS: &str = "NODE_COUNTERS";
     /// [`super::DestinationCounters`] per destination and CPU.
     pub const DESTINATION_COUNTERS: &str = "DESTINATION_COUNTERS";
+    /// [`super::PassiveCounters`] per destination and CPU.
+    pub const PASSIVE_COUNTERS: &str = "PASSIVE_COUNTERS";
     /// [`super::ReplyBudget`] per CPU.
     pub const REPLY_BUDGET: &str = "REPLY_BUDGET";
 }

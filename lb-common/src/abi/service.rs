@@ -234,6 +234,11 @@ impl Service {
         Scheduling::from_bits(self.timeouts[SCHEDULING].load())
     }
 
+    /// Sets it: one word.
+    pub fn set_scheduling(&self, scheduling: Scheduling) {
+        self.timeouts[SCHEDULING].publish(scheduling.bits());
+    }
+
     /// Bits of the address that count.
     #[inline(always)]
     #[must_use]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! check  64  the flow's tag, exclusive-or a hash of the word's identity bits
-//! word   64  | destination 24 | generation 12 | spare 1 | state 3 | last seen 24 |
+//! word   64  | destination 24 | generation 12 | copy 1 | state 3 | last seen 24 |
 //!              `------ identity ------------'
 //! ```
 //!
@@ -26,10 +26,16 @@ const TICK_BITS: u32 = 24;
 /// had read its clock, and a CPU can stand still in between (an interrupt, or its hypervisor).
 pub const SKEW_TICKS: u32 = 1 << 10;
 const STATE_SHIFT: u32 = TICK_BITS;
+/// Set by [`super::resize`], and cleared by whoever refreshes the entry.
+#[cfg(not(target_arch = "bpf"))]
+const COPY: u64 = 1 << (STATE_SHIFT + 3);
 const GENERATION_SHIFT: u32 = STATE_SHIFT + 4;
 const DESTINATION_SHIFT: u32 = GENERATION_SHIFT + crate::abi::GENERATION_BITS;
 const PROGRESS_MASK: u32 = (1 << GENERATION_SHIFT) - 1;
 const GENERATION_MASK: u64 = (1 << crate::abi::GENERATION_BITS) - 1;
+
+/// The layout that only tests have differs in this: checks are the other way round.
+const NEXT_LAYOUT: u64 = if cfg!(feature = "next-layout") { u64::MAX } else { 0 };
 
 /// One entry.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
@@ -109,6 +115,20 @@ impl FlowWord {
         (self.0 >> STATE_SHIFT & 7) as usize
     }
 
+    /// The same as a copy that no packet has met yet.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub const fn as_copy(self) -> Self {
+        Self(self.0 | COPY)
+    }
+
+    /// Whether it is a copy from another table that no packet has met yet.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub const fn is_copy(self) -> bool {
+        self.0 & COPY != 0
+    }
+
     /// Ticks since the last packet; negative, but not below -[`SKEW_TICKS`], if it came to a CPU whose clock is ahead.
     #[inline(always)]
     #[must_use]
@@ -185,14 +205,28 @@ impl FlowEntry {
     #[must_use]
     pub fn load(&self) -> (u64, FlowWord) {
         let word = self.word();
-        (self.check.load() ^ word.identity(), word)
+        (self.check.load() ^ NEXT_LAYOUT ^ word.identity(), word)
+    }
+
+    /// [`Self::load`] of an entry of layout 7.
+    #[cfg(feature = "next-layout")]
+    #[must_use]
+    pub fn load_of_layout_7(&self) -> (u64, FlowWord) {
+        let (tag, word) = self.load();
+        (tag ^ NEXT_LAYOUT, word)
     }
 
     /// Writes a flow.
     #[inline(always)]
     pub fn store(&self, tag: u64, word: FlowWord) {
-        self.check.store(tag ^ word.identity());
+        self.check.store(tag ^ NEXT_LAYOUT ^ word.identity());
         self.word.store(word.0);
+    }
+
+    /// Writes a word with the same identity, or that of an unused entry, if the present one is there still; `false`: it is not.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn advance(&self, present: FlowWord, word: FlowWord) -> bool {
+        self.word.exchange(present.0, word.0)
     }
 
     /// Writes a word with the same identity.

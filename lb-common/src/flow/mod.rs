@@ -5,9 +5,11 @@
 //! where its hash says.
 //!
 //! - [`entry`]: what an entry holds and why it cannot be read torn. [`state`]: the states of a flow.
-//! - [`table`]: find and insert. [`room`]: what happens when both buckets are full.
+//! - [`table`]: find and insert. [`room`]: what happens when both buckets are full. [`resize`]: into a table of another size.
 
 pub mod entry;
+#[cfg(not(target_arch = "bpf"))]
+pub mod resize;
 pub mod room;
 pub mod state;
 pub mod table;

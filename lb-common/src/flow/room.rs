@@ -114,6 +114,12 @@ pub fn cheapest<E: Environment>(env: &E, index: u32) -> u64 {
     best.0
 }
 
+/// Whether an entry is not used, or of a flow that has ended.
+#[cfg(not(target_arch = "bpf"))]
+pub(super) fn is_dead<E: Environment>(env: &E, word: FlowWord) -> bool {
+    worth(env, word, env.now()) == Worth::Dead
+}
+
 /// Judges an entry by its own service's time-outs and by whether its destination still goes by it.
 #[inline(always)]
 fn worth<E: Environment>(env: &E, word: FlowWord, now: u32) -> Worth {

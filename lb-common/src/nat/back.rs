@@ -18,6 +18,7 @@ use crate::{
     fragment,
     frame::{Frame, Window},
     parse::Parsed,
+    passive,
     verdict::{DropReason, PassReason, Stop, Verdict},
     wire::ethernet,
 };
@@ -104,6 +105,9 @@ pub fn find<E: Environment>(env: &E) -> Result<FoundSlot, Stop> {
     }
     let present = FlowWord::from_bits(word.load());
     let state = after(record, present, reply.tcp_flags(), Side::Backend, false);
+    if env.features().has(Features::PASSIVE_HEALTH) {
+        passive::saw_reply(env, record.destination(), present.state(), reply.tcp_flags());
+    }
     toa::see_reply(env, record, reply.protocol(), reply.tcp_flags());
     // Once in a tick: what backends send keeps the flow as well.
     let mut found = slot;

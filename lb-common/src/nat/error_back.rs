@@ -18,8 +18,10 @@ use super::{
 use crate::{
     account::Outcome,
     environment::Environment,
+    features::Features,
     frame::{Frame, Window},
     parse::{Family, Parsed, Place},
+    passive,
     service::filter,
     verdict::{DropReason, PassReason, Stop},
     wire::{icmp, ipv4, ipv6},
@@ -32,7 +34,7 @@ pub fn process<'a, E: Environment, F: Frame>(env: &'a E, frame: &mut F, place: P
         begin(env);
         find(env)
     });
-    settle(found.and_then(|slot| rewrite(env, frame, place).and_then(|()| send(env, frame, slot))))
+    settle(found.and_then(|slot| rewrite(env, frame, place).and_then(|()| send(env, frame, place, slot))))
 }
 
 /// Whether an error for no VIP may be about a packet to a backend.
@@ -105,7 +107,17 @@ pub fn find<E: Environment>(env: &E) -> Result<FoundSlot, Stop> {
 ///
 /// [`DropReason::Tables`]: a defect.
 #[inline(always)]
-pub fn send<'a, E: Environment, F: Frame>(env: &'a E, frame: &F, slot: FoundSlot) -> Result<Outcome<'a>, Stop> {
+pub fn send<'a, E: Environment, F: Frame>(
+    env: &'a E,
+    frame: &F,
+    place: Place,
+    slot: FoundSlot,
+) -> Result<Outcome<'a>, Stop> {
     let (_, record) = slot_at(env, slot.slot()).ok_or(DropReason::Tables)?;
+    if env.features().has(Features::PASSIVE_HEALTH)
+        && let Some(reply) = env.scratch()
+    {
+        passive::saw_error(env, frame, place, reply.family(), record.destination().destination());
+    }
     back::leave(env, frame, record)
 }

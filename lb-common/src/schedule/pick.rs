@@ -5,10 +5,10 @@ use crate::{
     abi::{Pick, Scheduling, Service, SlotRange},
     environment::Environment,
     features::Features,
-    flow::Placement,
+    flow::{FlowState, Placement},
     hash::FlowHash,
     parse::Parsed,
-    quic,
+    passive, quic,
     wire::tcp::{ACK, RST, SYN},
 };
 
@@ -112,10 +112,10 @@ pub fn pick<E: Environment>(env: &E, service: u32) -> Option<u32> {
     Some(choose(env, service, scheduling, slots, chooser).unwrap_or(NOWHERE))
 }
 
-/// What is due when a flow was given a destination. Returns the destination that it has: of one that found no room in the flow
+/// What is due when a flow in this state was given a destination. Returns the destination that it has: of one that found no room in the flow
 /// table nobody will remember any other than the one by its hash.
 #[inline(always)]
-pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placement) -> u32 {
+pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placement, state: FlowState) -> u32 {
     let scheduling = env.service(service).map(Service::scheduling).unwrap_or_default();
     if env.features().has(Features::AFFINITY) {
         env.note_affinity(service, id);
@@ -133,6 +133,9 @@ pub fn begun<E: Environment>(env: &E, service: u32, id: u32, placement: Placemen
         && let Some(score) = env.score(id)
     {
         score.begin();
+    }
+    if env.features().has(Features::PASSIVE_HEALTH) {
+        passive::began(env, id, state);
     }
     id
 }

@@ -6,6 +6,7 @@ mod life;
 mod memory;
 mod node;
 mod random;
+mod resize;
 mod simulation;
 mod skew;
 mod steady;

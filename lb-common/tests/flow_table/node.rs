@@ -3,7 +3,7 @@
 use lb_common::{
     abi::{DestinationState, NextHop, NodeCounters, Scheduling, ServiceIdentity, SlotRange},
     features::Features,
-    flow::{FlowState, FlowWord, TICK_MASK},
+    flow::{FlowBucket, FlowState, FlowWord, TICK_MASK},
     memory::{Constants, Packet, Sizes, Tables, View},
     packet,
     parse::Family,
@@ -200,6 +200,11 @@ impl Node {
         let entries = self.entries();
         assert_eq!(entries.len(), 1, "{entries:?}");
         entries[0]
+    }
+
+    /// The table itself.
+    pub(crate) fn buckets(&self) -> &[FlowBucket] {
+        self.tables.slices().flows
     }
 
     /// The counters of the node.

@@ -293,6 +293,9 @@ pub struct BackendStatus {
     /// Its weight in percent of `weight`, as it says itself in answers to probes.
     #[serde(default)]
     pub weight_percent: Option<u8>,
+    /// How it is judged by its clients' packets; nothing: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passive: Option<PassiveStatus>,
     /// The share of its weight that it has got to in its slow start, in percent; `None`: all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start_percent: Option<u8>,
@@ -336,6 +339,52 @@ pub struct BackendStatus {
     /// Its server id in each QUIC-LB configuration of the service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quic: Vec<QuicServerStatus>,
+}
+
+/// How a backend is judged by the packets of its clients; numbers are those of the last interval that is over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PassiveStatus {
+    /// `observe` or `eject`.
+    pub mode: String,
+    /// `fine`, `outlier`, `ejected`, or `waits-for-probe`, which is ejected too.
+    pub standing: String,
+    /// Since when, if that ever changed.
+    pub since: Option<SystemTime>,
+    /// Until when it is ejected.
+    pub until: Option<SystemTime>,
+    /// Why.
+    pub reason: Option<String>,
+    /// How often in succession it was ejected.
+    pub times: u32,
+    /// Connections that clients wanted to open.
+    pub connections: u64,
+    /// Of these, those that were not answered.
+    pub unanswered: u64,
+    /// Their share in percent; nothing: there were too few to tell.
+    pub failure_percent: Option<f64>,
+    /// SYNs repeated without an answer.
+    pub repeated: u64,
+    /// Open connections that clients reset.
+    pub reset: u64,
+    /// Connections that it refused; in `nat` and `full-nat` only.
+    pub refused: u64,
+    /// Open connections that it reset; in `nat` and `full-nat` only.
+    pub broken: u64,
+    /// ICMP messages that it cannot be reached; in `nat` and `full-nat` only.
+    pub unreachable: u64,
+    /// Its last changes, up to 16, the newest last.
+    pub history: Vec<PassiveChange>,
+}
+
+/// A change of how a backend is judged.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PassiveChange {
+    /// When.
+    pub at: SystemTime,
+    /// What it came to.
+    pub standing: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A registration for a time.

@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     /// The document; `-`: standard input.
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Show what would change, and change nothing. Exits with 5 if there is
+    /// Show what would change, and change nothing. Exits with 6 if there is
     /// something.
     #[arg(long)]
     dry_run: bool,

@@ -10,7 +10,7 @@ use super::{Daemon, output, service, status};
 use crate::{
     api::{
         client::segment,
-        model::{BackendChange, BackendStatus, Changed, ServiceStatus, Status},
+        model::{BackendChange, BackendStatus, Changed, PassiveStatus, ServiceStatus, Status},
     },
     config::model::{AdminState, OnDrainTimeout},
 };
@@ -234,7 +234,25 @@ fn show(daemon: &Daemon<'_>, which: &Which) -> anyhow::Result<()> {
     for change in backend.health_history.iter().rev() {
         output::print(&format!("    {} ago: {}: {}", output::ago(change.at), change.health, change.reason));
     }
+    if let Some(passive) = &backend.passive {
+        print_passive(passive);
+    }
     Ok(())
+}
+
+/// What its clients' packets say.
+fn print_passive(passive: &PassiveStatus) {
+    let PassiveStatus { connections, unanswered, repeated, reset, refused, broken, unreachable, .. } = passive;
+    output::print(&format!(
+        "  clients' packets in the last interval: {connections} connections, {unanswered} not answered; {repeated} SYNs \
+         repeated, {reset} reset by clients; seen of the backend: {refused} refused, {broken} reset, {unreachable} unreachable"
+    ));
+    if !passive.history.is_empty() {
+        output::print("  changes by clients' packets, the newest first:");
+    }
+    for change in passive.history.iter().rev() {
+        output::print(&format!("    {} ago: {}: {}", output::ago(change.at), change.standing, change.reason));
+    }
 }
 
 /// A backend by name, address, or address and port.

@@ -9,6 +9,7 @@ mod detach;
 mod explain;
 mod export;
 mod flows;
+mod import;
 mod limits;
 mod output;
 mod quic_id;
@@ -28,6 +29,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     api::client::{self, ClientError},
     config::ConfigError,
+    import::ImportError,
 };
 
 /// Exit codes, stated in the help.
@@ -35,8 +37,9 @@ mod exit {
     pub(super) const FAILED: u8 = 1;
     pub(super) const BAD_INPUT: u8 = 2;
     pub(super) const UNREACHABLE: u8 = 3;
-    pub(super) const OTHER_VERSION: u8 = 4;
-    pub(super) const DIFFERENT: u8 = 5;
+    pub(super) const LOSSES: u8 = 4;
+    pub(super) const OTHER_VERSION: u8 = 5;
+    pub(super) const DIFFERENT: u8 = 6;
 }
 
 const AFTER_HELP: &str = "\
@@ -52,8 +55,9 @@ Exit codes:
   1  failed, or refused by the daemon
   2  bad input: the configuration or the arguments
   3  the daemon cannot be reached
-  4  the configuration has another version than --if-version says
-  5  with --dry-run: something differs";
+  4  `import --strict`: a line was changed or has no counterpart
+  5  the configuration has another version than --if-version says
+  6  with --dry-run: something differs";
 
 /// An L4 TCP/UDP load balancer that forwards in the network driver (XDP).
 #[derive(Debug, Parser)]
@@ -157,6 +161,12 @@ enum Command {
     /// host. It is for backends of the modes `ipip` and `gue` that have no tunnel devices, and needs no daemon beside it.
     #[command(subcommand)]
     Decap(decap::Command),
+    /// Make a configuration of what IPVS or keepalived has.
+    ///
+    /// Writes a configuration that `evenkeel check` accepts, and to standard error what became of each line: taken, changed
+    /// (how), or no counterpart (why, and what to do). Changes nothing on this machine.
+    #[command(subcommand, after_help = import::EXAMPLES)]
+    Import(import::Command),
     /// Print a completion script for a shell.
     ///
     /// For example: evenkeel completions bash > /etc/bash_completion.d/evenkeel
@@ -212,6 +222,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
         Command::QuicId(command) => quic_id::main(command, &daemon),
         Command::Detach(arguments) => detach::main(arguments),
         Command::Decap(command) => decap::main(command, cli.json),
+        Command::Import(command) => import::main(command, cli.json),
         Command::Completions(arguments) => completions::main(arguments),
         Command::Schema => schema::main(),
     }?;
@@ -237,15 +248,22 @@ struct BadInput(String);
 
 /// A configuration's problems stand for themselves; anything else says who speaks.
 fn message(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<ConfigError>() {
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        return error.to_string();
+    }
+    match error.downcast_ref::<ImportError>() {
         Some(error) => error.to_string(),
         None => format!("evenkeel: {error:#}"),
     }
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    if error.is::<ConfigError>() || error.is::<BadInput>() || error.is::<quic_id::BadArguments>() {
+    let bad = error.is::<BadInput>() || error.is::<quic_id::BadArguments>();
+    if error.is::<ConfigError>() || error.is::<ImportError>() || bad {
         return exit::BAD_INPUT;
+    }
+    if error.is::<import::Losses>() {
+        return exit::LOSSES;
     }
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Unreachable { .. }) => exit::UNREACHABLE,

@@ -77,9 +77,18 @@ impl Rows {
     }
 
     fn print_from(&self, line: usize) {
+        print(&self.text_from(line));
+    }
+
+    /// The table as text, for where it does not go to standard output.
+    pub(super) fn text(&self) -> String {
+        self.text_from(0)
+    }
+
+    fn text_from(&self, line: usize) -> String {
         let text = self.0.to_string();
         let lines: Vec<&str> = text.lines().skip(line).map(str::trim_end).collect();
-        print(&lines.join("\n"));
+        lines.join("\n")
     }
 }
 

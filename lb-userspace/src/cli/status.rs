@@ -6,7 +6,9 @@ use super::{
     Daemon, limits,
     output::{self, Rows, Tone, ago, number, plain, span, until},
 };
-use crate::api::model::{AffinityStatus, BackendStatus, GroupStatus, QuorumStatus, ServiceStatus, Status};
+use crate::api::model::{
+    AffinityStatus, BackendStatus, GroupStatus, PassiveChange, PassiveStatus, QuorumStatus, ServiceStatus, Status,
+};
 
 pub(super) fn main(daemon: &Daemon<'_>) -> anyhow::Result<()> {
     let status: Status = daemon.get("/v1/status")?;
@@ -196,6 +198,29 @@ fn state(backend: &BackendStatus) -> (String, Tone) {
     (format!("{name}{mark}"), tone)
 }
 
+/// What its clients' packets say.
+fn passive(passive: &PassiveStatus) -> Option<String> {
+    let said = match (passive.standing.as_str(), passive.failure_percent) {
+        ("fine", Some(percent)) if percent >= 1.0 => {
+            return Some(format!(
+                "clients' packets: {percent:.0} % of {} connections were not answered",
+                number(passive.connections)
+            ));
+        }
+        ("fine", _) => return None,
+        ("outlier", _) => "stands out, and takes flows all the same".to_owned(),
+        ("ejected", _) => {
+            let left = passive.until.map(|at| format!(", {} to go", until(at))).unwrap_or_default();
+            format!("ejected: takes no new flows{left}, time {} in succession", passive.times)
+        }
+        (_, _) => "ejected: its time is over, and its probe has not succeeded since".to_owned(),
+    };
+    let caused = |change: &&PassiveChange| matches!(change.standing.as_str(), "ejected" | "outlier");
+    let cause = passive.history.iter().rev().find(caused).map(|change| format!(": {}", change.reason));
+    let since = passive.since.map(|since| format!(" for {}", ago(since))).unwrap_or_default();
+    Some(format!("clients' packets: {said}{since}{}", cause.unwrap_or_default()))
+}
+
 pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<String> {
     let mut remarks = Vec::new();
     if backend.backup {
@@ -225,6 +250,7 @@ pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<S
         let effect = if wants == "maint" { "takes no flows and keeps none" } else { "takes no new flows" };
         remarks.push(format!("says {wants} itself: {effect}"));
     }
+    remarks.extend(backend.passive.as_ref().and_then(passive));
     if let Some(percent) = backend.slow_start_percent {
         remarks.push(format!("slow start: has {percent} % of its weight"));
     }

@@ -8,7 +8,7 @@ use crate::api::model::{DriftStatus, Verified};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Tell what differs, and repair nothing. Exits with 5 if there is something.
+    /// Tell what differs, and repair nothing. Exits with 6 if there is something.
     #[arg(long)]
     dry_run: bool,
 }

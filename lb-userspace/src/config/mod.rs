@@ -8,6 +8,7 @@ mod export;
 mod field;
 mod limits;
 pub mod model;
+mod passive;
 mod probe;
 mod problem;
 pub mod raw;

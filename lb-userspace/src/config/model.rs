@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::limits::{ClientLimit, FlowLimits, OnExceed, RateLimit};
+pub use super::passive::PassiveHealth;
 pub use super::probe::{
     Agent, BodyMatch, ClientCertificate, Damping, Dns, Exec, Grpc, Http, Probe, ProbeKind, ProbeVia, RCODES,
     StatusRanges, Tls, Trust, Udp,
@@ -156,6 +157,8 @@ pub struct Service {
     pub scheduler: Scheduler,
     /// How the backends are probed; `None`: they count as up.
     pub probe: Option<Probe>,
+    /// How backends are judged by their clients' packets; `None`: not at all.
+    pub passive_health: Option<PassiveHealth>,
     /// When enough backends can take flows; `None`: nobody asks.
     pub quorum: Option<Quorum>,
     /// Programs that are told of changes.

@@ -4,6 +4,7 @@
 //! are a word or a map with `type`, so that later options have a place.
 
 mod limits;
+mod passive;
 mod probe;
 
 use schemars::JsonSchema;
@@ -14,6 +15,7 @@ use serde::{
 
 pub(super) use self::{
     limits::{ClientLimit, Limits as FlowLimits},
+    passive::{PassiveHealth, PassiveMode},
     probe::{Damping, Probe, ProbeType, Verify},
 };
 pub use super::field::{Field, Short, ShortOrMap, Whole};
@@ -204,6 +206,9 @@ macro_rules! with_options {
             /// services.
             #[serde(default)]
             pub(super) probe: Field<ShortOrMap<Probe>>,
+            /// Whether backends are judged by the packets of their clients: `off`, `observe`, `eject`, or a map. Default: `off`.
+            #[serde(default)]
+            pub(super) passive_health: Field<ShortOrMap<PassiveHealth>>,
             /// When enough backends can take flows; it is shown and told to `hooks`, and changes no flow. Default: nobody asks.
             #[serde(default)]
             pub(super) quorum: Field<Quorum>,
@@ -262,11 +267,12 @@ macro_rules! with_options {
             pub(super) fn options(&self) -> Options<'_> {
                 let Self { mode, scheduler, probe, quorum, hooks, on_no_backend, on_backend_down, fragments, .. } = self;
                 let Self { on_unknown_flow, affinity, slow_start, drain_timeout, on_drain_timeout, timeouts, .. } = self;
-                let Self { max_connections, limits, allow, deny, overflow_threshold, .. } = self;
+                let Self { max_connections, limits, allow, deny, overflow_threshold, passive_health, .. } = self;
                 Options {
                     mode,
                     scheduler,
                     probe,
+                    passive_health,
                     quorum,
                     hooks,
                     on_no_backend,
@@ -295,6 +301,7 @@ pub(super) struct Options<'a> {
     pub(super) mode: &'a Field<ShortOrMap<Mode>>,
     pub(super) scheduler: &'a Field<ShortOrMap<Scheduler>>,
     pub(super) probe: &'a Field<ShortOrMap<Probe>>,
+    pub(super) passive_health: &'a Field<ShortOrMap<PassiveHealth>>,
     pub(super) quorum: &'a Field<Quorum>,
     pub(super) hooks: &'a Field<Hooks>,
     pub(super) on_no_backend: &'a Field<OnNoBackend>,

@@ -113,7 +113,11 @@ pub(super) fn known_next_hops(actual: &Actual) -> BTreeMap<IpAddr, (EgressRecord
 impl Reconciler {
     /// What the plan needs to know of a service whose changes at run time are these.
     pub(super) fn inputs(&self, service: &Service, changes: Option<&ServiceRuntime>, now: SystemTime) -> Inputs {
-        let mut inputs = Inputs { slow_start: self.slow_starts.shares(&ServiceKey::of(service)), ..Inputs::default() };
+        let key = ServiceKey::of(service);
+        let slow_start = self.slow_starts.shares(&key);
+        let ejects = service.passive_health.is_some_and(|rules| rules.ejects);
+        let ejected = if ejects { self.passive.ejected(&key) } else { BTreeSet::new() };
+        let mut inputs = Inputs { slow_start, ejected, ..Inputs::default() };
         let draining = |key| changes?.backends.get(&key_text(key))?.drain;
         for backend in &service.backends {
             let key = backend_key(backend);

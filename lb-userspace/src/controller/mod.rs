@@ -7,7 +7,7 @@
 //!   what the plan needs to know of them. `drains`: when drains begin and end, `progress`: what the log says of them.
 //!   `watch`: what hooks are told of. `next_hops`: what is said when one is lost or back. `precedence`: which services
 //!   a packet is not for, and why. `scores`: what schedulers go by. `slow_start`: shares of backends that begin. `groups`: which
-//!   priorities take flows, and why. `verify`: whether the tables are what was published.
+//!   priorities take flows, and why. `passive`: what clients' packets tell. `verify`: whether the tables are what was published.
 //! - [`change`]: changes through the API. `apply`: many of them as one document. `configured`: what is configured, from files and from what was
 //!   applied. `register`: backends that are added, `registrations`: for how long. `server`: all backends of an
 //!   address. [`report`]: answers.
@@ -20,6 +20,7 @@ mod groups;
 mod inputs;
 mod limits;
 mod next_hops;
+mod passive;
 mod precedence;
 mod progress;
 pub mod reconciler;
@@ -85,6 +86,7 @@ pub struct Controller {
     /// The last reconciliation failed.
     behind: bool,
     scores: scores::Scores,
+    readings: passive::Readings,
     pub(crate) verified: VerifyStatus,
     /// When the tables are compared next.
     verify_at: Instant,
@@ -135,6 +137,7 @@ impl Controller {
             registrations: Registrations::default(),
             behind: false,
             scores: scores::Scores::default(),
+            readings: passive::Readings::default(),
             verified: VerifyStatus::default(),
             verify_at: Instant::now(),
         })
@@ -170,6 +173,13 @@ impl Controller {
     pub fn publish_scores(&mut self) {
         if let Err(error) = self.scores.publish(&self.reconciler, &self.plane, Instant::now()) {
             tracing::warn!("scores of backends could not be published: {error:#}");
+        }
+    }
+
+    /// Goes on to tidy up a flow table that grew.
+    pub fn settle_flows(&mut self) {
+        if let Err(error) = self.plane.settle_flows() {
+            tracing::warn!("copies of flows could not be removed: {error:#}");
         }
     }
 
@@ -244,7 +254,8 @@ impl Controller {
             return Err(anyhow!(
                 "{}: flow_table, fragment_table, nat.entries, limits, directories, api, hash_secret, probe_mark and the mode of an interface under `node` \
                  cannot change while the daemon runs; \
-                 restore them, or restart the daemon (other sizes or another secret also need `evenkeel detach`)",
+                 restore them, or restart the daemon (another secret, or another size of anything but the flow table, \
+                 also needs `evenkeel detach`)",
                 self.config_file.display()
             ));
         }
@@ -270,7 +281,8 @@ impl Controller {
     /// comes back with the plan that needs it.
     pub fn specialise(&mut self) {
         let of_node = plan::features::of_node(&self.config.node);
-        let needed = Features::of(&self.plane.tables(), self.plane.ingress()).with(of_node);
+        let passive = if passive::is_used(&self.config) { Features::PASSIVE_HEALTH } else { Features::NONE };
+        let needed = Features::of(&self.plane.tables(), self.plane.ingress()).with(of_node).with(passive);
         if needed == self.plane.constants().features {
             return;
         }

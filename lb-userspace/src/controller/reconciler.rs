@@ -22,6 +22,7 @@ use lb_common::{service::builder, steady};
 use super::{
     inputs,
     next_hops::Missing,
+    passive::Passive,
     progress::Progress,
     slow_start::SlowStarts,
     users::{Concerned, Users},
@@ -72,6 +73,7 @@ pub struct Reconciler {
     pub(super) watch: Watch,
     memo: Memo,
     pub(super) slow_starts: SlowStarts,
+    pub(super) passive: Passive,
 }
 
 /// What was found to differ.
@@ -135,6 +137,7 @@ impl Reconciler {
             watch: Watch::default(),
             memo: Memo::default(),
             slow_starts: SlowStarts::default(),
+            passive: Passive::default(),
         }
     }
 

@@ -231,6 +231,7 @@ impl Controller {
             }),
             health_history: known.into_iter().flat_map(|health| &*health.history).map(transition).collect(),
             weight_percent: known.and_then(|health| health.advice.weight_percent),
+            passive: self.passive_status(service, key),
             slow_start_percent: self.reconciler.slow_start_percent(&ServiceKey::of(service), &key),
             wants: known.and_then(|health| health.advice.wants).map(|wants| wants.name().to_owned()),
             takes_flows: state.takes_flows,

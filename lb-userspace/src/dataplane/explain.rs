@@ -11,14 +11,14 @@ use anyhow::{Result, ensure};
 use lb_common::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, NatBucket, NatSlots,
-        NodeCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, Tunnel,
-        Word32, Word64,
+        NodeCounters, PassiveCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket,
+        ServiceLimits, Tunnel, Word32, Word64,
     },
     environment::Environment,
     features::Features,
     flow::{self, FlowBucket, FlowWord, table},
     hash::{FlowHash, HashKey},
-    memory::{Constants, Packet, Slices, View},
+    memory::{Constants, Own, Packet, Slices, View},
     nat::scratch::Scratch,
     packet,
     parse::{Parsed, parse},
@@ -88,24 +88,10 @@ pub fn explain(
     let mut frame = Packet::new(bytes(question));
     let mut parsed = Parsed::new();
     let is_parsed = parse(constants.features, &frame, &mut parsed).is_ok();
-    let counters = NodeCounters::default();
+    let own = Own { random: Word64::new(rand::random()), ..Own::default() };
     // Tokens enough for an answer.
-    let budget = ReplyBudget::default();
-    budget.set(1, u64::from(now));
-    let scratch = Scratch::default();
-    let view = View {
-        tables,
-        constants,
-        now,
-        ingress,
-        node_counters: &counters,
-        destination_counters: &[],
-        reply_budget: &budget,
-        scratch: &scratch,
-        turns: &[],
-        limit_counters: &[],
-        random: &Word64::new(rand::random()),
-    };
+    own.reply_budget.set(1, u64::from(now));
+    let view = View { ingress, ..View::outside(tables, constants, now, &own) };
     let found = is_parsed.then(|| service::find(&view, &parsed)).flatten();
     let dry = Dry::over(view, FlowHash::of(&view, &parsed), found.map(|(index, _)| index));
     let flow = flow::find(&view, FlowHash::of(&view, &parsed)).map(|(_, word)| word);
@@ -116,7 +102,7 @@ pub fn explain(
         Some((slot - slots.offset, view.slot(slot)?))
     });
     let verdict = packet::process(&dry, &mut frame).verdict;
-    let refused = counters.replies.get() > 0;
+    let refused = own.node_counters.replies.get() > 0;
     let at = flow.and_then(|word| tables.destinations.get(word.destination() as usize));
     let is_segment = question.protocol == Protocol::Tcp && question.tcp_flags & tcp::SYN == 0;
     let reset = refused && is_segment && at.is_some_and(|destination| !destination.state().keeps_flows);
@@ -347,6 +333,10 @@ impl Environment for Dry<'_> {
 
     fn client_mask(&self) -> u32 {
         self.view.client_mask()
+    }
+
+    fn passive_counters(&self, id: u32) -> Option<&PassiveCounters> {
+        self.view.passive_counters(id)
     }
 
     fn limit_counters(&self, _: u32) -> Option<&LimitCounters> {

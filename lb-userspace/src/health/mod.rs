@@ -17,6 +17,7 @@ use std::{
 };
 
 mod machine;
+pub mod passive;
 #[cfg(test)]
 mod properties;
 pub mod quorum;

@@ -1,6 +1,11 @@
 //! What the tables should say: the configuration with health, drains and next hops put in.
 
-use std::{collections::BTreeMap, net::IpAddr, num::NonZero, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    num::NonZero,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use lb_common::{
@@ -226,6 +231,8 @@ pub struct Inputs {
     pub leaving: BTreeMap<BackendKey, Drain>,
     /// The shares of backends that have not their whole one yet, in thousandths.
     pub slow_start: BTreeMap<BackendKey, u16>,
+    /// Backends that get no new flows for what clients' packets say; their present ones go on.
+    pub ejected: BTreeSet<BackendKey>,
 }
 
 impl Inputs {

@@ -154,7 +154,8 @@ impl Choice {
 }
 
 fn is_healthy(backend: &Backend, inputs: &Inputs) -> bool {
-    inputs.health.get(&backend_key(backend)).is_none_or(|(_, eligible)| *eligible)
+    let key = backend_key(backend);
+    inputs.health.get(&key).is_none_or(|(_, eligible)| *eligible) && !inputs.ejected.contains(&key)
 }
 
 fn is_reachable(backend: &Backend, inputs: &Inputs) -> bool {

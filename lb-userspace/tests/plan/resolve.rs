@@ -130,6 +130,7 @@ fn service(case: &Case, others: &[Backend]) -> Service {
         quic: Vec::new(),
         affinity: None,
         slow_start: None,
+        passive_health: None,
         drain_timeout: Duration::from_secs(300),
         on_drain_timeout: OnDrainTimeout::of(case.protocol),
         timeouts: Timeouts::default(),

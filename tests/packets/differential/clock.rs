@@ -7,8 +7,8 @@ use std::cell::Cell;
 use lb_common::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, NatBucket, NatSlots,
-        NodeCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, Tunnel,
-        Word32, Word64,
+        NodeCounters, PassiveCounters, PoolAddress, QuicBucket, ReplyBudget, Score, Service, ServiceBucket,
+        ServiceLimits, Tunnel, Word32, Word64,
     },
     environment::Environment,
     features::Features,
@@ -90,6 +90,10 @@ impl Environment for Moving<'_> {
 
     fn client_mask(&self) -> u32 {
         self.view.client_mask()
+    }
+
+    fn passive_counters(&self, id: u32) -> Option<&PassiveCounters> {
+        self.view.passive_counters(id)
     }
 
     fn limit_counters(&self, service: u32) -> Option<&LimitCounters> {

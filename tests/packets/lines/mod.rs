@@ -37,6 +37,7 @@ mod next_hops;
 mod no_backend;
 mod no_vip;
 mod options;
+mod passive;
 mod precedence;
 mod quic;
 mod resets;

@@ -10,7 +10,7 @@ use crate::{
     case::{Case, case},
     in_kernel::InKernel,
     in_memory::InMemory,
-    machine::{Action, Machine, ROOMY},
+    machine::{Action, Machine, PassiveCounts, ROOMY},
     oracle,
     runner::{Outcome, Run, meets, same_outcome},
     wire::{NODE_MAC, ROUTER_MAC, SYN, Wire, tcp, udp},
@@ -53,6 +53,8 @@ pub(super) trait Tested {
     fn replies(&self) -> u64;
     /// The machine's tables.
     fn tables(&self) -> Slices<'_>;
+    /// What was seen of a backend's connections of a service, since its table was made.
+    fn passive(&self, service: usize, backend: Backend) -> PassiveCounts;
     /// Flows new and closed of a backend.
     fn flows(&self, backend: Backend) -> (u64, u64);
 }
@@ -89,6 +91,10 @@ impl<M: Machine> Tested for Node<'_, M> {
 
     fn tables(&self) -> Slices<'_> {
         self.run.machine.tables()
+    }
+
+    fn passive(&self, service: usize, backend: Backend) -> PassiveCounts {
+        self.run.machine.passive_counters(backend.id(service))
     }
 
     fn flows(&self, backend: Backend) -> (u64, u64) {

@@ -37,14 +37,14 @@ const MTU: u32 = 1300;
 const HOSTS: crate::case::Expect = Pass(PassReason::OtherProtocol);
 
 /// A client's packet as its backend gets it.
-fn arriving(wire: &Wire, ends: Outside) -> Wire {
+pub(super) fn arriving(wire: &Wire, ends: Outside) -> Wire {
     wire.clone().with_ports((ends.source.1, ends.backend.1)).with(|wire| {
         (wire.source, wire.destination) = (ends.source.0, ends.backend.0);
     })
 }
 
 /// An error about the first bytes of a packet, from the backends' link.
-fn error(from: IpAddr, to: IpAddr, kind: [u8; 2], quote: &[u8]) -> Wire {
+pub(super) fn error(from: IpAddr, to: IpAddr, kind: [u8; 2], quote: &[u8]) -> Wire {
     let mtu = if [[3, 4], [2, 0]].contains(&kind) { [0, 0, 5, 0] } else { [0; 4] };
     icmp(&from.to_string(), &to.to_string(), kind, &[&mtu, quote].concat())
         .with(|wire| (wire.to, wire.from) = (A.egress_mac(), A.mac()))

@@ -3,6 +3,7 @@
 mod connections;
 mod crowd;
 mod download;
+mod echoes;
 mod held;
 mod single;
 mod syn_flood;
@@ -12,6 +13,7 @@ mod udp;
 pub use connections::{Attempt, Load, Tally, attempts, connections};
 pub use crowd::{Asked, Crowd, allow_connections};
 pub use download::{Download, DownloadReport};
+pub use echoes::{EchoReport, Echoes, Failure};
 pub use held::Held;
 pub use single::{SILENCE, connect, who};
 pub use syn_flood::{Packets, SynFlood};

@@ -3,6 +3,7 @@
 //! They listen on every address, so that they answer on the VIP they were asked on and to probes of the backend's own address.
 
 mod dns;
+mod echo;
 mod iperf3;
 mod nginx;
 mod slow;
@@ -11,6 +12,7 @@ use std::{fs, net::IpAddr, path::Path, process::Stdio};
 
 use anyhow::{Context, Result};
 pub use dns::{DNS_PORT, Dns, TXT_NAME, dns};
+pub use echo::{Echo, echo};
 pub use iperf3::{IPERF3_PORT, Iperf3, iperf3, iperf3_at};
 pub use nginx::{FILE_PATH, Nginx, nginx};
 pub use slow::{Slow, slow};

@@ -19,7 +19,7 @@ use crate::{
 /// The series that are tried, those that Debian 12 has, and what is run there when nothing else is asked for: what depends on the
 /// verifier on both; what needs modules that other kernels lack on one of them, as it takes minutes.
 const SERIES: [(&str, &[&str]); 2] = [
-    ("6.1", &["verifier::", "kernel_tunnels::ipip", "kernel_tunnels::direct"]),
+    ("6.1", &["verifier::", "kernel_tunnels::ipip", "kernel_tunnels::direct", "import::rules"]),
     ("6.12", &["verifier::", "kernel_tunnels::gue", "vlan::", "bond::"]),
 ];
 /// The program that runs test programs in a guest.

@@ -60,6 +60,9 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         setup::ensure(&[Purpose::Test, Purpose::Vm])?;
     }
     let targets = runs::targets(&workspace::metadata()?);
+    if with_tools {
+        build::next_layout()?;
+    }
     let daemon = build::daemon(false).map(|built| built.binary);
     let mut total = Counts::default();
     for kind in kinds {

@@ -9,6 +9,7 @@ mod backend;
 mod limits;
 mod node;
 mod options;
+mod passive;
 mod probe;
 mod probe_kind;
 mod quic;

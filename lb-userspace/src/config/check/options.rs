@@ -9,13 +9,14 @@ use super::{
         field::{Field, ShortOrMap, Time, Whole},
         model::{
             Affinity, FlowLimits, ForwardingMode, Fragments, Hooks, OnBackendDown, OnDrainTimeout, OnNoBackend,
-            OnUnknownFlow, Ports, Probe, Protocol, Quorum, Scheduler, SchedulerKind, SlotKind, SlowStart, Timeouts,
+            OnUnknownFlow, PassiveHealth, Ports, Probe, Protocol, Quorum, Scheduler, SchedulerKind, SlotKind,
+            SlowStart, Timeouts,
         },
         problem::{Findings, Position},
         raw,
     },
     limits::{self, Room},
-    probe, values, watch,
+    passive, probe, values, watch,
 };
 
 /// The options of one service, checked.
@@ -23,6 +24,7 @@ pub(super) struct Options {
     pub(super) mode: ForwardingMode,
     pub(super) scheduler: Scheduler,
     pub(super) probe: Option<Probe>,
+    pub(super) passive_health: Option<PassiveHealth>,
     pub(super) quorum: Option<Quorum>,
     pub(super) hooks: Hooks,
     pub(super) on_no_backend: OnNoBackend,
@@ -74,6 +76,7 @@ pub(super) fn check(findings: &mut Findings, own: raw::Options<'_>, defaults: ra
         scheduler,
         quorum: watch::quorum(findings, quorum),
         hooks: watch::hooks(findings, values::pick(own.hooks, defaults.hooks), quorum),
+        passive_health: passive::check(findings, own.passive_health, defaults.passive_health, used.protocol),
         probe: probe::check(findings, own.probe, defaults.probe, used),
         on_no_backend: plain(own.on_no_backend, defaults.on_no_backend, OnNoBackend::Drop),
         overflow_threshold: values::whole(findings, overflow, "overflow_threshold", 0..=100).unwrap_or(OVERFLOW),

@@ -83,6 +83,7 @@ pub(super) fn check(
         pool,
         scheduler: options.scheduler,
         probe: options.probe,
+        passive_health: options.passive_health,
         quorum: options.quorum,
         hooks: options.hooks,
         on_no_backend: options.on_no_backend,

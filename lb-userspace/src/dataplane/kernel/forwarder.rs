@@ -4,13 +4,12 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use lb_common::{
-    abi::{Control, Destination, Egress, MAX_EGRESS, NodeCounters, ReplyBudget, Tunnel, Word64, map},
+    abi::{Control, Destination, Egress, MAX_EGRESS, Tunnel, map},
     environment::Environment as _,
     features::Features,
     forward::{self, Content},
     hash::FlowHash,
-    memory::{Constants, Packet, Slices, View},
-    nat::scratch::Scratch,
+    memory::{Constants, Own, Packet, Slices, View},
     parse::{Parsed, parse},
     verdict::{Stop, Verdict},
     wire::ethernet,
@@ -55,20 +54,8 @@ impl Forwarder {
     ///
     /// Why it cannot go there, in the words of an operator.
     pub fn frame(&self, id: u32, backend: IpAddr, packet: &[u8]) -> Result<(u32, Vec<u8>), &'static str> {
-        let (counters, budget, scratch) = (NodeCounters::default(), ReplyBudget::default(), Scratch::default());
-        let view = View {
-            tables: self.tables(),
-            constants: self.constants,
-            now: 0,
-            ingress: 0,
-            node_counters: &counters,
-            destination_counters: &[],
-            reply_budget: &budget,
-            scratch: &scratch,
-            turns: &[],
-            limit_counters: &[],
-            random: &Word64::new(0),
-        };
+        let own = Own::default();
+        let view = View::outside(self.tables(), self.constants, 0, &own);
         let destination = view.destination(id).filter(|found| is_of(found, backend)).ok_or("the backend is gone")?;
         let mut frame = Packet::new(in_ethernet(packet));
         let mut parsed = Parsed::new();

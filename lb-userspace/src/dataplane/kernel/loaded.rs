@@ -15,8 +15,8 @@ use aya::{
 use lb_common::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LimitCounters, ListBound, MAX_EGRESS,
-        MAX_POOL, NatBucket, NatSlots, NodeCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord, ReplyBudget,
-        Score, Service, ServiceBucket, ServiceLimits, Tunnel, Word8, Word32, Word64, map,
+        MAX_POOL, NatBucket, NatSlots, NodeCounters, PassiveCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord,
+        ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, Tunnel, Word8, Word32, Word64, map,
     },
     features::Features,
     flow::FlowBucket,
@@ -30,7 +30,7 @@ use lb_common::{
     steady,
 };
 
-use super::{Clock, Pins, attach, grace, object, per_cpu, region::Region};
+use super::{Clock, Pins, attach, grace, migration, object, per_cpu, region::Region};
 
 /// What the program is loaded with.
 #[derive(Clone, Debug)]
@@ -58,6 +58,7 @@ pub struct Loaded {
     options: LoadOptions,
     /// The interfaces that the program is attached to.
     ingress: Vec<u32>,
+    pub(super) settling: migration::Settling,
     constants: Constants,
     clock: Clock,
     cpus: usize,
@@ -86,7 +87,7 @@ pub struct Loaded {
 
 impl LoadOptions {
     /// Entries of each map whose size is not fixed.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 18] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 19] {
         let sizes = &self.sizes;
         [
             (map::SERVICE_BUCKETS, sizes.service_buckets as u32),
@@ -95,6 +96,7 @@ impl LoadOptions {
             (map::DESTINATIONS, sizes.destinations as u32),
             (map::TUNNELS, 2 * sizes.destinations as u32),
             (map::DESTINATION_COUNTERS, sizes.destinations as u32),
+            (map::PASSIVE_COUNTERS, sizes.destinations as u32),
             (map::FLOWS, sizes.flow_buckets as u32),
             (map::NAT_BUCKETS, sizes.nat_buckets as u32),
             (map::NAT_SLOTS, sizes.nat_buckets as u32),
@@ -112,7 +114,8 @@ impl LoadOptions {
 }
 
 impl Loaded {
-    /// Loads the program; adopts maps that are pinned already, which [`Pins::check`] has to have compared.
+    /// Loads the program; adopts maps that are pinned already, which [`Pins::check`] has to have compared. A flow table of
+    /// another size stays beside a new one until [`Self::adopt_flows`].
     ///
     /// # Errors
     ///
@@ -153,6 +156,7 @@ impl Loaded {
             cpus: per_cpu::cpus()?,
             options: options.clone(),
             ingress: Vec::new(),
+            settling: migration::Settling::default(),
             ebpf,
         };
         // Services that were adopted are let through before the program is attached.
@@ -359,6 +363,17 @@ impl Loaded {
         Ok(sum)
     }
 
+    /// What was seen of a destination's connections, summed over CPUs, since the table was made.
+    ///
+    /// # Errors
+    ///
+    /// If the map cannot be read.
+    pub fn passive_counters(&self, id: u32) -> Result<PassiveCounters> {
+        let sum = PassiveCounters::default();
+        self.read_per_cpu(map::PASSIVE_COUNTERS, id..id + 1, |_, words| sum.add_words(words))?;
+        Ok(sum)
+    }
+
     /// What was refused of services below an index, summed over CPUs.
     ///
     /// # Errors
@@ -495,6 +510,7 @@ fn load_object(options: &LoadOptions, clock: Clock) -> Result<Ebpf> {
         for name in Pins::MAPS {
             loader.map_pin_path(name, pins.map(name));
         }
+        loader.map_pin_path(map::FLOWS, migration::place(pins, options.sizes.flow_buckets)?);
     }
     let object = object::balancer(object::takes_long_frames() && !options.one_buffer)?;
     let mut ebpf =

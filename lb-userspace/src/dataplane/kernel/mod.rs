@@ -4,6 +4,7 @@
 //! - [`decapsulator`]: the program of tunnel backends, likewise.
 //! - `forwarder`: the forwarding code over the kernel's tables, for packets of this node's own.
 //! - [`pins`]: what outlives the daemon, and whether it is ours. [`attach`], `detach`: the links to interfaces.
+//! - `migration`: flows that move into another flow table. [`layouts`]: tables of earlier versions.
 //! - [`clock`]: the data path's time. [`grace`]: when nobody reads what was replaced.
 
 pub mod attach;
@@ -12,7 +13,9 @@ pub mod decapsulator;
 mod detach;
 mod forwarder;
 pub mod grace;
+pub mod layouts;
 pub mod loaded;
+mod migration;
 pub mod object;
 mod per_cpu;
 pub mod pins;

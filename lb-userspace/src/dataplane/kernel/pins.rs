@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! PIN_DIRECTORY/                  0700
-//!   layout-5/                     one for each layout of the tables
-//!     maps/CONTROL, …
+//!   layout-7/                     one for each layout of the tables
+//!     maps/CONTROL, …             and for a while flow tables of two sizes (`migration`)
 //!     links/eth0:2:native, …      attached interfaces
+//!   next-layout-8/                the same pins once more, until a newer version takes them over (`migration`)
 //! ```
 
 use std::{
@@ -19,8 +20,8 @@ use aya::maps::{MapInfo, MapType};
 use lb_common::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, LimitCounters, ListBound,
-        MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters, PoolAddress, QUIC_PLACES, QuicBucket, QuicRecord,
-        ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, SlotPair, Tunnel, Word64, map,
+        MAX_EGRESS, MAX_POOL, NatBucket, NatSlots, NodeCounters, PassiveCounters, PoolAddress, QUIC_PLACES, QuicBucket,
+        QuicRecord, ReplyBudget, Score, Service, ServiceBucket, ServiceLimits, SlotPair, Tunnel, Word64, map,
     },
     decap,
     flow::FlowBucket,
@@ -30,7 +31,7 @@ use nix::{
     sys::statfs::statfs,
 };
 
-use super::{LoadOptions, detach::detach};
+use super::{LoadOptions, detach::detach, layouts, migration};
 
 /// `BPF_FS_MAGIC` of the kernel's `magic.h`.
 const BPF_FS: i64 = 0xcafe_4a11;
@@ -48,6 +49,8 @@ pub struct Pins {
 #[derive(Debug, PartialEq, Eq)]
 struct Owner {
     layout: u32,
+    /// Layouts whose tables can be taken over.
+    earlier: &'static [u32],
     /// Where the directory is chosen, for messages.
     setting: &'static str,
     /// What frees it, and what that costs.
@@ -58,6 +61,7 @@ struct Owner {
 
 const BALANCER: Owner = Owner {
     layout: LAYOUT_VERSION,
+    earlier: layouts::EARLIER,
     setting: "`node.pin_directory`",
     detach: "`evenkeel detach` (which ends all flows)",
     restore: "Restore the sizes under `node`",
@@ -65,6 +69,7 @@ const BALANCER: Owner = Owner {
 
 const DECAPSULATOR: Owner = Owner {
     layout: decap::LAYOUT_VERSION,
+    earlier: &[],
     setting: "`--pin-directory`",
     detach: "`evenkeel decap detach` (nothing is unpacked until it runs again)",
     restore: "Run the version of evenkeel that made it",
@@ -75,13 +80,14 @@ struct Shape {
     name: &'static str,
     kind: MapType,
     value: usize,
-    entries: u32,
+    /// How many; `None`: the table is taken over whatever its size.
+    entries: Option<u32>,
     flags: u32,
 }
 
 impl Pins {
     /// Names of all maps.
-    pub const MAPS: [&'static str; 24] = [
+    pub const MAPS: [&'static str; 25] = [
         map::CONTROL,
         map::SERVICE_BUCKETS,
         map::SERVICES,
@@ -105,6 +111,7 @@ impl Pins {
         map::LIMIT_COUNTERS,
         map::NODE_COUNTERS,
         map::DESTINATION_COUNTERS,
+        map::PASSIVE_COUNTERS,
         map::REPLY_BUDGET,
     ];
 
@@ -140,8 +147,12 @@ impl Pins {
     pub fn make(self) -> Result<Self> {
         let (pins, root, setting) = (&self, &self.root, self.owner.setting);
         pins.refuse_other_layouts()?;
-        for directory in [root.to_owned(), pins.layout(), pins.maps(), pins.links()] {
-            make_directory(&directory, setting)?;
+        make_directory(root, setting)?;
+        // Tables of an earlier layout are taken over by `stage`.
+        if pins.others()?.is_empty() {
+            for directory in [pins.layout(), pins.maps(), pins.links()] {
+                make_directory(&directory, setting)?;
+            }
         }
         let kind = statfs(root).with_context(|| format!("{}", root.display()))?.filesystem_type();
         let is_bpf = kind.0 & 0xffff_ffff == BPF_FS;
@@ -166,6 +177,69 @@ impl Pins {
             .map_err(|_| anyhow!("another daemon uses pin directory {}", self.root.display()))
     }
 
+    /// Prepares to take over tables of an earlier layout, if there are any: the same maps and links are pinned a second time,
+    /// and the flow table as one of an earlier program's. Nothing changes for packets, and the first pins stay in force until
+    /// `commit`. The directory has to be locked.
+    ///
+    /// # Errors
+    ///
+    /// If a pin cannot be made.
+    pub fn stage(&self) -> Result<()> {
+        let (own, setting) = (self.own(), self.owner.setting);
+        self.unstage()?;
+        let others = self.others()?;
+        let Some((layout, older)) = others.first().filter(|_| !own.exists()) else {
+            // A start was killed after its commit.
+            return self.remove_others();
+        };
+        let staged = self.staged();
+        for directory in [&staged, &staged.join("maps"), &staged.join("links")] {
+            make_directory(directory, setting)?;
+        }
+        for pin in entries(&older.join("links"))? {
+            link_into(&self.links(), &pin, None)?;
+        }
+        let next = self.next_flows();
+        for pin in entries(&older.join("maps"))?.filter(|pin| pin.file_name() != next.file_name()) {
+            let is_table = pin.file_name().is_some_and(|name| name == map::FLOWS);
+            let name = if is_table { Some(self.free_before(*layout)?) } else { None };
+            link_into(&self.maps(), &pin, name.as_deref())?;
+        }
+        Ok(())
+    }
+
+    /// Puts what [`Self::stage`] prepared in force, by one step.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be renamed.
+    pub(super) fn commit(&self) -> Result<()> {
+        let (own, staged) = (self.own(), self.staged());
+        if staged.exists() {
+            fs::rename(&staged, &own).with_context(|| format!("{}", staged.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what [`Self::stage`] prepared.
+    fn unstage(&self) -> Result<()> {
+        let staged = self.staged();
+        for directory in [staged.join("maps"), staged.join("links"), staged] {
+            remove_files_and_directory(&directory)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the pins of other layouts, which are this one's as well.
+    pub(super) fn remove_others(&self) -> Result<()> {
+        for (_, other) in self.others()? {
+            for directory in [other.join("maps"), other.join("links"), other] {
+                remove_files_and_directory(&directory)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The pin of a map.
     #[must_use]
     pub fn map(&self, name: &str) -> PathBuf {
@@ -178,7 +252,8 @@ impl Pins {
         self.layout().join("links")
     }
 
-    /// Whether tables are there that can be adopted.
+    /// Whether tables are there that can be adopted. The flow table may have another size
+    /// ([`Loaded::adopt_flows`](super::Loaded::adopt_flows)).
     ///
     /// Remnants of a start that did not get far enough for a packet to pass are removed.
     ///
@@ -186,7 +261,45 @@ impl Pins {
     ///
     /// If a map is there but has another type, size or flag than we need: nothing is touched then.
     pub fn check(&self, options: &LoadOptions) -> Result<bool> {
-        self.check_shapes(&shapes(options))
+        let adopts = self.check_shapes(&shapes(options)).inspect_err(|_| drop(self.unstage()))?;
+        migration::remove_unused(self)?;
+        Ok(adopts)
+    }
+
+    /// The pin of a flow table that is not in force yet.
+    pub(super) fn next_flows(&self) -> PathBuf {
+        self.maps().join(format!("{}_next", map::FLOWS))
+    }
+
+    /// Pins of flow tables that were in force, and whose flows may not be in the present one, with their layouts.
+    pub(super) fn flows_before(&self) -> Result<Vec<(u32, PathBuf)>> {
+        let layout_of = |path: &Path| -> Option<u32> {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            name.strip_prefix(map::FLOWS)?.strip_prefix("_before_")?.split_once('_')?.0.parse().ok()
+        };
+        Ok(entries(&self.maps())?.filter_map(|path| Some((layout_of(&path)?, path))).collect())
+    }
+
+    /// A free name among [`Self::flows_before`].
+    fn free_before(&self, layout: u32) -> Result<String> {
+        let name = |number| format!("{}_before_{layout}_{number}", map::FLOWS);
+        (1_u32..).map(name).find(|name| !self.map(name).exists()).context("a free number")
+    }
+
+    /// Puts the next flow table in the place of the present one, which stays as one of [`Self::flows_before`]. At any moment
+    /// one of both is at its place.
+    pub(super) fn exchange_flows(&self) -> Result<()> {
+        let (present, next) = (self.map(map::FLOWS), self.next_flows());
+        let before = self.free_before(self.owner.layout)?;
+        link_into(&self.maps(), &present, Some(&before))?;
+        fs::rename(&next, &present).with_context(|| format!("{}", next.display()))
+    }
+
+    /// Forgets [`Self::flows_before`].
+    pub(super) fn remove_flows_before(&self) -> Result<()> {
+        self.flows_before()?
+            .iter()
+            .try_for_each(|(_, pin)| fs::remove_file(pin).with_context(|| format!("{}", pin.display())))
     }
 
     /// [`Self::check`] for the decapsulator.
@@ -209,7 +322,11 @@ impl Pins {
             return Ok(false);
         }
         for shape in shapes {
-            self.compare(shape)?;
+            // A flow table of this layout is made in the place of an earlier one.
+            let is_to_come = shape.name == map::FLOWS && !self.map(shape.name).exists();
+            if !is_to_come || self.flows_before()?.is_empty() {
+                self.compare(shape)?;
+            }
         }
         Ok(true)
     }
@@ -220,7 +337,8 @@ impl Pins {
             format!("pinned map {} cannot be opened; {} removes all pins", path.display(), self.owner.detach)
         })?;
         let found = (info.map_type()?, info.key_size(), info.value_size(), info.max_entries(), info.map_flags());
-        let wanted = (shape.kind, 4, shape.value as u32, shape.entries, shape.flags);
+        let entries = shape.entries.unwrap_or(info.max_entries());
+        let wanted = (shape.kind, 4, shape.value as u32, entries, shape.flags);
         ensure!(
             found == wanted,
             "pinned map {} has (type, key, value, entries, flags) = {found:?}, this configuration needs {wanted:?}; \
@@ -239,7 +357,8 @@ impl Pins {
     /// If a pin cannot be removed.
     pub fn remove(&self) -> Result<Vec<String>> {
         let mut links = Vec::new();
-        for layout in self.layouts()? {
+        self.unstage()?;
+        for (_, layout) in self.layouts()? {
             for link in entries(&layout.join("links"))? {
                 detach(&link)?;
                 links.extend(link.file_name().map(|name| name.to_string_lossy().into_owned()));
@@ -253,8 +372,18 @@ impl Pins {
         Ok(links)
     }
 
-    fn layout(&self) -> PathBuf {
+    fn own(&self) -> PathBuf {
         self.root.join(format!("layout-{}", self.owner.layout))
+    }
+
+    fn staged(&self) -> PathBuf {
+        self.root.join(format!("next-layout-{}", self.owner.layout))
+    }
+
+    /// The directory of this layout, or what is prepared to become it.
+    fn layout(&self) -> PathBuf {
+        let (own, staged) = (self.own(), self.staged());
+        if !own.exists() && staged.exists() { staged } else { own }
     }
 
     fn maps(&self) -> PathBuf {
@@ -265,19 +394,32 @@ impl Pins {
         Ok(entries(&self.links())?.next().is_some())
     }
 
-    fn layouts(&self) -> Result<Vec<PathBuf>> {
-        let is_layout =
-            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("layout-"));
-        Ok(entries(&self.root)?.filter(is_layout).collect())
+    fn layouts(&self) -> Result<Vec<(Option<u32>, PathBuf)>> {
+        let layout_of = |path: PathBuf| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            Some((name.strip_prefix("layout-")?.parse().ok(), path))
+        };
+        Ok(entries(&self.root)?.filter_map(layout_of).collect())
+    }
+
+    /// Directories of other layouts that can be taken over.
+    fn others(&self) -> Result<Vec<(u32, PathBuf)>> {
+        let other = |(layout, path): (Option<u32>, PathBuf)| Some((layout?, path));
+        let others = self.layouts()?.into_iter().filter_map(other);
+        Ok(others.filter(|(layout, _)| self.owner.earlier.contains(layout)).collect())
     }
 
     fn refuse_other_layouts(&self) -> Result<()> {
-        let own = self.layout();
-        if let Some(other) = self.layouts()?.into_iter().find(|layout| *layout != own) {
+        for (layout, path) in self.layouts()? {
+            if layout.is_some_and(|layout| layout == self.owner.layout || self.owner.earlier.contains(&layout)) {
+                continue;
+            }
+            let kind = if layout.is_some_and(|layout| layout < self.owner.layout) { "an earlier" } else { "a newer" };
             bail!(
-                "{} holds tables of another version of evenkeel, this one needs {}; run that version, or {} and start again",
-                other.display(),
-                own.display(),
+                "{} holds tables of {kind} version of evenkeel, which this one cannot read: it needs {}; nothing was \
+                 changed. Run that version, or {} and start again",
+                path.display(),
+                self.own().display(),
                 self.owner.detach
             );
         }
@@ -285,9 +427,26 @@ impl Pins {
     }
 }
 
+/// Pins what is pinned already a second time, by its own or another name.
+fn link_into(directory: &Path, pin: &Path, name: Option<&str>) -> Result<()> {
+    let name = name.map_or_else(|| pin.file_name().unwrap_or_default().to_owned(), Into::into);
+    let second = directory.join(name);
+    fs::hard_link(pin, &second).with_context(|| format!("{} cannot be pinned as {}", pin.display(), second.display()))
+}
+
+/// Removes a directory with the pins in it; one that is not there is no error.
+fn remove_files_and_directory(directory: &Path) -> Result<()> {
+    let is_file = |path: &PathBuf| !path.is_dir();
+    for path in entries(directory)?.filter(is_file) {
+        fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+    }
+    remove_directory(directory)
+}
+
 fn shapes(options: &LoadOptions) -> Vec<Shape> {
-    let entries =
-        |name: &str| options.entries().iter().find(|(other, _)| *other == name).map_or(1, |(_, entries)| *entries);
+    let entries = |name: &str| {
+        Some(options.entries().iter().find(|(other, _)| *other == name).map_or(1, |(_, entries)| *entries))
+    };
     let array = |name, value| Shape { name, kind: MapType::Array, value, entries: entries(name), flags: MAPPED };
     let per_cpu = |name, value| Shape { name, kind: MapType::PerCpuArray, value, entries: entries(name), flags: 0 };
     vec![
@@ -297,16 +456,16 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
         array(map::SLOTS, size_of::<SlotPair>()),
         array(map::DESTINATIONS, size_of::<Destination>()),
         array(map::TUNNELS, size_of::<Tunnel>()),
-        Shape { entries: MAX_EGRESS, ..array(map::EGRESS, size_of::<Egress>()) },
+        Shape { entries: Some(MAX_EGRESS), ..array(map::EGRESS, size_of::<Egress>()) },
         // The kernel adds BPF_F_RDONLY_PROG to device maps.
-        Shape { name: map::EGRESS_DEVICES, kind: MapType::DevMap, value: 8, entries: MAX_EGRESS, flags: 1 << 7 },
-        array(map::FLOWS, size_of::<FlowBucket>()),
+        Shape { name: map::EGRESS_DEVICES, kind: MapType::DevMap, value: 8, entries: Some(MAX_EGRESS), flags: 1 << 7 },
+        Shape { entries: None, ..array(map::FLOWS, size_of::<FlowBucket>()) },
         array(map::NAT_BUCKETS, size_of::<NatBucket>()),
         array(map::NAT_SLOTS, size_of::<NatSlots>()),
         array(map::BACKEND_SET, size_of::<Word64>()),
-        Shape { entries: 2 * MAX_POOL, ..array(map::NAT_POOL, size_of::<PoolAddress>()) },
+        Shape { entries: Some(2 * MAX_POOL), ..array(map::NAT_POOL, size_of::<PoolAddress>()) },
         array(map::FRAGMENTS, size_of::<FlowBucket>()),
-        Shape { entries: QUIC_PLACES, ..array(map::QUIC_CONFIGURATIONS, size_of::<QuicRecord>()) },
+        Shape { entries: Some(QUIC_PLACES), ..array(map::QUIC_CONFIGURATIONS, size_of::<QuicRecord>()) },
         array(map::QUIC_SERVERS, size_of::<QuicBucket>()),
         array(map::SCORES, size_of::<Score>()),
         array(map::LIMITS, size_of::<ServiceLimits>()),
@@ -315,12 +474,13 @@ fn shapes(options: &LoadOptions) -> Vec<Shape> {
         per_cpu(map::LIMIT_COUNTERS, size_of::<LimitCounters>()),
         per_cpu(map::NODE_COUNTERS, size_of::<NodeCounters>()),
         per_cpu(map::DESTINATION_COUNTERS, size_of::<DestinationCounters>()),
+        per_cpu(map::PASSIVE_COUNTERS, size_of::<PassiveCounters>()),
         per_cpu(map::REPLY_BUDGET, size_of::<ReplyBudget>()),
     ]
 }
 
 fn decap_shapes() -> [Shape; 2] {
-    let shape = |name, kind, value, flags| Shape { name, kind, value, entries: 1, flags };
+    let shape = |name, kind, value, flags| Shape { name, kind, value, entries: Some(1), flags };
     [
         shape(decap::map::CONTROL, MapType::Array, size_of::<decap::Control>(), MAPPED),
         shape(decap::map::COUNTERS, MapType::PerCpuArray, size_of::<decap::Counters>(), 0),
