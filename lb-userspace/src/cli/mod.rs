@@ -98,9 +98,10 @@ enum Command {
     Status,
     /// Make the running configuration what a file says.
     ///
-    /// The file is a configuration document: `version: 1` and `services`. Services that are nowhere else are kept in the state directory, and
-    /// survive a restart. Of those that the configuration file names, backends, weights and admin states can be changed, nothing
-    /// else. All of it is done or nothing.
+    /// The file is a configuration document: `version: 1` and `services`. Services
+    /// that are nowhere else are kept in the state directory and survive a restart.
+    /// Of those that the configuration file names, backends, weights and admin
+    /// states can be changed, nothing else. All of it is done or nothing.
     ///
     /// For example: evenkeel apply -f services.yaml --dry-run
     /// evenkeel export | sed s/maglev/random/ | evenkeel apply -f - --if-version 17
