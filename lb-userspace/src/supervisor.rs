@@ -249,24 +249,24 @@ fn load(node: &Node, store: &Store, pins: &Pins) -> Result<(Loaded, bool)> {
     pins.stage()?;
     let adopts = pins.check(&options)?;
     let fingerprint = secret::fingerprint(&secret);
+    // Before anything is loaded, which would use the key already.
+    match pins.identity()?.filter(|_| adopts) {
+        // Fresh, or made by a daemon that was killed before it wrote anything.
+        None | Some((0, _)) => {}
+        Some((known, key)) if layouts::is_known(known) => ensure!(
+            key == fingerprint,
+            "the pinned tables were made with another hash secret; restore `node.hash_secret`, or run \
+             `evenkeel detach` (which ends all flows) and start again"
+        ),
+        Some((other, _)) => anyhow::bail!(
+            "the pinned tables have layout {other}, this evenkeel needs {LAYOUT_VERSION}; run the version that made \
+             them, or `evenkeel detach` (which ends all flows) and start again"
+        ),
+    }
     let mut plane = Loaded::load(&options)?;
     if adopts {
         // The daemon before may have been killed between a replacement and its grace period.
         grace::wait()?;
-    }
-    let control = plane.tables().control;
-    match control.layout_version() {
-        // Fresh, or made by a daemon that was killed before it wrote anything.
-        0 => {}
-        known if layouts::is_known(known) => ensure!(
-            control.key_fingerprint() == fingerprint,
-            "the pinned tables were made with another hash secret; restore `node.hash_secret`, or run \
-             `evenkeel detach` (which ends all flows) and start again"
-        ),
-        other => anyhow::bail!(
-            "the pinned tables have layout {other}, this evenkeel needs {LAYOUT_VERSION}; run the version that made \
-             them, or `evenkeel detach` (which ends all flows) and start again"
-        ),
     }
     plane.adopt_flows(pins).context("the flows of the present tables cannot be taken over")?;
     plane.tables().control.set_layout(LAYOUT_VERSION, fingerprint);

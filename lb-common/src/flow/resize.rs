@@ -82,11 +82,14 @@ fn put<E: Environment>(env: &E, first: u32, place: usize, tag: u64, word: FlowWo
     if let Some((entry, present)) =
         a.entries.iter().chain(&b.entries).map(|entry| (entry, entry.load().1)).find(|(entry, _)| entry.load().0 == tag)
     {
-        if present.is_copy() && present.identity_bits() == word.identity_bits() {
-            // If a packet was faster, its word is the newer one.
-            entry.advance(present, word);
-        } else if present.is_copy() {
-            entry.store(tag, word);
+        // Of several tables the one that saw the flow last is right.
+        if present.is_copy() && word.idle(env.now()) <= present.idle(env.now()) {
+            if present.identity_bits() == word.identity_bits() {
+                // If a packet was faster, its word is the newer one.
+                entry.advance(present, word);
+            } else {
+                entry.store(tag, word);
+            }
         }
         return true;
     }

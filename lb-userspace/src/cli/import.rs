@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process,
 };
@@ -189,7 +190,10 @@ impl Common {
         };
         let cannot = || format!("{} cannot be written", path.display());
         let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(directory).with_context(cannot)?;
+        // As any new file, or as the one that it replaces.
+        let present = self.force.then(|| fs::metadata(path).ok()).flatten();
+        let permissions = present.map_or_else(|| fs::Permissions::from_mode(0o666), |present| present.permissions());
+        let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(directory).with_context(cannot)?;
         file.write_all(configuration.as_bytes()).with_context(cannot)?;
         if self.force {
             file.persist(path).with_context(cannot)?;

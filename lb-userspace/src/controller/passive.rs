@@ -17,7 +17,10 @@ use crate::{
         Moment, Outcome,
         passive::{LastProbe, Seen, Totals, Watch},
     },
-    plan::desired::{BackendKey, ServiceKey, backend_key},
+    plan::{
+        desired::{BackendKey, ServiceKey, backend_key},
+        takers::own_weight,
+    },
 };
 
 /// From one reading to the next.
@@ -178,7 +181,7 @@ impl Reconciler {
             let seen = Seen {
                 identity: u64::from(id) << 16 | u64::from(found.state.generation),
                 totals: counters(id)?,
-                weight: u32::from(weight),
+                weight: own_weight(service, weight),
                 able: found.state.takes_flows || ejected.contains(&key) && wanted,
                 probe,
             };

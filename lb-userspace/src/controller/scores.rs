@@ -122,7 +122,9 @@ impl Scores {
                 average.publish(one, score(one), *before, scan.of(one.id).active, measured);
             }
         }
-        tables.control.set_counted(Some(plane.now()?));
+        // As long as a flow may have several entries, it counts too often: nobody is full then.
+        let is_exact = tables.control.flow_buckets_before() == 0;
+        tables.control.set_counted(if is_exact { Some(plane.now()?) } else { None });
         Ok(())
     }
 

@@ -134,6 +134,10 @@ impl Table {
             _ => {}
         }
         if let Some(why) = line.unreachable {
+            if let Some(index) = present {
+                let note = format!("replaced by line {}", at.line);
+                context.ledger.note(servers.remove(index).at, super::Outcome::Taken, note);
+            }
             return context.ledger.no_counterpart(at, why);
         }
         let server = RealServer {

@@ -85,7 +85,7 @@ impl Takers {
 }
 
 /// A backend's weight for new flows among those of its service: where they take turns, all that have one have the same.
-pub(super) fn own_weight(service: &Service, weight: u16) -> u32 {
+pub fn own_weight(service: &Service, weight: u16) -> u32 {
     if service.scheduler.kind.table() == SlotKind::Turns { u32::from(weight.min(1)) } else { u32::from(weight) }
 }
 

@@ -29,7 +29,7 @@ use std::{
 use anyhow::{Context, Result};
 use aya::maps::{MapData, MapInfo};
 use lb_common::{
-    abi::{LAYOUT_VERSION, Pick, Scheduling, Service, map},
+    abi::{Control, LAYOUT_VERSION, Pick, Scheduling, Service, map},
     flow::{FlowBucket, resize},
     memory::{Own, Slices, View},
 };
@@ -60,7 +60,9 @@ struct Hashing<'a> {
 }
 
 impl<'a> Hashing<'a> {
-    fn begin(services: &'a [Service]) -> Self {
+    fn begin(services: &'a [Service], control: &Control) -> Self {
+        // Nor does a backend that is full give way to another, at random: the next count of flows sets it again.
+        control.set_counted(None);
         let listed = services.iter().filter(|service| service.identity().is_some());
         let before: Vec<_> = listed
             .map(|service| (service, service.scheduling()))
@@ -148,7 +150,7 @@ impl Loaded {
         let least = sources.iter().map(|source| source.table.records().len()).min().unwrap_or_default();
         // A mapping of its own: `replace_all` takes all of this value.
         let services: Region<Service> = region(self.ebpf(), map::SERVICES, self.tables().services.len(), true)?;
-        let hashing = Hashing::begin(services.records());
+        let hashing = Hashing::begin(services.records(), self.tables().control);
         grace::wait()?;
         for _ in 0..ROUNDS {
             self.copy_flows(&sources)?;

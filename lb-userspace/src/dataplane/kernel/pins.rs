@@ -11,12 +11,15 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use aya::maps::{MapInfo, MapType};
+use aya::maps::{MapData, MapInfo, MapType};
 use lb_common::{
     abi::{
         ClientBucket, Control, Destination, DestinationCounters, Egress, LAYOUT_VERSION, LimitCounters, ListBound,
@@ -31,7 +34,7 @@ use nix::{
     sys::statfs::statfs,
 };
 
-use super::{LoadOptions, detach::detach, layouts, migration};
+use super::{LoadOptions, detach::detach, layouts, migration, region::Region};
 
 /// `BPF_FS_MAGIC` of the kernel's `magic.h`.
 const BPF_FS: i64 = 0xcafe_4a11;
@@ -200,10 +203,15 @@ impl Pins {
             link_into(&self.links(), &pin, None)?;
         }
         let next = self.next_flows();
-        for pin in entries(&older.join("maps"))?.filter(|pin| pin.file_name() != next.file_name()) {
-            let is_table = pin.file_name().is_some_and(|name| name == map::FLOWS);
-            let name = if is_table { Some(self.free_before(*layout)?) } else { None };
-            link_into(&self.maps(), &pin, name.as_deref())?;
+        let (tables, others): (Vec<_>, Vec<_>) = entries(&older.join("maps"))?
+            .filter(|pin| pin.file_name() != next.file_name())
+            .partition(|pin| pin.file_name().is_some_and(|name| name == map::FLOWS));
+        for pin in others {
+            link_into(&self.maps(), &pin, None)?;
+        }
+        // Its new name is one that none of the others has.
+        for pin in tables {
+            link_into(&self.maps(), &pin, Some(&self.free_before(*layout)?))?;
         }
         Ok(())
     }
@@ -266,6 +274,22 @@ impl Pins {
         Ok(adopts)
     }
 
+    /// Layout of the tables that are pinned, and fingerprint of the key that they were made with; `None`: there are none.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn identity(&self) -> Result<Option<(u32, u64)>> {
+        let pin = self.map(map::CONTROL);
+        if !pin.exists() {
+            return Ok(None);
+        }
+        let map = MapData::from_pin(&pin).with_context(|| format!("{}", pin.display()))?;
+        let control: Region<Control> = Region::map(map.fd().as_fd(), 1, false)?;
+        let control = &control.records()[0];
+        Ok(Some((control.layout_version(), control.key_fingerprint())))
+    }
+
     /// The pin of a flow table that is not in force yet.
     pub(super) fn next_flows(&self) -> PathBuf {
         self.maps().join(format!("{}_next", map::FLOWS))
@@ -312,7 +336,10 @@ impl Pins {
     }
 
     fn check_shapes(&self, shapes: &[Shape]) -> Result<bool> {
-        let present = shapes.iter().filter(|shape| self.map(shape.name).exists()).count();
+        // A flow table of this layout is made in the place of an earlier one.
+        let has_earlier = !self.flows_before()?.is_empty();
+        let is_to_come = |shape: &Shape| shape.name == map::FLOWS && has_earlier;
+        let present = shapes.iter().filter(|shape| self.map(shape.name).exists() || is_to_come(shape)).count();
         if present == 0 {
             return Ok(false);
         }
@@ -322,9 +349,7 @@ impl Pins {
             return Ok(false);
         }
         for shape in shapes {
-            // A flow table of this layout is made in the place of an earlier one.
-            let is_to_come = shape.name == map::FLOWS && !self.map(shape.name).exists();
-            if !is_to_come || self.flows_before()?.is_empty() {
+            if self.map(shape.name).exists() || !is_to_come(shape) {
                 self.compare(shape)?;
             }
         }

@@ -178,7 +178,8 @@ impl<K: Ord + Copy> Watch<K> {
         for (key, judged) in &mut self.judged {
             let opened = judged.end.since(judged.start).opened;
             let totals = Totals { opened, ..seen[key].totals.since(judged.start) };
-            judged.start = judged.end;
+            // What is answered comes later than what is opened: both are counted over as long a time, the one a moment later.
+            judged.start = Totals { opened: judged.end.opened, ..seen[key].totals };
             judged.last = Some(totals);
             if seen[key].able && !judged.standing.is_ejected() {
                 keys.push(*key);
@@ -372,6 +373,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_opened_and_answered_counts_over_the_same_time() {
+        for interval in [1, 2, 10] {
+            let rules = PassiveHealth { interval: Duration::from_secs(interval), ejects: false, ..EJECTS };
+            let mut watch = Watch::new(at(0));
+            let seen = Seen { identity: 1, totals: Totals::default(), weight: 1, able: true, probe: LastProbe::Unprobed };
+            let mut all: BTreeMap<u8, Seen> = (0..3).map(|key| (key, seen)).collect();
+            for second in 1..60 {
+                for (key, seen) in &mut all {
+                    seen.totals.opened += 100;
+                    seen.totals.confirmed += if *key == 0 { 65 } else { 100 };
+                }
+                watch.step(&rules, at(second), &all);
+            }
+            let totals = watch.of(&0).and_then(|judged| judged.last).expect("it was judged");
+            assert!((totals.failure() - 0.35).abs() < 1e-9, "{interval} s: {totals:?}");
+        }
+    }
+
+    #[test]
     fn one_at_fault_is_ejected_for_longer_each_time_and_forgiven_step_by_step() {
         let mut world = World::of(4, EJECTS);
         world.run(25);
@@ -381,7 +401,7 @@ mod tests {
         assert_eq!(world.log(), [(31, 2, "ejected")]);
         let judged = world.watch.of(&2).expect("it is there");
         let reason = &judged.history[0].reason;
-        assert_eq!(reason, "50 of 100 connections were not answered: 50 %, the others 0 %; for 30s");
+        assert_eq!(reason, "60 of 100 connections were not answered: 60 %, the others 0 %; for 30s");
         assert_eq!(judged.until, Some(at(61).shown));
         world.run(360);
         // 30 s, 60 s, 90 s, and 100 s at most; an interval in between.

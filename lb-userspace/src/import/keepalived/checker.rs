@@ -323,7 +323,8 @@ fn misc(context: &mut Context, checker: &Statement, common: &mut Common<'_>) -> 
     let path = common.line("misc_path");
     if let Some(line) = common.line("misc_timeout") {
         context.ledger.taken(line.at());
-        common.settings.connect_timeout = settings::number(context, line, 0, 1 << 31).map(Duration::from_secs);
+        common.settings.connect_timeout =
+            settings::number(context, line, 0, 1 << 31).filter(|seconds| *seconds > 0).map(Duration::from_secs);
     }
     while let Some(line) = common.line("misc_dynamic") {
         context.ledger.no_counterpart(line.at(), "an exit code changes no weight; `agent` and `weight_header` do");

@@ -29,11 +29,11 @@ async fn try_add(handle: &Handle, device: &str, mark: u32) -> Result<()> {
     // Those of a daemon that was killed, with another mark perhaps.
     remove_by(handle).await?;
     let v4 = RouteMessageBuilder::<std::net::Ipv4Addr>::new().output_interface(index).table_id(TABLE).build();
-    handle.route().add(v4).execute().await.context("IPv4 route")?;
+    handle.route().add(v4).replace().execute().await.context("IPv4 route")?;
     let rule = || handle.rule().add().fw_mark(mark).table_id(TABLE).priority(PRIORITY).action(RuleAction::ToTable);
     rule().v4().execute().await.context("IPv4 rule")?;
     let v6 = RouteMessageBuilder::<std::net::Ipv6Addr>::new().output_interface(index).table_id(TABLE).build();
-    match handle.route().add(v6).execute().await {
+    match handle.route().add(v6).replace().execute().await {
         Ok(()) => rule().v6().execute().await.context("IPv6 rule"),
         // A host without IPv6, or where it is switched off.
         Err(Error::NetlinkError(error)) => {
