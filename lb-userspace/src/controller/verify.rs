@@ -14,6 +14,8 @@ use crate::{
     state::runtime::key_text,
 };
 
+/// Of the daemon's time one part in so many at most goes by the timer's comparisons.
+const SHARE: u32 = 50;
 /// Most differences that are told one by one.
 const TOLD: usize = 1000;
 /// Most that the log has of one time.
@@ -42,6 +44,7 @@ impl Controller {
         let begin = Instant::now();
         let result = self.reconciler.verify(&mut self.plane, SystemTime::now(), repairs);
         let took = begin.elapsed();
+        self.verify_at = self.verify_at.max(Instant::now() + took * SHARE);
         self.behind |= result.is_err();
         let drifts = result?;
         let all = self.describe(&drifts);
