@@ -81,6 +81,7 @@ fn every_bar_has_a_value_once_its_figures_are_there() {
         ("data-path", "not-served", &["evenkeel", "pass"], "raw", Some(1)),
         ("data-path", "tcp4-hit", &["evenkeel", "textbook"], "net", M),
         ("data-path", "syn-insert", &["evenkeel", "textbook"], "net", M),
+        ("data-path", "syn-insert-least-connections", &["evenkeel"], "net", M),
         ("data-path", "tcp4-hit", &["evenkeel"], "net", Some(1)),
         ("data-path", "tcp4-hit-10000-services", &["evenkeel"], "net", Some(1)),
         ("data-path", "ipip-hit", &["evenkeel", "ipip-push"], "raw", Some(1)),
