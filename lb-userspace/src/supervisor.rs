@@ -55,12 +55,13 @@ const JOBS: usize = 64;
 ///
 /// [`config::ConfigError`] for a bad configuration; anything else that keeps it from starting.
 pub async fn run(config_file: &Path) -> Result<()> {
-    let config = config::load(config_file)?;
+    let sources = config::Sources::read(config_file)?;
+    let config = sources.config(&config::AppliedServices::new(), Some(&config::secret))?;
     object::balancer(true)?;
     open_files::raise()?;
     // Before anyone can know that the daemon is there: by default each of them would kill it.
     let signals = Signals::register()?;
-    let mut daemon = Daemon::start(config_file.to_owned(), config).await?;
+    let mut daemon = Daemon::start(config_file.to_owned(), (sources, config)).await?;
     daemon.serve(signals).await
 }
 
@@ -99,7 +100,7 @@ impl Signals {
 }
 
 impl Daemon {
-    async fn start(config_file: PathBuf, config: Config) -> Result<Self> {
+    async fn start(config_file: PathBuf, (sources, config): (config::Sources, Config)) -> Result<Self> {
         let node = config.node.clone();
         let store = Store::open(&node.state_directory)?;
         let state_lock = lock(&node)?;
@@ -107,7 +108,7 @@ impl Daemon {
         let locks = [state_lock, pins.lock()?];
         let listener = server::listen(&node.api_socket, node.api_group.as_deref())?;
         let (plane, adopted) = load(&node, &store, &pins)?;
-        let mut controller = Controller::new(Parts { config_file, config: config.clone(), store, plane, pins })?;
+        let mut controller = Controller::new(Parts { config_file, sources, store, plane, pins })?;
         let (relay, relaying) = Relay::start(controller.forwarder()?, node.probe_mark);
         let (prober, resolver) = (Prober::start_with(relay.clone()), Resolver::start().await?);
         let mut next_hops = resolver.subscribe();
@@ -170,6 +171,7 @@ impl Daemon {
                     self.controller.settle_flows();
                     self.controller.publish_scores();
                     self.controller.expire_registrations();
+                    self.controller.verify_if_due();
                     if self.controller.judge_passively() || self.controller.has_work() {
                         self.reconcile();
                     }

@@ -8,6 +8,10 @@ use evenkeel::config::{self, ConfigError, model::*};
 mod arbitrary;
 #[path = "config/bad.rs"]
 mod bad;
+#[path = "config/export.rs"]
+mod export;
+#[path = "config/include.rs"]
+mod include;
 
 const HEAD: &str = "version: 1\nnode: {interfaces: [eth0]}\n";
 
@@ -153,6 +157,7 @@ fn the_minimal_file_has_the_documented_defaults() {
             nat: Nat { entries: 262_144, pool: Vec::new() },
             icmp_echo: true,
             probe_mark: 0x00e7_0000,
+            verify_interval: Duration::from_secs(60),
             limits: Limits { services: 1024, backends: 16_384, prefixes: 16_384, clients: 1 << 20, slots: 4_194_304 },
         },
         services: vec![web().into()],
@@ -459,7 +464,7 @@ fn the_schema_is_up_to_date() {
     assert!(stored == config::schema(), "configs/schema.json is out of date: {remedy}");
     let schema: serde_json::Value = serde_json::from_str(&stored).unwrap();
     let keys: Vec<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["defaults", "node", "services", "version"]);
+    assert_eq!(keys, ["defaults", "include", "node", "services", "version"]);
     assert_eq!(schema["required"], serde_json::json!(["version", "node", "services"]));
     assert_eq!(schema["additionalProperties"], false);
     let backend = &schema["$defs"]["Backend"];

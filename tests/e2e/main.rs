@@ -3,6 +3,7 @@
 //! Each test prints in one line what it showed. Needs root, iproute2, ethtool, nginx, dnsmasq, dig, curl, ping, wrk and iperf3.
 
 mod affinity;
+mod apply;
 mod bond;
 mod churn;
 mod counters;
@@ -42,4 +43,5 @@ mod schedulers;
 mod serving;
 mod shares;
 mod toa;
+mod verify;
 mod vlan;

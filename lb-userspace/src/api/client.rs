@@ -28,7 +28,7 @@ pub enum ClientError {
     Refused(ApiError),
 }
 
-/// Asks the daemon behind a socket.
+/// Asks the daemon behind a socket; a change with `if_version` is made only if the configuration has that version.
 ///
 /// # Errors
 ///
@@ -38,10 +38,11 @@ pub async fn request<T: DeserializeOwned>(
     method: Method,
     path: &str,
     body: Option<&(impl Serialize + Sync)>,
+    if_version: Option<u64>,
 ) -> Result<T, ClientError> {
     let unreachable = |error: String| ClientError::Unreachable { socket: socket.display().to_string(), error };
     let (status, bytes) =
-        exchange(socket, method, path, body).await.map_err(|error| unreachable(format!("{error:#}")))?;
+        exchange(socket, method, path, body, if_version).await.map_err(|error| unreachable(format!("{error:#}")))?;
     if status.is_success() {
         return serde_json::from_slice(&bytes).map_err(|error| unreachable(format!("unexpected answer: {error}")));
     }
@@ -57,14 +58,17 @@ async fn exchange(
     method: Method,
     path: &str,
     body: Option<&(impl Serialize + Sync)>,
+    if_version: Option<u64>,
 ) -> anyhow::Result<(hyper::StatusCode, Bytes)> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let bytes = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(version) = if_version {
+        request = request.header(hyper::header::IF_MATCH, format!("\"{version}\""));
+    }
+    let request = request
         .header(hyper::header::HOST, "localhost")
         .header(hyper::header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(bytes)))?;

@@ -17,8 +17,17 @@ pub struct Status {
     pub started: SystemTime,
     /// What it read.
     pub config_file: String,
+    /// Counts changes of what is configured: [`Changed::version`].
+    #[serde(default)]
+    pub config_version: u64,
+    /// Services that were applied at run time and are not in force, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// The last reload that was refused, until one is not.
     pub reload_error: Option<String>,
+    /// Comparisons of the tables with what they should be.
+    #[serde(default)]
+    pub verify: VerifyStatus,
     /// The machine.
     pub node: NodeStatus,
     /// The services, in the order of the file.
@@ -95,6 +104,12 @@ pub struct NodeTotals {
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
+    /// `file`, or `runtime`: it was applied.
+    #[serde(default)]
+    pub origin: String,
+    /// Where it stands in a file, as `file:line`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// Address or prefix.
     pub vip: String,
     /// Port, range, or `any`.
@@ -313,6 +328,9 @@ pub struct BackendStatus {
     pub leaving: bool,
     /// `file` or `runtime`.
     pub origin: String,
+    /// Where it stands in a file, as `file:line`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// How long it stays without being added again, if it was added for a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<RegistrationStatus>,
@@ -487,6 +505,111 @@ pub struct Changed {
     pub message: String,
     /// Writes to the tables.
     pub writes: usize,
+    /// Of the configuration from now on.
+    #[serde(default)]
+    pub version: u64,
+}
+
+/// A configuration that is to be applied.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// What it is called in messages.
+    pub file: String,
+    /// The document.
+    pub text: String,
+    /// Tells what would change, and changes nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// What was added at run time and is not in the document is removed.
+    #[serde(default)]
+    pub prune: bool,
+}
+
+/// What an applied configuration changes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AppliedChanges {
+    /// In the order of the document, removals last; none: everything is as it says.
+    pub changes: Vec<ConfigChange>,
+    /// They were made.
+    pub applied: bool,
+    /// Writes to the tables.
+    pub writes: usize,
+    /// Of the configuration from now on.
+    pub version: u64,
+}
+
+/// A difference between what is configured and what is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChange {
+    /// `add`, `change` or `remove`.
+    pub action: String,
+    /// The service.
+    pub service: String,
+    /// Its backend, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// What is different, such as `weight 1 -> 5`; of something new, what it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+}
+
+/// What a comparison of the tables with what they should be came to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Verified {
+    /// What differs, up to 1 000 of it.
+    pub drifts: Vec<DriftStatus>,
+    /// How many records that are in all.
+    pub total: u64,
+    /// It was put right.
+    pub repaired: bool,
+    /// How long that took, in microseconds.
+    pub took_us: u64,
+}
+
+/// Something in the tables that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriftStatus {
+    /// The table, by the name of its map.
+    pub table: String,
+    /// The record in it, or the first of several.
+    pub index: u32,
+    /// How many records.
+    pub count: u64,
+    /// What of it.
+    pub what: String,
+    /// The service that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Its backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+}
+
+/// Comparisons of the tables with what they should be, since the daemon started.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct VerifyStatus {
+    /// How often they were compared.
+    pub runs: u64,
+    /// Records that differed.
+    pub drifted: u64,
+    /// When they were compared last.
+    #[serde(default)]
+    pub last: Option<SystemTime>,
+    /// How long that took, in microseconds.
+    pub took_us: u64,
+    /// When something differed last.
+    #[serde(default)]
+    pub last_drift: Option<SystemTime>,
+}
+
+/// The running configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exported {
+    /// Its version.
+    pub version: u64,
+    /// A document that `evenkeel check` accepts.
+    pub text: String,
 }
 
 /// Live flows.
@@ -594,6 +717,11 @@ impl ApiError {
     /// It cannot be done now.
     pub fn conflict(error: impl Into<String>) -> Self {
         Self { status: 409, error: error.into() }
+    }
+
+    /// A condition of the request does not hold.
+    pub fn precondition(error: impl Into<String>) -> Self {
+        Self { status: 412, error: error.into() }
     }
 
     /// A failure.

@@ -14,10 +14,10 @@ use anyhow::{Context, Result, bail};
 use axum::{
     Json, Router,
     extract::{
-        Path as UrlPath, Query, State,
+        DefaultBodyLimit, FromRequestParts, Path as UrlPath, Query, State,
         rejection::{JsonRejection, QueryRejection},
     },
-    http::StatusCode,
+    http::{StatusCode, header::IF_MATCH, request::Parts},
     response::{IntoResponse, Response},
     routing::{get, patch, post},
 };
@@ -27,12 +27,14 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::model::{ApiError, BackendChange, ExplainRequest};
+use super::model::{ApiError, ApplyRequest, BackendChange, ExplainRequest};
 use crate::{config::raw, controller::Controller};
 
 /// Something for the controller to do.
 pub type Job = Box<dyn FnOnce(&mut Controller) + Send>;
 
+/// Largest document that is applied, in bytes.
+const MAX_DOCUMENT: usize = 256 << 20;
 /// Most flows in one answer.
 const MAX_FLOWS: usize = 100_000;
 
@@ -40,6 +42,15 @@ const MAX_FLOWS: usize = 100_000;
 struct Jobs(mpsc::Sender<Job>);
 
 impl Jobs {
+    /// Has a change made, if the version is the one that was asked for.
+    async fn change<T: Send + 'static>(
+        &self,
+        IfVersion(version): IfVersion,
+        job: impl FnOnce(&mut Controller) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<Json<T>, ApiError> {
+        self.call(move |controller| controller.expect_version(version).and_then(|()| job(controller))).await
+    }
+
     async fn call<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Controller) -> Result<T, ApiError> + Send + 'static,
@@ -49,6 +60,22 @@ impl Jobs {
         let stopping = || ApiError::internal("the daemon is stopping");
         self.0.send(job).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?.map(Json)
+    }
+}
+
+/// The version that the configuration must have for a change: the header `If-Match`, such as `"17"`.
+struct IfVersion(Option<u64>);
+
+impl<S: Sync> FromRequestParts<S> for IfVersion {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Some(value) = parts.headers.get(IF_MATCH) else { return Ok(Self(None)) };
+        let version = value.to_str().ok().and_then(|text| text.trim_matches('"').parse().ok());
+        let wrong = || {
+            ApiError::bad_request("`If-Match` holds no version; give one that `GET /v1/status` told, such as \"17\"")
+        };
+        version.map(|version| Self(Some(version))).ok_or_else(wrong)
     }
 }
 
@@ -110,6 +137,9 @@ fn router(jobs: mpsc::Sender<Job>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/flows", get(flows))
         .route("/v1/explain", post(explain))
+        .route("/v1/export", get(export))
+        .route("/v1/verify", post(verify))
+        .route("/v1/apply", post(apply).layer(DefaultBodyLimit::max(MAX_DOCUMENT)))
         .route("/v1/services/{service}/backends", post(add_backend))
         .route("/v1/servers/{address}", patch(change_server))
         .route("/v1/services/{service}/backends/{backend}", patch(change_backend).delete(remove_backend))
@@ -146,6 +176,37 @@ async fn explain(
     jobs.call(move |controller| controller.explain(&request)).await
 }
 
+async fn export(State(jobs): State<Jobs>) -> Result<impl IntoResponse, ApiError> {
+    jobs.call(|controller| Ok(controller.export())).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerifyQuery {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn verify(
+    State(jobs): State<Jobs>,
+    query: Result<Query<VerifyQuery>, QueryRejection>,
+) -> Result<impl IntoResponse, ApiError> {
+    let Query(query) = query?;
+    jobs.call(move |controller| {
+        controller.verify(!query.dry_run).map_err(|error| ApiError::internal(format!("{error:#}")))
+    })
+    .await
+}
+
+async fn apply(
+    State(jobs): State<Jobs>,
+    version: IfVersion,
+    request: Result<Json<ApplyRequest>, JsonRejection>,
+) -> Result<impl IntoResponse, ApiError> {
+    let Json(request) = request?;
+    jobs.change(version, move |controller| controller.apply(&request)).await
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AddQuery {
@@ -154,32 +215,35 @@ struct AddQuery {
 
 async fn add_backend(
     State(jobs): State<Jobs>,
+    version: IfVersion,
     UrlPath(service): UrlPath<String>,
     query: Result<Query<AddQuery>, QueryRejection>,
     backend: Result<Json<raw::ShortOrMap<raw::Backend>>, JsonRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let (Query(query), Json(backend)) = (query?, backend?);
-    jobs.call(move |controller| controller.add_backend(&service, &backend.0, query.ttl.as_deref())).await
+    jobs.change(version, move |controller| controller.add_backend(&service, &backend.0, query.ttl.as_deref())).await
 }
 
 async fn change_server(
     State(jobs): State<Jobs>,
+    version: IfVersion,
     UrlPath(address): UrlPath<String>,
     change: Result<Json<BackendChange>, JsonRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let Json(change) = change?;
     let address: IpAddr =
         address.parse().map_err(|_| ApiError::bad_request(format!("{address:?} is no IP address")))?;
-    jobs.call(move |controller| controller.change_server(address, &change)).await
+    jobs.change(version, move |controller| controller.change_server(address, &change)).await
 }
 
 async fn change_backend(
     State(jobs): State<Jobs>,
+    version: IfVersion,
     UrlPath((service, backend)): UrlPath<(String, String)>,
     change: Result<Json<BackendChange>, JsonRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let Json(change) = change?;
-    jobs.call(move |controller| controller.change_backend(&service, &backend, &change)).await
+    jobs.change(version, move |controller| controller.change_backend(&service, &backend, &change)).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -191,9 +255,10 @@ struct RemoveQuery {
 
 async fn remove_backend(
     State(jobs): State<Jobs>,
+    version: IfVersion,
     UrlPath((service, backend)): UrlPath<(String, String)>,
     query: Result<Query<RemoveQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let Query(query) = query?;
-    jobs.call(move |controller| controller.remove_backend(&service, &backend, query.now)).await
+    jobs.change(version, move |controller| controller.remove_backend(&service, &backend, query.now)).await
 }

@@ -149,6 +149,12 @@ pub(super) struct Add {
     ttl: Option<String>,
 }
 
+impl Command {
+    pub(super) fn is_change(&self) -> bool {
+        !matches!(self, Self::List { .. } | Self::Show(_))
+    }
+}
+
 pub(super) fn main(command: &Command, daemon: &Daemon<'_>) -> anyhow::Result<()> {
     let state = |which: &Which, state| change(daemon, which, to_state(state));
     match command {

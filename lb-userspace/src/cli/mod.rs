@@ -1,11 +1,13 @@
 //! The command line: one command a file.
 
+mod apply;
 mod backend;
 mod check;
 mod completions;
 mod decap;
 mod detach;
 mod explain;
+mod export;
 mod flows;
 mod import;
 mod limits;
@@ -16,6 +18,7 @@ mod schema;
 mod server;
 mod service;
 mod status;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -35,6 +38,8 @@ mod exit {
     pub(super) const BAD_INPUT: u8 = 2;
     pub(super) const UNREACHABLE: u8 = 3;
     pub(super) const LOSSES: u8 = 4;
+    pub(super) const OTHER_VERSION: u8 = 5;
+    pub(super) const DIFFERENT: u8 = 6;
 }
 
 const AFTER_HELP: &str = "\
@@ -50,7 +55,9 @@ Exit codes:
   1  failed, or refused by the daemon
   2  bad input: the configuration or the arguments
   3  the daemon cannot be reached
-  4  `import --strict`: a line was changed or has no counterpart";
+  4  `import --strict`: a line was changed or has no counterpart
+  5  the configuration has another version than --if-version says
+  6  with --dry-run: something differs";
 
 /// An L4 TCP/UDP load balancer that forwards in the network driver (XDP).
 #[derive(Debug, Parser)]
@@ -68,6 +75,10 @@ struct Cli {
     /// Print JSON for machines in place of tables.
     #[arg(long, global = true)]
     json: bool,
+    /// Change something only if the configuration has this version, which
+    /// `status --json`, `export` and each change tell.
+    #[arg(long, global = true, value_name = "VERSION")]
+    if_version: Option<u64>,
     #[command(subcommand)]
     command: Command,
 }
@@ -85,6 +96,31 @@ enum Command {
     Check(check::Arguments),
     /// Show what is served, what is down and why, and what is dropped.
     Status,
+    /// Make the running configuration what a file says.
+    ///
+    /// The file is a configuration document: `version: 1` and `services`. Services
+    /// that are nowhere else are kept in the state directory and survive a restart.
+    /// Of those that the configuration file names, backends, weights and admin
+    /// states can be changed, nothing else. All of it is done or nothing.
+    ///
+    /// For example: evenkeel apply -f services.yaml --dry-run
+    /// evenkeel export | sed s/maglev/random/ | evenkeel apply -f - --if-version 17
+    #[command(verbatim_doc_comment)]
+    Apply(apply::Arguments),
+    /// Print the running configuration: the file's, with what was changed since.
+    ///
+    /// `check` accepts it, and `apply` of it changes nothing. It holds the secrets that the configuration file holds; those in files
+    /// of their own stay there.
+    ///
+    /// For example: evenkeel export > running.yaml
+    Export,
+    /// Compare the tables in the kernel with what they should be, and repair them.
+    ///
+    /// The daemon does so by itself every `node.verify_interval`. What differs was written by somebody else; it is named and put back
+    /// where it was, so that flows stay.
+    ///
+    /// For example: evenkeel verify --dry-run
+    Verify(verify::Arguments),
     /// Show services.
     #[command(subcommand)]
     Service(service::Command),
@@ -148,7 +184,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     match dispatch(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("{}", message(&error));
             ExitCode::from(code(&error))
@@ -165,9 +201,17 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-fn dispatch(cli: &Cli) -> anyhow::Result<()> {
-    let daemon = Daemon { socket: &cli.socket, json: cli.json };
+fn dispatch(cli: &Cli) -> anyhow::Result<u8> {
+    let daemon = Daemon { socket: &cli.socket, json: cli.json, if_version: cli.if_version };
+    if cli.if_version.is_some() && !cli.command.is_change() {
+        return Err(
+            BadInput("`--if-version` is for commands that change something; leave it out here".to_owned()).into()
+        );
+    }
     match &cli.command {
+        Command::Apply(arguments) => return apply::main(arguments, &daemon),
+        Command::Verify(arguments) => return verify::main(arguments, &daemon),
+        Command::Export => export::main(&daemon),
         Command::Run(arguments) => run::main(arguments),
         Command::Check(arguments) => check::main(arguments, cli.json),
         Command::Status => status::main(&daemon),
@@ -182,8 +226,26 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Import(command) => import::main(command, cli.json),
         Command::Completions(arguments) => completions::main(arguments),
         Command::Schema => schema::main(),
+    }?;
+    Ok(0)
+}
+
+impl Command {
+    /// Whether it changes the configuration of a running daemon.
+    fn is_change(&self) -> bool {
+        match self {
+            Self::Apply(_) => true,
+            Self::Backend(command) => command.is_change(),
+            Self::Server(command) => command.is_change(),
+            _ => false,
+        }
     }
 }
+
+/// What a command was given and cannot do anything with.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct BadInput(String);
 
 /// A configuration's problems stand for themselves; anything else says who speaks.
 fn message(error: &anyhow::Error) -> String {
@@ -197,7 +259,8 @@ fn message(error: &anyhow::Error) -> String {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    if error.is::<ConfigError>() || error.is::<ImportError>() || error.is::<quic_id::BadArguments>() {
+    let bad = error.is::<BadInput>() || error.is::<quic_id::BadArguments>();
+    if error.is::<ConfigError>() || error.is::<ImportError>() || bad {
         return exit::BAD_INPUT;
     }
     if error.is::<import::Losses>() {
@@ -206,6 +269,7 @@ fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Unreachable { .. }) => exit::UNREACHABLE,
         Some(ClientError::Refused(error)) if error.status == 400 => exit::BAD_INPUT,
+        Some(ClientError::Refused(error)) if error.status == 412 => exit::OTHER_VERSION,
         _ => exit::FAILED,
     }
 }
@@ -214,6 +278,7 @@ fn code(error: &anyhow::Error) -> u8 {
 struct Daemon<'a> {
     socket: &'a std::path::Path,
     json: bool,
+    if_version: Option<u64>,
 }
 
 impl Daemon<'_> {
@@ -228,7 +293,7 @@ impl Daemon<'_> {
         body: Option<&(impl Serialize + Sync)>,
     ) -> anyhow::Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(runtime.block_on(client::request(self.socket, method, path, body))?)
+        Ok(runtime.block_on(client::request(self.socket, method, path, body, self.if_version))?)
     }
 }
 

@@ -60,6 +60,12 @@ pub(super) enum Command {
     },
 }
 
+impl Command {
+    pub(super) fn is_change(&self) -> bool {
+        !matches!(self, Self::List | Self::Show { .. })
+    }
+}
+
 pub(super) fn main(command: &Command, daemon: &Daemon<'_>) -> anyhow::Result<()> {
     match command {
         Command::List => list(daemon),

@@ -63,6 +63,17 @@ fn print_node(status: &Status) {
             number(counters.toa_omitted)
         ));
     }
+    output::print(&format!("configuration: version {}, {}", status.config_version, status.config_file));
+    if let Some(at) = status.verify.last_drift {
+        output::print(&format!(
+            "tables: {} records were not as they should be and were repaired, the last {} ago",
+            number(status.verify.drifted),
+            ago(at)
+        ));
+    }
+    for reason in &status.left_out {
+        output::print(&format!("left out, as it does not go with the configuration file:\n{reason}"));
+    }
     if let Some(error) = &status.reload_error {
         output::print(&format!("the last reload was refused:\n{error}"));
     }
@@ -81,6 +92,11 @@ pub(super) fn print_service(service: &ServiceStatus) {
         number(service.active_flows),
         number(service.packets)
     ));
+    match &service.place {
+        Some(place) => output::print(&format!("  from {place}")),
+        None if service.origin == "runtime" => output::print("  applied at run time, in no configuration file"),
+        None => {}
+    }
     if let Some(AffinityStatus { r#type, prefix, timeout_ms }) = &service.affinity {
         let timeout = span(Duration::from_millis(*timeout_ms));
         output::print(&format!(
@@ -268,7 +284,7 @@ pub(super) fn remarks(service: &ServiceStatus, backend: &BackendStatus) -> Vec<S
             }
         });
     }
-    if backend.origin == "runtime" {
+    if backend.origin == "runtime" && service.origin != "runtime" {
         remarks.push("added at run time, not in the configuration file".to_owned());
     }
     if let Some(registration) = &backend.registration {

@@ -76,7 +76,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldVisitor<T> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Field<T>, A::Error> {
         let line = parts.next_element()?.unwrap_or_default();
         let column = parts.next_element()?.unwrap_or_default();
-        Ok(Field { value: parts.next_element()?, given: true, at: Position { line, column } })
+        let file = parts.next_element()?.unwrap_or_default();
+        Ok(Field { value: parts.next_element()?, given: true, at: Position { file, line, column } })
     }
 }
 

@@ -1,9 +1,10 @@
 //! Configuration: what the user wrote, what was checked.
 //!
-//! Text → tree with places (`yaml`) → raw types (`reader`, [`raw`]) → checks (`check`) → [`model`]. Each step notes all
+//! Texts (`sources`) → tree with places (`yaml`) → raw types (`reader`, [`raw`]) → checks (`check`) → [`model`]. Each step notes all
 //! that is wrong and goes on, so one reading shows all problems.
 
 mod check;
+mod export;
 mod field;
 mod limits;
 pub mod model;
@@ -13,21 +14,19 @@ mod problem;
 pub mod raw;
 mod reader;
 pub mod scheduler;
+mod sources;
 mod suggest;
+mod tree;
 mod yaml;
 
-use std::{cell::RefCell, fs::File, io::Read, path::Path};
+use std::{fs::File, io::Read, path::Path};
 
-use serde::Deserialize;
-
-use self::{
-    check::ReadSecret,
-    model::Config,
-    problem::{Findings, Position},
-};
+use self::model::Config;
 pub use self::{
     check::{check_all, check_backend, check_one},
+    export::export,
     problem::{ConfigError, Problem},
+    sources::{AppliedServices, Origins, Proposal, Sources, differences},
 };
 
 /// Largest configuration that is read, in bytes.
@@ -35,21 +34,22 @@ const MAX_FILE: u64 = 256 << 20;
 /// Largest file of a secret, in bytes.
 const MAX_SECRET: u64 = 8 << 10;
 
-/// Reads and checks a configuration file, and the file of its secret if it names one.
+/// Reads and checks a configuration file with what it includes, and the file of its secret if it names one.
 ///
 /// # Errors
 ///
 /// All problems of the file; a file that cannot be read is a problem without a place.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let file = path.display().to_string();
-    match read_text(path, MAX_FILE) {
-        Ok(text) => read(&text, &file, Some(&|path| read_text(path, MAX_SECRET))),
-        Err(reason) => {
-            let remedy = "name a readable YAML file".to_owned();
-            let problem = Problem { line: 0, column: 0, reason: format!("cannot be read: {reason}"), remedy };
-            Err(ConfigError { file, problems: vec![problem] })
-        }
-    }
+    Sources::read(path)?.config(&AppliedServices::new(), Some(&secret))
+}
+
+/// Reads the file of a secret.
+///
+/// # Errors
+///
+/// Why it cannot be read.
+pub fn secret(path: &Path) -> Result<String, String> {
+    read_text(path, MAX_SECRET)
 }
 
 /// Checks a configuration, named `file` in errors. Reads no files: `hash_secret_file` is checked but leaves
@@ -59,7 +59,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 ///
 /// All problems of the text.
 pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
-    read(text, file, None)
+    Sources::of(text, file).config(&AppliedServices::new(), None)
 }
 
 /// The JSON schema (draft 2020-12) of the file, pretty-printed, with a line end.
@@ -70,17 +70,8 @@ pub fn schema() -> String {
     format!("{:#}\n", schema.as_value())
 }
 
-fn read(text: &str, file: &str, read_secret: Option<ReadSecret<'_>>) -> Result<Config, ConfigError> {
-    let mut findings = Findings::default();
-    let config = yaml::read(text, &mut findings).and_then(|tree| {
-        let noted = RefCell::new(std::mem::take(&mut findings));
-        // A document is read as a field so that whatever is wrong with it is noted like everything else.
-        let document = field::Field::<raw::Document>::deserialize(reader::Reader::new(&tree, &noted));
-        findings = noted.into_inner();
-        let document = document.ok()?;
-        check::document(&mut findings, document.get()?, document.at(), read_secret)
-    });
-    let mut problems = findings.into_problems();
+/// The configuration, if nothing is wrong.
+fn finish(config: Option<Config>, mut problems: Vec<Problem>, file: &str) -> Result<Config, ConfigError> {
     match config {
         Some(config) if problems.is_empty() => return Ok(config),
         _ if problems.is_empty() => problems.push(unreadable()),
@@ -91,9 +82,8 @@ fn read(text: &str, file: &str, read_secret: Option<ReadSecret<'_>>) -> Result<C
 
 /// A refusal never goes without a reason, even if a check forgot to give one.
 fn unreadable() -> Problem {
-    let Position { line, column } = Position::default();
     let reason = "the configuration cannot be read".to_owned();
-    Problem { line, column, reason, remedy: "start from configs/minimal.yaml".to_owned() }
+    Problem { file: None, line: 0, column: 0, reason, remedy: "start from configs/minimal.yaml".to_owned() }
 }
 
 /// Reads at most so many bytes of text, so that a device or a log given by mistake does not fill the memory.

@@ -58,6 +58,8 @@ pub struct Node {
     pub icmp_echo: bool,
     /// The mark (`SO_MARK`) of probes that take the way of the traffic; never 0.
     pub probe_mark: u32,
+    /// How often the tables are compared with what they should be, 1 s to 24 h.
+    pub verify_interval: Duration,
     /// Sizes of the tables.
     pub limits: Limits,
 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 /// A place in a text; 0:0 where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
+    /// Which of several texts, the main one being 0.
+    pub(super) file: u16,
     /// Line, from 1.
     pub(super) line: u32,
     /// Column in characters, from 1.
@@ -17,13 +19,16 @@ pub(super) struct Position {
 impl Position {
     /// This place, or the other if this is none.
     pub(super) fn or(self, other: Self) -> Self {
-        if self == Self::default() { other } else { self }
+        if (self.line, self.column) == (0, 0) { other } else { self }
     }
 }
 
 /// One thing that is wrong, and what helps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
+    /// The file, if it is not the one that the error names: an included one, or what was applied at run time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Line in the file, from 1; 0: no place in a file.
     pub line: u32,
     /// Column in characters, from 1; 0: no place in a file.
@@ -61,9 +66,10 @@ impl fmt::Display for ConfigError {
             if index > 0 {
                 writeln!(f)?;
             }
+            let file = problem.file.as_ref().unwrap_or(&self.file);
             match problem {
-                Problem { line: 0, .. } => write!(f, "{}: {problem}", self.file)?,
-                Problem { line, column, .. } => write!(f, "{}:{line}:{column}: {problem}", self.file)?,
+                Problem { line: 0, .. } => write!(f, "{file}: {problem}")?,
+                Problem { line, column, .. } => write!(f, "{file}:{line}:{column}: {problem}")?,
             }
         }
         Ok(())
@@ -71,21 +77,31 @@ impl fmt::Display for ConfigError {
 }
 
 /// Problems as they are found.
-#[derive(Debug, Default)]
-pub(super) struct Findings(Vec<Problem>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Findings(Vec<(u16, Problem)>);
 
 impl Findings {
     /// Notes a problem.
     pub(super) fn add(&mut self, at: Position, reason: impl Into<String>, remedy: impl Into<String>) {
-        let Position { line, column } = at;
-        self.0.push(Problem { line, column, reason: shown(&reason.into()), remedy: shown(&remedy.into()) });
+        let Position { file, line, column } = at;
+        let (reason, remedy) = (shown(&reason.into()), shown(&remedy.into()));
+        self.0.push((file, Problem { file: None, line, column, reason, remedy }));
     }
 
     /// The problems in the order of the file, each once: defaults are looked at again for every service that uses them.
-    pub(super) fn into_problems(mut self) -> Vec<Problem> {
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.into_problems_of(&[])
+    }
+
+    /// The same for several texts by these names: the main one's first.
+    pub(super) fn into_problems_of(mut self, names: &[String]) -> Vec<Problem> {
         self.0.sort();
         self.0.dedup();
-        self.0
+        let named = |(file, problem): (u16, Problem)| {
+            let file = if file == 0 { None } else { names.get(usize::from(file)).cloned() };
+            Problem { file, ..problem }
+        };
+        self.0.into_iter().map(named).collect()
     }
 }
 

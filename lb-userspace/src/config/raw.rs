@@ -35,6 +35,14 @@ pub(super) struct Document {
     /// Version of the format: 1.
     #[schemars(extend("const" = 1))]
     pub(super) version: Field<Whole>,
+    /// Further files, as paths or patterns (`*`, `?`, `[a-z]`), relative to this file: their services are added, and `node` and
+    /// `defaults` may stand in one of them. Files named `*.yaml` in a directory named as this file with `.d` behind are read as well.
+    #[serde(default)]
+    #[expect(
+        dead_code,
+        reason = "`sources` follows it before the document is put together; here it is for type and schema"
+    )]
+    pub(super) include: Field<Vec<Field<String>>>,
     /// The machine: interfaces, table sizes, paths.
     pub(super) node: Field<Node>,
     /// Options used by services that say nothing else. `probe` and `timeouts` are taken over key by key.
@@ -86,6 +94,9 @@ pub(super) struct Node {
     #[serde(default)]
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub(super) probe_mark: Field<Whole>,
+    /// How often the tables are compared with what they should be, 1 s to 24 h. Default: `60s`.
+    #[serde(default)]
+    pub(super) verify_interval: Field<Time>,
     /// Sizes of the tables; changing one needs `evenkeel detach` first.
     #[serde(default)]
     pub(super) limits: Field<Limits>,

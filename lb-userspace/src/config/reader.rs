@@ -146,7 +146,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         .map_err(|fault| fault.at(self.node.at))
     }
 
-    /// Only `Field` asks for an option: it gets line, column and, if it could be read, its value.
+    /// Only `Field` asks for an option: it gets line, column, file and, if it could be read, its value.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_seq(FieldParts { reader: self, part: 0 })
     }
@@ -241,16 +241,17 @@ impl<'de> SeqAccess<'de> for FieldParts<'_> {
     type Error = Fault;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
-        let Position { line, column } = self.reader.node.at;
+        let Position { file, line, column } = self.reader.node.at;
         self.part += 1;
         match self.part {
             1 => seed.deserialize(line.into_deserializer()).map(Some),
             2 => seed.deserialize(column.into_deserializer()).map(Some),
-            3 if matches!(self.reader.node.value, Value::Null) => {
+            3 => seed.deserialize(file.into_deserializer()).map(Some),
+            4 if matches!(self.reader.node.value, Value::Null) => {
                 self.reader.note(Fault::new("no value is given", "give one or remove the key"));
                 Ok(None)
             }
-            3 => match seed.deserialize(self.reader) {
+            4 => match seed.deserialize(self.reader) {
                 Ok(value) => Ok(Some(value)),
                 Err(fault) => {
                     self.reader.note(fault);

@@ -11,14 +11,14 @@ use serde_saphyr::{Error, Location, Options, Spanned, budget::BudgetBreach, opti
 use super::problem::{Findings, Position};
 
 /// A value and where it stands; for an alias or a merged key, where it is used.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) at: Position,
     pub(super) value: Value,
 }
 
 /// What YAML's core schema makes of a node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
     Bool(bool),
@@ -53,16 +53,25 @@ fn options() -> Options {
     }
 }
 
-/// Reads a text. `None`: it could not be read and the reason was noted.
-pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Node> {
+/// Reads a text, the `file`-th of several. `None`: it could not be read and the reason was noted.
+pub(super) fn read(text: &str, file: u16, findings: &mut Findings) -> Option<Node> {
     match serde_saphyr::from_str_with_options::<Node>(text, options()) {
         Ok(node) if matches!(node.value, Value::Null) => {
-            findings.add(Position::default(), "the file is empty", "start from configs/minimal.yaml");
+            findings.add(
+                Position { file, ..Position::default() },
+                "the file is empty",
+                "start from configs/minimal.yaml",
+            );
             None
         }
-        Ok(node) => Some(node),
+        Ok(mut node) => {
+            if file > 0 {
+                node.stamp(file);
+            }
+            Some(node)
+        }
         Err(error) => {
-            let at = error.location().map(Position::from).unwrap_or_default();
+            let at = Position { file, ..error.location().map(Position::from).unwrap_or_default() };
             let (reason, remedy) = explain(&error);
             findings.add(at, reason, remedy);
             None
@@ -97,7 +106,38 @@ fn explain(error: &Error) -> (String, &'static str) {
 impl From<Location> for Position {
     fn from(location: Location) -> Self {
         let clamp = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        Self { line: clamp(location.line()), column: clamp(location.column()) }
+        Self { file: 0, line: clamp(location.line()), column: clamp(location.column()) }
+    }
+}
+
+impl Node {
+    /// Notes which text it is from.
+    fn stamp(&mut self, file: u16) {
+        self.at.file = file;
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(|item| item.stamp(file)),
+            Value::Map(entries) => entries.iter_mut().for_each(|(key, value)| {
+                key.stamp(file);
+                value.stamp(file);
+            }),
+            _ => {}
+        }
+    }
+
+    /// The value of a key of a map.
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        let Value::Map(entries) = &self.value else { return None };
+        entries.iter().find(|(found, _)| found.text() == Some(key)).map(|(_, value)| value)
+    }
+
+    /// What it says, if that is text.
+    pub(super) fn text(&self) -> Option<&str> {
+        if let Value::Text(text) = &self.value { Some(text) } else { None }
+    }
+
+    /// The items of a list; of anything else none.
+    pub(super) fn items(&self) -> &[Self] {
+        if let Value::List(items) = &self.value { items } else { &[] }
     }
 }
 

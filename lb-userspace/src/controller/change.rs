@@ -58,13 +58,15 @@ impl Controller {
         self.commit(&service.name, runtime, format!("backend {} of service {} {what}", backend.name, service.name))
     }
 
-    pub(super) fn commit(&mut self, service: &str, runtime: Runtime, message: String) -> Outcome {
+    pub(super) fn commit(&mut self, service: &str, mut runtime: Runtime, message: String) -> Outcome {
+        runtime.version += 1;
         self.adopt_one(service, runtime).map_err(|error| ApiError::conflict(format!("{error:#}")))?;
         self.write(message)
     }
 
     /// The same for changes of several services: all or none.
-    pub(super) fn commit_all(&mut self, runtime: Runtime, message: String) -> Outcome {
+    pub(super) fn commit_all(&mut self, mut runtime: Runtime, message: String) -> Outcome {
+        runtime.version += 1;
         self.adopt(self.config.clone(), runtime).map_err(|error| ApiError::conflict(format!("{error:#}")))?;
         self.write(message)
     }
@@ -74,7 +76,28 @@ impl Controller {
         let writes = self.reconcile().map_err(|error| {
             ApiError::internal(format!("{message}, but the tables could not be written yet: {error:#}"))
         })?;
-        Ok(Changed { message, writes })
+        Ok(Changed { message, writes, version: self.version() })
+    }
+
+    /// The version of what is configured: it grows with each change, and outlives a restart.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.reconciler.runtime.version
+    }
+
+    /// Whether a change may be made that was asked for on a condition.
+    ///
+    /// # Errors
+    ///
+    /// 412 if the version is another one.
+    pub fn expect_version(&self, wanted: Option<u64>) -> Result<(), ApiError> {
+        match (wanted, self.version()) {
+            (Some(wanted), version) if wanted != version => Err(ApiError::precondition(format!(
+                "the configuration has version {version}, not {wanted}: somebody changed it meanwhile, and nothing was done; look at it \
+                 (`evenkeel export`) and ask again with --if-version {version}"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// A service by name.

@@ -7,11 +7,14 @@
 //!   what the plan needs to know of them. `drains`: when drains begin and end, `progress`: what the log says of them.
 //!   `watch`: what hooks are told of. `next_hops`: what is said when one is lost or back. `precedence`: which services
 //!   a packet is not for, and why. `scores`: what schedulers go by. `slow_start`: shares of backends that begin. `groups`: which
-//!   priorities take flows, and why. `passive`: what clients' packets tell.
-//! - [`change`]: changes through the API. `register`: backends that are added, `registrations`: for how long. `server`: all backends of an
+//!   priorities take flows, and why. `passive`: what clients' packets tell. `verify`: whether the tables are what was published.
+//! - [`change`]: changes through the API. `apply`: many of them as one document. `configured`: what is configured, from files and from what was
+//!   applied. `register`: backends that are added, `registrations`: for how long. `server`: all backends of an
 //!   address. [`report`]: answers.
 
+mod apply;
 pub mod change;
+mod configured;
 mod drains;
 mod groups;
 mod inputs;
@@ -28,6 +31,7 @@ pub mod scores;
 mod server;
 mod slow_start;
 mod users;
+mod verify;
 mod watch;
 
 use std::{
@@ -43,8 +47,9 @@ use lb_common::features::Features;
 pub use self::reconciler::Reconciler;
 use self::registrations::Registrations;
 use crate::{
+    api::model::VerifyStatus,
     config::{
-        self,
+        self, Origins, Sources,
         model::{AttachMode, Config, Service},
     },
     dataplane::{
@@ -65,6 +70,11 @@ use crate::{
 pub struct Controller {
     pub(crate) config_file: PathBuf,
     pub(crate) config: Config,
+    /// What the files said when they were read.
+    pub(crate) sources: Sources,
+    pub(crate) origins: Origins,
+    /// Applied services that the files leave no room for, and why.
+    pub(crate) left_out: Vec<String>,
     pub(crate) reconciler: Reconciler,
     pub(crate) store: Store,
     pub(crate) plane: Loaded,
@@ -77,6 +87,9 @@ pub struct Controller {
     behind: bool,
     scores: scores::Scores,
     readings: passive::Readings,
+    pub(crate) verified: VerifyStatus,
+    /// When the tables are compared next.
+    verify_at: Instant,
 }
 
 /// What a controller starts with.
@@ -84,8 +97,8 @@ pub struct Controller {
 pub struct Parts {
     /// Path of the configuration.
     pub config_file: PathBuf,
-    /// The configuration.
-    pub config: Config,
+    /// What the configuration is made of.
+    pub sources: Sources,
     /// Where changes are kept.
     pub store: Store,
     /// The loaded program.
@@ -99,13 +112,21 @@ impl Controller {
     ///
     /// # Errors
     ///
-    /// If the state file cannot be read.
+    /// If the state file cannot be read, or for a bad configuration.
     pub fn new(parts: Parts) -> Result<Self> {
-        let Parts { config_file, config, store, plane, pins } = parts;
-        let reconciler = Reconciler::new(&config, store.load()?, &plane, plane.clock());
+        let Parts { config_file, sources, store, plane, pins } = parts;
+        let origins = sources.origins();
+        let mut runtime = store.load()?;
+        let is_new = configured::note_files(&mut runtime, &sources, &origins);
+        let (config, left_out) = configured::with_applied(&sources, &runtime.applied)?;
+        let mut reconciler = Reconciler::new(&config, runtime, &plane, plane.clock());
+        reconciler.unsaved = is_new;
         Ok(Self {
             config_file,
             config,
+            sources,
+            origins,
+            left_out,
             reconciler,
             store,
             plane,
@@ -117,6 +138,8 @@ impl Controller {
             behind: false,
             scores: scores::Scores::default(),
             readings: passive::Readings::default(),
+            verified: VerifyStatus::default(),
+            verify_at: Instant::now(),
         })
     }
 
@@ -201,7 +224,11 @@ impl Controller {
     }
 
     fn try_reload(&mut self) -> Result<usize> {
-        let config = config::load(&self.config_file)?;
+        let sources = Sources::read(&self.config_file)?;
+        let origins = sources.origins();
+        let mut runtime = self.reconciler.runtime.clone();
+        configured::note_files(&mut runtime, &sources, &origins);
+        let config = configured::checked(&sources, &runtime.applied)?;
         let fixed = |config: &Config| {
             let node = &config.node;
             let limits = node.limits;
@@ -233,11 +260,12 @@ impl Controller {
             ));
         }
         let before = self.attached.clone();
-        let taken = self.attach_all(&config).and_then(|()| self.adopt(config, self.reconciler.runtime.clone()));
+        let taken = self.attach_all(&config).and_then(|()| self.adopt(config, runtime));
         if taken.is_err() {
             self.detach_all_but(&before)?;
         }
         taken.context("the configuration is not taken over")?;
+        (self.sources, self.origins, self.left_out) = (sources, origins, Vec::new());
         let interfaces = self.config.node.interfaces.clone();
         let wanted: Vec<Attached> =
             self.attached.iter().filter(|a| interfaces.iter().any(|i| i.name == a.interface)).cloned().collect();

@@ -17,6 +17,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use imbl::ordmap::DiffItem;
+use lb_common::{service::builder, steady};
 
 use super::{
     inputs,
@@ -39,7 +40,7 @@ use crate::{
         scan::{self, Scan},
     },
     neighbour::NextHops,
-    plan::{self, Actual, Desired, Memo, PlanError, Write, desired::ServiceKey, write::EgressRecord},
+    plan::{self, Actual, Desired, Drift, Memo, PlanError, Write, desired::ServiceKey, write::EgressRecord},
     probe::{HealthView, Target, Ways},
     state::{Effective, Runtime},
 };
@@ -73,6 +74,15 @@ pub struct Reconciler {
     memo: Memo,
     pub(super) slow_starts: SlowStarts,
     pub(super) passive: Passive,
+}
+
+/// What was found to differ.
+#[derive(Debug)]
+pub struct Drifts {
+    /// Records that nobody here wrote.
+    pub records: Vec<Drift>,
+    /// What else a plan of everything writes: slots and the service table.
+    pub writes: Vec<Write>,
 }
 
 /// Another state, which fits.
@@ -230,6 +240,36 @@ impl Reconciler {
         let desired = self.desired(&self.effective.services, &self.runtime, now);
         let key = plane.constants().hash_key;
         plan::plan(&desired, &self.actual, plane.tables(), &key, &mut Memo::default())
+    }
+
+    /// Compares the tables with what was published, and has what drifted put right if `repairs`. Call it when [`Self::reconcile`] has
+    /// nothing to do: what it would write is taken for drift.
+    ///
+    /// # Errors
+    ///
+    /// If the plan cannot be made or written; the next [`Self::reconcile`] looks at everything.
+    pub fn verify(&mut self, plane: &mut impl DataPlane, now: SystemTime, repairs: bool) -> Result<Drifts> {
+        let records = plan::drift::find(&self.actual, &plane.tables());
+        if repairs && !records.is_empty() {
+            let writes: Vec<Write> = records.iter().flat_map(|drift| drift.repairs.iter().cloned()).collect();
+            // They are in force as far as anyone here knows, so nothing is to be noted of them but a failure.
+            if let Err(error) = publish(plane, &writes) {
+                self.actual = Actual::read(&plane.tables());
+                self.concerned = Concerned::All;
+                return Err(error);
+            }
+            builder::relist(&plane.tables());
+            steady::publish_all(&plane.tables());
+        }
+        let desired = self.desired(&self.effective.services, &self.runtime, now);
+        let key = plane.constants().hash_key;
+        let writes = plan::plan(&desired, &self.actual, plane.tables(), &key, &mut self.memo)?;
+        if repairs && !writes.is_empty() {
+            self.concerned = Concerned::All;
+            self.publish(plane, now)?;
+            self.concerned = Concerned::nobody();
+        }
+        Ok(Drifts { records, writes })
     }
 
     /// Has the next [`Self::reconcile`] look at everything.

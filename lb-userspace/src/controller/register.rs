@@ -83,7 +83,7 @@ impl Controller {
         }
         let message = format!("backend {} of service {} is there already", backend.name, service.name);
         if present.is_some_and(|present| present.ttl == ttl) {
-            return Ok(Changed { message, writes: 0 });
+            return Ok(Changed { message, writes: 0, version: self.version() });
         }
         let mut runtime = self.reconciler.runtime.clone();
         runtime.backend_mut(&service.name, key).added = Some(wanted);
@@ -91,7 +91,7 @@ impl Controller {
     }
 
     /// A backend as the file has it.
-    fn in_file(&self, service: &str, key: BackendKey) -> Option<&Backend> {
+    pub(super) fn in_file(&self, service: &str, key: BackendKey) -> Option<&Backend> {
         let service = self.config.services.iter().find(|other| other.name == service)?;
         service.backends.iter().find(|backend| backend_key(backend) == key)
     }
@@ -118,7 +118,7 @@ impl Controller {
 }
 
 /// What is kept of a backend that is added.
-fn added(backend: &Backend, ttl: Option<Duration>) -> Added {
+pub(super) fn added(backend: &Backend, ttl: Option<Duration>) -> Added {
     Added {
         name: backend.name.clone(),
         mode: backend.mode,

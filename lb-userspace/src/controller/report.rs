@@ -48,6 +48,9 @@ impl Controller {
             pid: std::process::id(),
             started: self.started,
             config_file: self.config_file.display().to_string(),
+            config_version: self.version(),
+            left_out: self.left_out.clone(),
+            verify: self.verified.clone(),
             reload_error: self.reload_error.clone(),
             node: self.node_status(&scan)?,
             services: services.collect::<Result<_>>()?,
@@ -85,8 +88,11 @@ impl Controller {
             backends.push(BackendStatus { leaving: true, drain, ..status });
         }
         let (groups, groups_note) = self.group_status(service);
+        let place = self.origins.service(&service.name);
         Ok(ServiceStatus {
             name: service.name.clone(),
+            origin: if place.is_some() { "file" } else { "runtime" }.to_owned(),
+            place,
             vip: service.vip_text(),
             port: service.ports.to_string(),
             protocol: service.protocol.to_string(),
@@ -194,6 +200,7 @@ impl Controller {
         let change = self.reconciler.runtime.backend(&service.name, key);
         let health = inputs::target(service, backend).map(|(target, _)| self.reconciler.health.get(&target));
         let known = health.flatten();
+        let place = self.origins.backend(&service.name, backend.address);
         Ok(BackendStatus {
             name: backend.name.clone(),
             address: backend.address,
@@ -239,7 +246,13 @@ impl Controller {
             bytes: forwarded.bytes.get(),
             drain: change.and_then(|change| change.drain).map(|drain| drain_status(service, &drain, flows.all())),
             leaving: false,
-            origin: if change.is_some_and(|change| change.added.is_some()) { "runtime" } else { "file" }.to_owned(),
+            origin: if change.is_some_and(|change| change.added.is_some()) || place.is_none() {
+                "runtime"
+            } else {
+                "file"
+            }
+            .to_owned(),
+            place,
             registration: self.registration(&service.name, key),
             runtime_changes: change
                 .into_iter()

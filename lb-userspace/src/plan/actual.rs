@@ -256,6 +256,12 @@ impl Actual {
         self.services.get_mut(self.keys.get(&index)?).map(Arc::make_mut)
     }
 
+    /// What the service in a place answers to.
+    #[must_use]
+    pub fn key_of(&self, index: u32) -> Option<&ServiceKey> {
+        self.keys.get(&index)
+    }
+
     /// Destinations of services that are not there: whoever wrote them ended before the service was written.
     pub(super) fn orphans(&self) -> Vec<u32> {
         let early = self.early.values().flatten().map(|(_, id)| *id);
@@ -425,7 +431,7 @@ impl Actual {
     }
 }
 
-fn read_egress(tables: &Slices<'_>) -> BTreeMap<u32, EgressRecord> {
+pub(super) fn read_egress(tables: &Slices<'_>) -> BTreeMap<u32, EgressRecord> {
     let record = |egress: &lb_common::abi::Egress| {
         let mac = egress.source_mac().to_le_bytes();
         EgressRecord {

@@ -58,6 +58,28 @@ impl QuicTables {
         self.configurations.iter().map(|(index, record)| (*index, record))
     }
 
+    /// What makes these tables of others, each with its place.
+    pub(super) fn repairs(&self, present: &Self) -> Vec<(u32, Write)> {
+        if self == present {
+            return Vec::new();
+        }
+        let record = |index: &u32| self.configurations.get(index).copied().unwrap_or(QuicLb::NONE);
+        let differs = |index: &&u32| self.configurations.get(*index) != present.configurations.get(*index);
+        let places: BTreeSet<&u32> = self.configurations.keys().chain(present.configurations.keys()).collect();
+        let configurations = places
+            .into_iter()
+            .filter(differs)
+            .map(|index| (*index, Write::QuicConfiguration { index: *index, record: Box::new(record(index)) }));
+        let server = |place: &u32| self.servers.get(place).copied().unwrap_or(QuicServer::NONE);
+        let places: BTreeSet<&u32> = self.servers.keys().chain(present.servers.keys()).collect();
+        let differs = |place: &&u32| self.servers.get(*place) != present.servers.get(*place);
+        let servers = places
+            .into_iter()
+            .filter(differs)
+            .map(|place| (*place, Write::QuicServer { place: *place, server: server(place) }));
+        configurations.chain(servers).collect()
+    }
+
     pub(super) fn set_configuration(&mut self, index: u32, record: &QuicLb) {
         if record.mode() == MODE_NONE {
             self.configurations.remove(&index);

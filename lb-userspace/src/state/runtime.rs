@@ -10,7 +10,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::model::{AdminState, Backend, Config, ForwardingMode, OnDrainTimeout, Service},
+    config::{
+        AppliedServices,
+        model::{AdminState, Backend, Config, ForwardingMode, OnDrainTimeout, Service},
+    },
     plan::desired::{BackendKey, backend_key},
 };
 
@@ -18,6 +21,12 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Runtime {
+    /// Counts changes of what is configured, whoever made them; 0: none yet.
+    pub version: u64,
+    /// Of the configuration files that were in force last.
+    pub files: String,
+    /// Services that were applied at run time.
+    pub applied: AppliedServices,
     /// By name of the service.
     pub services: BTreeMap<String, ServiceRuntime>,
 }

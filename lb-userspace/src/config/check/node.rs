@@ -56,6 +56,8 @@ pub(super) fn check(
         nat: nat(findings, raw.nat.get().unwrap_or(&raw::Nat::default())),
         icmp_echo: raw.icmp_echo.get().copied().unwrap_or(true),
         probe_mark: values::whole(findings, &raw.probe_mark, "probe_mark", 1..=u32::MAX.into()).unwrap_or(0x00e7_0000),
+        verify_interval: values::time(findings, &raw.verify_interval, "verify_interval", VERIFY_INTERVAL)
+            .unwrap_or(Duration::from_secs(60)),
         limits: limits(findings, raw.limits.get().unwrap_or(&raw::Limits::default())),
     }
 }
@@ -99,6 +101,8 @@ fn interface(findings: &mut Findings, raw: &raw::Interface, parent: Position) ->
     findings.add(at, reason, remedy);
     None
 }
+
+const VERIFY_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 /// As long as hosts put datagrams together (RFC 791, section 3.2: 15 s; RFC 1122, section 3.3.2: 60 to 120 s; RFC 8200, section
 /// 4.5: 60 s). Linux takes 30 s.
