@@ -377,7 +377,8 @@ mod tests {
         for interval in [1, 2, 10] {
             let rules = PassiveHealth { interval: Duration::from_secs(interval), ejects: false, ..EJECTS };
             let mut watch = Watch::new(at(0));
-            let seen = Seen { identity: 1, totals: Totals::default(), weight: 1, able: true, probe: LastProbe::Unprobed };
+            let seen =
+                Seen { identity: 1, totals: Totals::default(), weight: 1, able: true, probe: LastProbe::Unprobed };
             let mut all: BTreeMap<u8, Seen> = (0..3).map(|key| (key, seen)).collect();
             for second in 1..60 {
                 for (key, seen) in &mut all {
